@@ -1,0 +1,48 @@
+# `make` alone prints the targets. Everything happens in .venv; nothing needs root.
+PYTHON ?= python3
+BIN := .venv/bin
+COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+
+.PHONY: help build demo test test-fast bench bench-quick lint clean
+
+help: ## print this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
+
+build: .venv/built ## make .venv with pgmux built and installed (seconds when nothing changed)
+
+.venv/built: pyproject.toml $(COMPILED)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+.venv/tested: pyproject.toml $(COMPILED)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,lint]'
+	@touch .venv/built $@
+
+demo: build ## a throw-away PostgreSQL with pgmux in front, compared with direct connections (KEEP=1: stays up)
+	$(BIN)/pgmux demo $(if $(KEEP),--keep)
+
+test: .venv/tested ## every test, on every PostgreSQL found
+	$(BIN)/python -m pytest
+
+test-fast: .venv/tested ## the tests that need no PostgreSQL: under a minute
+	$(BIN)/python -m pytest -m 'not pg and not slow'
+
+bench: .venv/tested ## side by side with direct connections and PgBouncer, under ten minutes
+	$(BIN)/python -m loadtest $(ARGS)
+
+bench-quick: .venv/tested ## the same in under two minutes
+	$(BIN)/python -m loadtest --quick
+
+lint: .venv/tested ## ruff, mypy --strict, cython-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict -p pgmux
+	$(BIN)/mypy --strict tests loadtest
+	PATH=$(BIN):$$PATH $(BIN)/cython-lint pgmux
+
+clean: ## remove .venv and everything built
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find pgmux -name '*.so' -delete -o -name '*.c' -delete

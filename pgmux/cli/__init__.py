@@ -1,0 +1,1 @@
+"""The command `pgmux`: what a user types, and what it prints."""

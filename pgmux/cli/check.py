@@ -1,0 +1,99 @@
+"""`pgmux check`: say what is wrong with a configuration, or what pgmux would make of it."""
+
+from collections.abc import Iterator, Sequence
+
+from pgmux.cli.output import print_answer, print_warnings
+from pgmux.config import Config, Database, User, load
+from pgmux.config.addresses import is_directory, socket_path
+from pgmux.config.configuration import ANY_DATABASE
+from pgmux.errors import ConfigError, Problem
+
+MOST_LINES = 20  # of one kind in the summary
+
+
+def check(path: str | None) -> int:
+    """Read the configuration and print a summary of it. Raises ConfigError with all problems."""
+    config = load(path)
+    user_count = _count_users(config)
+    print_answer("\n".join([f"{config.path}: ok", *_summarise(config, user_count)]))
+    print_warnings(config.warnings)
+    return 0
+
+
+def _count_users(config: Config) -> int:
+    """How many users auth_file names. Raises ConfigError with all that is wrong in it."""
+    file = config.pgmux.auth_file
+    if not file:
+        return 0
+    from pgmux.session.auth_file import parse_auth_file
+
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+            return len(parse_auth_file(lines.read(), file))
+    except OSError as error:
+        raise ConfigError([Problem(file, None, "", f"cannot be read: {error.strerror}")]) from None
+
+
+def _summarise(config: Config, user_count: int) -> Iterator[str]:
+    settings = config.pgmux
+    is_automatic = "" if settings.workers else " (one per CPU core)"
+    yield _line("workers", f"{config.worker_count()}{is_automatic}")
+    yield _line("listens on", ", ".join(_addresses(config)))
+    if settings.auth_file:
+        yield _line("log-in", f"{settings.auth_type}, {_count(user_count, 'user')} in {settings.auth_file}")
+    else:
+        yield _line("log-in", settings.auth_type)
+    yield _line("clients", f"at most {settings.max_client_conn}")
+    pools = f"{settings.pool_mode} mode, {_count(settings.default_pool_size, 'backend')} each"
+    yield _line("pools", f"{pools}, at most {settings.max_backends} in all")
+    if not config.databases:
+        yield _line("databases", "none")
+    yield from _lines("databases", [_describe_database(*item) for item in config.databases.items()])
+    yield from _lines("users", [_describe_user(*item) for item in config.users.items()])
+
+
+def _addresses(config: Config) -> Iterator[str]:
+    yield from map(str, config.pgmux.listen)
+    if config.unix_socket:
+        yield config.unix_socket
+
+
+def _describe_database(name: str, database: Database) -> str:
+    wanted = database.dbname or ("the same name" if name == ANY_DATABASE else name)
+    places = " or ".join(_place(host, database.port) for host in database.host)
+    login = f" as {database.user}" if database.user else ""
+    return f"{name} = {wanted} at {places}{login}{_describe_pool(database)}"
+
+
+def _place(host: str, port: int) -> str:
+    if is_directory(host):
+        return socket_path(host, port)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _describe_user(name: str, user: User) -> str:
+    return f"{name}{_describe_pool(user)}"
+
+
+def _describe_pool(table: Database | User) -> str:
+    """The pool settings that a table has of its own."""
+    keys = ("pool_mode", "pool_size", "min_pool_size", "reserve_pool_size")
+    own = {key: getattr(table, key) for key in keys if getattr(table, key) is not None}
+    if isinstance(table, Database) and table.max_backends:
+        own["max_backends"] = table.max_backends
+    return "".join(f", {key} {value}" for key, value in own.items())
+
+
+def _lines(label: str, texts: Sequence[str]) -> Iterator[str]:
+    for position, text in enumerate(texts[:MOST_LINES]):
+        yield _line("" if position else label, text)
+    if len(texts) > MOST_LINES:
+        yield _line("", f"and {len(texts) - MOST_LINES} more")
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:<11} {text}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,139 @@
+"""The command line of pgmux: which subcommand is meant, and what its failure looks like.
+
+Each subcommand imports what it needs when it runs, so that `pgmux version` is quick and the
+supervisor's process carries nothing else. Exit codes: 0, 1 (it failed while running),
+2 (wrong usage or configuration), and 130 after Ctrl-C, as shells expect.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pgmux.cli.output import print_answer, print_error
+from pgmux.errors import PgmuxError
+
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+# Texts keep their line breaks, and an option is not guessed from its beginning.
+STYLE: dict[str, Any] = {
+    "formatter_class": argparse.RawDescriptionHelpFormatter,
+    "allow_abbrev": False,
+}
+
+ABOUT = "A PostgreSQL connection pooler: many worker processes, one exact pool of backends."
+EXAMPLES = """\
+examples:
+  pgmux demo                            see it work: PostgreSQL, pgmux and pgbench, nothing to prepare
+  pgmux check --options > pgmux.toml    begin with a configuration that explains itself
+  pgmux check -c pgmux.toml             what is wrong with it, or what pgmux would do
+  pgmux run -c pgmux.toml               run in the foreground, as systemd does
+  psql -h 127.0.0.1 -p 6432 app         connect as to PostgreSQL
+
+Without -c the configuration is the file that PGMUX_CONFIG names, else /etc/pgmux/pgmux.toml.
+Each option can also be set as PGMUX_<KEY>: PGMUX_WORKERS=4 pgmux run
+"""
+RUN = """\
+Runs the supervisor and its workers in the foreground and logs to standard error.
+
+signals:
+  HUP         read the configuration again
+  TERM, INT   finish running transactions, then stop; a second one breaks them off
+  QUIT        stop at once
+  USR1, USR2  pause, resume
+"""
+CHECK = """\
+Reads the configuration and says what is wrong with it: file, line, key, and the nearest known
+name. Exit code 0 when pgmux could run with it, 2 when not. With --options, prints every option
+with its default and a sentence about it; the output is a configuration to begin with.
+"""
+DEMO = """\
+Starts an embedded PostgreSQL and pgmux in front of it, drives both with hundreds of clients and
+prints what pooling changes. Needs no preparation and leaves nothing behind.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (default: the process's own) and give its exit code."""
+    parser = _build_parser()
+    chosen = parser.parse_args(arguments)
+    subcommand: Callable[[argparse.Namespace], int] | None = chosen.subcommand
+    if subcommand is None:
+        parser.print_help()
+        return WRONG_USAGE
+    try:
+        return subcommand(chosen)
+    except PgmuxError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pgmux", description=ABOUT, epilog=EXAMPLES, **STYLE)
+    parser.add_argument(
+        "--version", dest="subcommand", action="store_const", const=_version, help="print the version"
+    )
+    parser.set_defaults(subcommand=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the pooler in the foreground", description=RUN, **STYLE)
+    _add_config(run)
+    run.set_defaults(subcommand=_run)
+
+    check = commands.add_parser("check", help="check a configuration", description=CHECK, **STYLE)
+    one_of = check.add_mutually_exclusive_group()
+    _add_config(one_of)
+    one_of.add_argument("--options", action="store_true", help="print every option, as a configuration")
+    check.set_defaults(subcommand=_check)
+
+    demo = commands.add_parser("demo", help="see pooling, nothing prepared", description=DEMO, **STYLE)
+    demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
+    demo.set_defaults(subcommand=_demo)
+
+    version = commands.add_parser("version", help="print the version", **STYLE)
+    version.set_defaults(subcommand=_version)
+    return parser
+
+
+def _add_config(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="the configuration (default: $PGMUX_CONFIG, else /etc/pgmux/pgmux.toml)",
+    )
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from pgmux.config import load
+
+    config = load(chosen.config)
+    from pgmux.supervisor.main import Supervisor
+
+    return Supervisor(config).run()
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    if chosen.options:
+        from pgmux.config.sample import render_sample
+
+        print_answer(render_sample().rstrip("\n"))
+        return 0
+    from pgmux.cli.check import check
+
+    return check(chosen.config)
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from pgmux.demo.run import run_demo
+
+    return run_demo(keep=chosen.keep)
+
+
+def _version(_: argparse.Namespace) -> int:
+    from pgmux import __version__
+
+    print_answer(f"pgmux {__version__}")
+    return 0

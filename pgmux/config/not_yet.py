@@ -1,0 +1,105 @@
+"""What the options promise and this version does not do yet.
+
+An option that would be ignored in silence is worse than one that is refused, so each value
+in this table is an error that says so. Whoever makes pgmux act upon an option takes its row
+out.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from pgmux.config.findings import Findings
+from pgmux.config.key_lines import KeyPath
+
+
+class NotYet(NamedTuple):
+    """Values of one key, in whichever table it stands, that this version cannot honour."""
+
+    key: str
+    is_asked_for: Callable[[object], bool]
+    message: str
+    hint: str = ""
+
+
+def _is_given(value: object) -> bool:
+    return bool(value)
+
+
+def _is_one_of(*values: str) -> Callable[[object], bool]:
+    return lambda value: value in values
+
+
+def _has_several(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) > 1
+
+
+NO_CLIENT_TLS = "TLS for clients is not supported yet"
+NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
+NO_AUTH_QUERY = "asking PostgreSQL for passwords is not supported yet"
+
+NO_TIMEOUT = "this timeout is not supported yet"
+NO_CONSOLE = "the console is not supported yet"
+
+NOT_YET = (
+    NotYet(
+        "pool_mode",
+        _is_one_of("session", "statement"),
+        "this pool mode is not supported yet",
+        'only "transaction" is',
+    ),
+    NotYet(
+        "auth_type",
+        _is_one_of("cert", "hba"),
+        "this way to log in is not supported yet",
+        'use "scram-sha-256", "md5", "password" or "trust"',
+    ),
+    NotYet("client_idle_timeout", _is_given, NO_TIMEOUT, "leave it out"),
+    NotYet("idle_transaction_timeout", _is_given, NO_TIMEOUT, "set it in PostgreSQL"),
+    NotYet("transaction_timeout", _is_given, NO_TIMEOUT, "set it in PostgreSQL"),
+    NotYet("query_timeout", _is_given, NO_TIMEOUT, "set statement_timeout in PostgreSQL"),
+    NotYet("reserve_pool_size", _is_given, "reserve pools are not supported yet", "raise the pool's size"),
+    NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
+    NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
+    NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
+    NotYet("auth_hba_file", _is_given, "rules for clients are not supported yet", "leave it out"),
+    NotYet("auth_user", _is_given, NO_AUTH_QUERY, "use auth_file"),
+    NotYet("auth_query", _is_given, NO_AUTH_QUERY, "use auth_file"),
+    NotYet("metrics_listen", _is_given, "metrics are not supported yet", "leave it out"),
+    NotYet(
+        "client_tls_sslmode",
+        _is_one_of("allow", "prefer", "require", "verify-ca", "verify-full"),
+        NO_CLIENT_TLS,
+        'only "disable" is',
+    ),
+    NotYet("client_tls_key_file", _is_given, NO_CLIENT_TLS, "leave it out"),
+    NotYet("client_tls_cert_file", _is_given, NO_CLIENT_TLS, "leave it out"),
+    NotYet("client_tls_ca_file", _is_given, NO_CLIENT_TLS, "leave it out"),
+    NotYet(
+        "server_tls_sslmode",
+        _is_one_of("require", "verify-ca", "verify-full"),
+        NO_SERVER_TLS,
+        '"disable", "allow" and "prefer" are accepted, and go without TLS for now',
+    ),
+    NotYet("server_tls_key_file", _is_given, NO_SERVER_TLS, "leave it out"),
+    NotYet("server_tls_cert_file", _is_given, NO_SERVER_TLS, "leave it out"),
+    NotYet("server_tls_ca_file", _is_given, NO_SERVER_TLS, "leave it out"),
+)
+
+
+def is_missing(key: str) -> bool:
+    """Whether this version has nothing to do with the option `key`, whatever its value."""
+    return any(row.key == key and row.is_asked_for is _is_given for row in NOT_YET)
+
+
+def is_not_yet(key: str, value: object) -> bool:
+    """Whether this version cannot honour `value` for the option `key`."""
+    return any(row.key == key and row.is_asked_for(value) for row in NOT_YET)
+
+
+def refuse_what_is_not_yet(table: msgspec.Struct, path: KeyPath, findings: Findings) -> None:
+    """Refuse the values in one table of options, found at `path`, that this version would ignore."""
+    for row in NOT_YET:
+        if row.key in table.__struct_fields__ and row.is_asked_for(getattr(table, row.key)):
+            findings.refuse((*path, row.key), row.message, row.hint)

@@ -1,0 +1,302 @@
+"""The table of options: every option of pgmux, declared once.
+
+A field of these three tables is an option: its name is the key in the file, its annotation
+says the rest. To add an option, add a field here, then write etc/pgmux.toml anew with
+`pgmux check --options > etc/pgmux.toml`. Options that PgBouncer has keep its names and meanings.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from pgmux.config.addresses import (
+    Listen,
+    parse_hosts,
+    parse_listens,
+    parse_optional_listen,
+)
+from pgmux.config.durations import format_duration, parse_duration
+from pgmux.config.option import Notation, Option
+
+PoolMode = Literal["session", "transaction", "statement"]
+AuthType = Literal["trust", "password", "md5", "scram-sha-256", "cert", "hba"]
+TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+
+def _parse_path(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a path in quotes, got {value!r}")
+    return value
+
+
+def _show_hosts(hosts: tuple[str, ...]) -> object:
+    return hosts[0] if len(hosts) == 1 else list(hosts)
+
+
+def _show_listens(listens: tuple[Listen, ...]) -> object:
+    return [str(listen) for listen in listens]
+
+
+Duration = Annotated[float, Notation(parse_duration, format_duration, "duration")]
+Path = Annotated[str, Notation(_parse_path, str, "path", is_path=True)]
+Listens = Annotated[tuple[Listen, ...], Notation(parse_listens, _show_listens)]
+OptionalListen = Annotated[Listen | None, Notation(parse_optional_listen, str)]
+Hosts = Annotated[tuple[str, ...], Notation(parse_hosts, _show_hosts)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The table [pgmux]. Durations are seconds; 0 means off."""
+
+    workers: Annotated[
+        int,
+        Option(
+            "Worker processes; 0 = one per CPU core.",
+            bounds=(0, 250),
+            reload=False,
+            heading="Processes and sockets",
+        ),
+    ] = 0
+    listen: Annotated[
+        Listens,
+        Option('TCP addresses: "host:port", "[::1]:6432", or ":6432" for all addresses.', reload=False),
+    ] = (Listen("127.0.0.1", 6432),)
+    unix_socket_dir: Annotated[
+        Path,
+        Option('Also listen on <dir>/.s.PGSQL.<first port of listen>; "" = no Unix socket.', reload=False),
+    ] = ""
+    runtime_dir: Annotated[
+        Path,
+        Option("Directory of the shared memory segment and the control socket.", reload=False),
+    ] = "/run/pgmux"
+    control_socket: Annotated[
+        Path,
+        Option('Socket for the control commands; "" = <runtime_dir>/control.sock.', reload=False),
+    ] = ""
+    metrics_listen: Annotated[
+        OptionalListen,
+        Option('Address for OpenMetrics at /metrics, and /healthz and /readyz; "" = off.', reload=False),
+    ] = None
+    log_level: Annotated[LogLevel, Option("The least severe messages that are logged.")] = "info"
+    log_format: Annotated[LogFormat, Option("One line of text, or one JSON object, per message.")] = "text"
+
+    pool_mode: Annotated[
+        PoolMode,
+        Option(
+            "When a client gives its backend back: at its end, after a transaction, after a statement.",
+            heading="Pools: a pool is all backends of one (database, user)",
+        ),
+    ] = "transaction"
+    max_backends: Annotated[
+        int,
+        Option(
+            "Connections to PostgreSQL, all workers and pools together.",
+            unit="backends",
+            bounds=(1, 65_536),
+            reload=False,
+        ),
+    ] = 80
+    default_pool_size: Annotated[
+        int,
+        Option("Backends that one pool may have.", unit="backends", bounds=(1, 65_536)),
+    ] = 20
+    min_pool_size: Annotated[
+        int,
+        Option("Backends that one pool keeps open even when idle.", unit="backends", bounds=(0, 65_536)),
+    ] = 0
+    reserve_pool_size: Annotated[
+        int,
+        Option(
+            "Backends that one pool may have on top, once a client waited reserve_pool_timeout.",
+            unit="backends",
+            bounds=(0, 65_536),
+        ),
+    ] = 0
+    reserve_pool_timeout: Annotated[
+        Duration,
+        Option("How long a client waits before its pool may use its reserve; 0 = no reserve."),
+    ] = parse_duration("5s")
+    max_pools: Annotated[
+        int,
+        Option(
+            "Pools (database, user) that may exist at once; sized at start.",
+            unit="pools",
+            bounds=(1, 65_534),
+            reload=False,
+        ),
+    ] = 256
+    max_client_conn: Annotated[
+        int,
+        Option(
+            "Clients that may be connected, all workers together.",
+            unit="clients",
+            bounds=(1, 1_000_000),
+            reload=False,
+        ),
+    ] = 10_000
+    max_prepared_statements: Annotated[
+        int,
+        Option(
+            "Prepared statements kept on one backend, the least recently used go first.",
+            unit="statements",
+            bounds=(0, 65_536),
+            reload=False,
+        ),
+    ] = 200
+    server_reset_query: Annotated[
+        str,
+        Option("What cleans a backend after a client in session mode."),
+    ] = "DISCARD ALL"
+    ignore_startup_parameters: Annotated[
+        tuple[str, ...],
+        Option("Start-up parameters to drop; normally none, as they are applied and not refused."),
+    ] = ()
+
+    query_wait_timeout: Annotated[
+        Duration,
+        Option(
+            "How long a client waits for a backend before it gets an error.", heading="Time limits; 0 = none"
+        ),
+    ] = parse_duration("120s")
+    client_login_timeout: Annotated[Duration, Option("How long a client may take to log in.")] = (
+        parse_duration("60s")
+    )
+    client_idle_timeout: Annotated[
+        Duration,
+        Option("How long a client may be idle outside a transaction before it is disconnected."),
+    ] = 0.0
+    idle_transaction_timeout: Annotated[
+        Duration,
+        Option("How long a client may be idle inside a transaction."),
+    ] = 0.0
+    transaction_timeout: Annotated[Duration, Option("How long a transaction may last.")] = 0.0
+    query_timeout: Annotated[Duration, Option("How long a query may run.")] = 0.0
+    server_lifetime: Annotated[
+        Duration,
+        Option("Age at which an unused backend is replaced, spread a little so that not all go at once."),
+    ] = parse_duration("1h")
+    server_idle_timeout: Annotated[
+        Duration,
+        Option("How long a backend may stay unused before it is closed."),
+    ] = parse_duration("10m")
+    server_connect_timeout: Annotated[
+        Duration,
+        Option("How long connecting and logging in to PostgreSQL may take."),
+    ] = parse_duration("15s")
+    server_login_retry: Annotated[
+        Duration,
+        Option("How long a pool waits after PostgreSQL refused it before it tries again."),
+    ] = parse_duration("1s")
+
+    auth_type: Annotated[
+        AuthType,
+        Option(
+            "How a client proves who it is; with trust any name is let in without a password.",
+            heading="How clients log in",
+        ),
+    ] = "scram-sha-256"
+    auth_file: Annotated[
+        Path,
+        Option(
+            'Names and passwords in the format of PgBouncer\'s userlist.txt: "name" "password or verifier".'
+        ),
+    ] = ""
+    auth_hba_file: Annotated[
+        Path,
+        Option('Rules in the format of pg_hba.conf, for auth_type = "hba".'),
+    ] = ""
+    auth_user: Annotated[str, Option("PostgreSQL user that runs auth_query.")] = ""
+    auth_query: Annotated[
+        str,
+        Option('Query for a user\'s password; "" with auth_user set = a safe one over pg_authid.'),
+    ] = ""
+    admin_users: Annotated[
+        tuple[str, ...],
+        Option("Users who may give any command on the console."),
+    ] = ()
+    stats_users: Annotated[
+        tuple[str, ...],
+        Option("Users who may use SHOW on the console."),
+    ] = ()
+
+    client_tls_sslmode: Annotated[
+        TlsMode,
+        Option("TLS between clients and pgmux, with the words of PostgreSQL's sslmode.", heading="TLS"),
+    ] = "disable"
+    client_tls_key_file: Annotated[Path, Option("Private key of pgmux.")] = ""
+    client_tls_cert_file: Annotated[Path, Option("Certificate of pgmux.")] = ""
+    client_tls_ca_file: Annotated[Path, Option("Authorities that sign clients' certificates.")] = ""
+    server_tls_sslmode: Annotated[
+        TlsMode,
+        Option("TLS between pgmux and PostgreSQL, with the words of PostgreSQL's sslmode."),
+    ] = "prefer"
+    server_tls_key_file: Annotated[Path, Option("Private key that pgmux shows to PostgreSQL.")] = ""
+    server_tls_cert_file: Annotated[Path, Option("Certificate that pgmux shows to PostgreSQL.")] = ""
+    server_tls_ca_file: Annotated[Path, Option("Authorities that sign PostgreSQL's certificate.")] = ""
+
+
+class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table [databases.NAME]. NAME is what clients ask for; "*" stands for any other name."""
+
+    host: Annotated[
+        Hosts,
+        Option("PostgreSQL's host name or address, or its Unix socket's directory; not yet: a list."),
+    ] = ("/var/run/postgresql",)
+    port: Annotated[int, Option("PostgreSQL's port.", bounds=(1, 65_535))] = 5432
+    dbname: Annotated[
+        str,
+        Option('Name of the database in PostgreSQL; "" = the same name.', example="app"),
+    ] = ""
+    user: Annotated[str, Option('PostgreSQL user for all clients; "" = each client\'s own.')] = ""
+    password: Annotated[
+        str,
+        Option('Password for PostgreSQL; "" = the one in auth_file.', is_secret=True),
+    ] = ""
+    max_backends: Annotated[
+        int,
+        Option(
+            "Backends that all pools of this database may have together; 0 = no limit of its own.",
+            unit="backends",
+            bounds=(0, 65_536),
+        ),
+    ] = 0
+    pool_size: Annotated[
+        int | None,
+        Option("In place of default_pool_size.", unit="backends", bounds=(1, 65_536), example=20),
+    ] = None
+    pool_mode: Annotated[
+        PoolMode | None,
+        Option("In place of the global pool_mode.", example="transaction"),
+    ] = None
+    min_pool_size: Annotated[
+        int | None,
+        Option("In place of the global min_pool_size.", unit="backends", bounds=(0, 65_536), example=0),
+    ] = None
+    reserve_pool_size: Annotated[
+        int | None,
+        Option("In place of the global reserve_pool_size.", unit="backends", bounds=(0, 65_536), example=0),
+    ] = None
+
+
+class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table [users.NAME]: settings of this user's pools, before the database's and the global ones."""
+
+    pool_size: Annotated[
+        int | None,
+        Option("In place of the database's pool_size.", unit="backends", bounds=(1, 65_536), example=20),
+    ] = None
+    pool_mode: Annotated[
+        PoolMode | None,
+        Option("In place of the database's pool_mode.", example="transaction"),
+    ] = None
+    min_pool_size: Annotated[
+        int | None,
+        Option("In place of the database's min_pool_size.", unit="backends", bounds=(0, 65_536), example=0),
+    ] = None
+    reserve_pool_size: Annotated[
+        int | None,
+        Option(
+            "In place of the database's reserve_pool_size.", unit="backends", bounds=(0, 65_536), example=0
+        ),
+    ] = None

@@ -1,0 +1,30 @@
+"""The replies a backend owes: one queue of requests, one table of which reply answers which."""
+
+from typing import Final, Self
+
+RULES: Final[dict[bytes, tuple[bytes, bytes]]]
+ASYNCHRONOUS: Final[bytes]
+ANSWERED: Final[bytes]
+MARKERS: Final[bytes]
+
+class Conversation:
+    """The queue with a Python face, for tests: bytes of request types in, verdicts out."""
+
+    def __init__(self) -> None: ...
+    def send(self, requests: bytes) -> Self:
+        """Push requests, one byte each."""
+
+    def receive(self, answers: bytes) -> bool:
+        """True when every reply, one byte each, belonged to a request."""
+
+    @property
+    def owed(self) -> bytes:
+        """The requests not yet completed, oldest first."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is owed."""
+
+    @property
+    def needs_sync(self) -> bool:
+        """Whether only a Sync will bring the backend to rest."""

@@ -1,0 +1,236 @@
+# cython: boundscheck=False, wraparound=False
+"""The replies a backend owes: one queue of requests, one table of which reply answers which.
+
+Every request that is sent is pushed; every reply must fit the request at the head, and the
+reply that completes a request pops it. A reply that fits nothing is a MISMATCH: the backend
+is out of step with us and must be closed, for its next reply could reach the wrong client.
+
+The turning points of the protocol (manual: "Message Flow"):
+
+- An ErrorResponse answers an extended request and everything after it up to the next Sync,
+  a Query too: those are popped, and until a Sync is sent no request is answered (`failed`).
+- In COPY IN the backend ignores Sync and Flush (`copying`), so those sent before CopyDone or
+  CopyFail earn no ReadyForQuery. CopyDone and CopyFail outside of it are ignored.
+- ReadyForQuery answers Query, FunctionCall and Sync, nothing else.
+
+This file does no I/O and knows nothing of clients or sockets.
+"""
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+
+# reply: (requests it may answer, those of them it completes). Asynchronous replies answer none.
+RULES = {
+    b"1": (b"P", b"P"),        # ParseComplete
+    b"2": (b"B", b"B"),        # BindComplete
+    b"3": (b"C", b"C"),        # CloseComplete
+    b"t": (b"D", b""),         # ParameterDescription, before RowDescription or NoData
+    b"T": (b"QD", b"D"),       # RowDescription
+    b"n": (b"D", b"D"),        # NoData
+    b"D": (b"QE", b""),        # DataRow
+    b"C": (b"QE", b"E"),       # CommandComplete
+    b"I": (b"QE", b"E"),       # EmptyQueryResponse
+    b"s": (b"E", b"E"),        # PortalSuspended
+    b"G": (b"QE", b""),        # CopyInResponse
+    b"H": (b"QE", b""),        # CopyOutResponse
+    b"d": (b"QE", b""),        # CopyData
+    b"c": (b"QE", b""),        # CopyDone
+    b"V": (b"F", b""),         # FunctionCallResponse
+    b"Z": (b"QFS", b"QFS"),    # ReadyForQuery
+    b"E": (b"QFSPBDEC", b""),  # ErrorResponse; _fail() does the rest
+}
+ASYNCHRONOUS = b"NSA"          # NoticeResponse, ParameterStatus, NotificationResponse: at any moment
+ANSWERED = b"QFSPBDEC"         # requests that earn replies
+MARKERS = b"cf"                # CopyDone, CopyFail: queued to find the end of a COPY IN, never answered
+
+# The same as bits: request r is bit BIT_OF[r].
+cdef uint32_t BIT_OF[256]
+cdef uint32_t MAY_ANSWER[256]
+cdef uint32_t COMPLETES[256]
+cdef uint8_t IS_ASYNCHRONOUS[256]
+
+for _number, _request in enumerate(ANSWERED):
+    BIT_OF[_request] = 1 << _number
+for _reply, (_answers, _completes) in RULES.items():
+    MAY_ANSWER[ord(_reply)] = sum([1 << ANSWERED.index(_request) for _request in _answers])
+    COMPLETES[ord(_reply)] = sum([1 << ANSWERED.index(_request) for _request in _completes])
+for _reply in ASYNCHRONOUS:
+    IS_ASYNCHRONOUS[_reply] = 1
+
+
+cdef void begin(Replies *replies) noexcept nogil:
+    """Nothing is owed."""
+    if replies.far != NULL:
+        free(replies.far)
+    replies.far = NULL
+    replies.capacity = NEAR
+    replies.head = replies.count = 0
+    replies.failed = replies.copying = False
+
+
+cdef void end(Replies *replies) noexcept nogil:
+    """Free what a deep pipeline took."""
+    begin(replies)
+
+
+cdef int expect(Replies *replies, uint8_t request) except -1 nogil:
+    """A request is being sent. Requests that earn no reply now are not queued."""
+    if request == c"S":
+        if replies.copying:
+            return 0
+        replies.failed = False
+    elif request == c"c" or request == c"f":
+        if replies.copying:
+            replies.copying = False
+            return 0
+        if replies.count == 0:
+            return 0
+    elif replies.failed or not BIT_OF[request]:
+        return 0
+    if replies.count == replies.capacity:
+        _grow(replies)
+    _ring(replies)[(replies.head + replies.count) & (replies.capacity - 1)] = request
+    replies.count += 1
+    return 0
+
+
+cdef Verdict match(Replies *replies, uint8_t reply) noexcept nogil:
+    """Whether the reply answers what is owed; it is taken off the queue when it completes a request."""
+    cdef uint8_t request
+    if IS_ASYNCHRONOUS[reply]:
+        return FORWARD
+    _drop_markers(replies)
+    if replies.count == 0:
+        # An error nobody asked for announces the end of the session (idle timeouts, shutdown).
+        return FORWARD if reply == c"E" else MISMATCH
+    request = _ring(replies)[replies.head]
+    if not MAY_ANSWER[reply] & BIT_OF[request]:
+        return MISMATCH
+    if COMPLETES[reply] & BIT_OF[request]:
+        _pop(replies)
+    elif reply == c"E":
+        _fail(replies, request)
+    elif reply == c"G":
+        _start_copying(replies)
+    return FORWARD
+
+
+cdef bint is_settled(Replies *replies) noexcept nogil:
+    """Whether nothing is owed. A transaction's end is this *and* a ReadyForQuery with status I."""
+    _drop_markers(replies)
+    return replies.count == 0
+
+
+cdef bint needs_sync(Replies *replies) noexcept nogil:
+    """Whether the backend will not come to rest by itself: it owes nothing that ends in a ReadyForQuery, or
+    something extended that no Sync follows (were it to fail, a Query after it would not be answered)."""
+    cdef uint32_t at
+    cdef uint8_t request
+    cdef bint needed = True
+    for at in range(replies.count, 0, -1):
+        request = _ring(replies)[(replies.head + at - 1) & (replies.capacity - 1)]
+        if request == c"S":
+            return False
+        if request == c"Q" or request == c"F":
+            needed = False
+        elif BIT_OF[request]:
+            return True
+    return needed
+
+
+cdef inline uint8_t *_ring(Replies *replies) noexcept nogil:
+    return replies.far if replies.far != NULL else replies.near
+
+
+cdef inline void _pop(Replies *replies) noexcept nogil:
+    replies.head = (replies.head + 1) & (replies.capacity - 1)
+    replies.count -= 1
+
+
+cdef inline void _drop_markers(Replies *replies) noexcept nogil:
+    while replies.count and not BIT_OF[_ring(replies)[replies.head]]:
+        _pop(replies)
+
+
+cdef void _fail(Replies *replies, uint8_t request) noexcept nogil:
+    """An ErrorResponse: to an extended request it answers all that follow, up to a Sync."""
+    replies.copying = False
+    if request == c"Q" or request == c"F" or request == c"S":
+        return
+    while replies.count and _ring(replies)[replies.head] != c"S":
+        _pop(replies)
+    replies.failed = replies.count == 0
+
+
+cdef void _start_copying(Replies *replies) noexcept nogil:
+    """COPY IN has begun: strike out the Syncs sent ahead of the CopyDone or CopyFail that ends it."""
+    cdef uint32_t at, kept = 1, count = replies.count
+    cdef uint8_t request
+    cdef uint8_t *ring = _ring(replies)
+    replies.copying = True
+    for at in range(1, count):
+        request = ring[(replies.head + at) & (replies.capacity - 1)]
+        if replies.copying:
+            if request == c"S":
+                continue
+            if request == c"c" or request == c"f":
+                replies.copying = False
+                continue
+        ring[(replies.head + kept) & (replies.capacity - 1)] = request
+        kept += 1
+    replies.count = kept
+
+
+cdef int _grow(Replies *replies) except -1 nogil:
+    cdef uint32_t at
+    cdef uint8_t *ring = <uint8_t *>malloc(replies.capacity * 2)
+    if ring == NULL:
+        with gil:
+            raise MemoryError()
+    for at in range(replies.count):
+        ring[at] = _ring(replies)[(replies.head + at) & (replies.capacity - 1)]
+    if replies.far != NULL:
+        free(replies.far)
+    replies.far = ring
+    replies.capacity *= 2
+    replies.head = 0
+    return 0
+
+
+cdef class Conversation:
+    """The queue with a Python face, for tests: bytes of request types in, verdicts out."""
+
+    cdef Replies replies
+
+    def __cinit__(self):
+        begin(&self.replies)
+
+    def __dealloc__(self):
+        end(&self.replies)
+
+    def send(self, requests):
+        """Push requests, one byte each."""
+        for request in requests:
+            expect(&self.replies, request)
+        return self
+
+    def receive(self, answers):
+        """True when every reply, one byte each, belonged to a request."""
+        return all([match(&self.replies, answer) == FORWARD for answer in answers])
+
+    @property
+    def owed(self):
+        """The requests not yet completed, oldest first."""
+        cdef uint32_t at
+        is_settled(&self.replies)
+        return bytes([_ring(&self.replies)[(self.replies.head + at) % self.replies.capacity]
+                      for at in range(self.replies.count)])
+
+    @property
+    def is_settled(self):
+        """Whether nothing is owed."""
+        return bool(is_settled(&self.replies))
+
+    @property
+    def needs_sync(self):
+        """Whether only a Sync will bring the backend to rest."""
+        return bool(needs_sync(&self.replies))

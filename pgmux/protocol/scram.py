@@ -1,0 +1,217 @@
+"""SCRAM-SHA-256 without channel binding, both sides of it, as PostgreSQL speaks it (RFC 5802, RFC 7677).
+
+Four messages: client-first, server-first, client-final, server-final. `ScramServer` checks a client against a
+verifier, `ScramClient` proves a password to a server and has the server prove itself. Bytes in, bytes out;
+each object serves one exchange. Hostile input raises the error of its sender (ClientProtocolError,
+BackendProtocolError) and nothing else; a wrong proof is not an error but the answer None.
+
+Why not a library: those for Python refuse libpq's first message, whose user name is empty (PostgreSQL takes
+the name from the start-up packet), and iteration counts below 4096, which PostgreSQL allows.
+"""
+
+import hashlib
+import hmac
+from base64 import b64decode, b64encode
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from pgmux.protocol.errors import BackendProtocolError, ClientProtocolError
+from pgmux.protocol.saslprep import prepare_password
+
+MECHANISM: Final = "SCRAM-SHA-256"
+DEFAULT_ITERATIONS: Final = 4096  # PostgreSQL's own
+MAX_ITERATIONS: Final = 1_000_000  # so that nobody's number makes us compute for long
+MAX_MESSAGE_BYTES: Final = 1024  # PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH
+NONCE_BYTES: Final = 18  # of randomness, before base64
+
+_NONCE_CHARACTERS: Final = bytes(code for code in range(0x21, 0x7F) if code != ord(","))
+
+
+class ScramVerifier(NamedTuple):
+    """What a server keeps to check a password: not the password, and not enough to log in with elsewhere."""
+
+    iterations: int
+    salt: bytes
+    stored_key: bytes  # 32 bytes
+    server_key: bytes  # 32 bytes
+
+    def __repr__(self) -> str:  # a secret, which must not get into a log by accident
+        return "ScramVerifier(...)"
+
+
+def format_verifier(verifier: ScramVerifier) -> str:
+    """Give the form that PostgreSQL keeps in pg_authid.rolpassword."""
+    salt, stored_key, server_key = (b64encode(part).decode() for part in verifier[1:])
+    return f"{MECHANISM}${verifier.iterations}:{salt}${stored_key}:{server_key}"
+
+
+def parse_verifier(text: str) -> ScramVerifier:
+    """Give the verifier in `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`.
+
+    Raises ValueError, with a text that says which part is wrong and shows none of it.
+    """
+    mechanism, *parts = text.split("$")
+    if mechanism != MECHANISM or len(parts) != 2:
+        raise ValueError(f"it is not of the form {MECHANISM}$<iterations>:<salt>$<StoredKey>:<ServerKey>")
+    iterations, _, salt = parts[0].partition(":")
+    stored_key, _, server_key = parts[1].partition(":")
+    verifier = ScramVerifier(
+        _parse_iterations(iterations.encode("ascii", "replace")),
+        _decode_base64(salt.encode("ascii", "replace"), "salt"),
+        _decode_base64(stored_key.encode("ascii", "replace"), "StoredKey"),
+        _decode_base64(server_key.encode("ascii", "replace"), "ServerKey"),
+    )
+    if len(verifier.stored_key) != 32 or len(verifier.server_key) != 32:
+        raise ValueError("its StoredKey and ServerKey must have 32 bytes each")
+    return verifier
+
+
+def derive_verifier(password: bytes, salt: bytes, iterations: int) -> ScramVerifier:
+    """Give the verifier of a password. Slow by design: about a millisecond for 4096 iterations."""
+    client_key, server_key = _derive_keys(password, salt, iterations)
+    return ScramVerifier(iterations, salt, hashlib.sha256(client_key).digest(), server_key)
+
+
+class ScramServer:
+    """The side that checks: `challenge` answers client-first, `verify` answers client-final."""
+
+    __slots__ = ("_auth_message", "_channel_binding", "_nonce", "_verifier")
+
+    def __init__(self, verifier: ScramVerifier, nonce: bytes) -> None:
+        """`nonce`: fresh for every exchange, printable and without commas; `make_nonce` gives one."""
+        self._verifier = verifier
+        self._nonce = nonce  # the server's part at first, then the whole
+        self._auth_message = b""  # the messages so far, without the proof
+        self._channel_binding = b""  # base64 of what client-first began with
+
+    def challenge(self, client_first: bytes) -> bytes:
+        """Give server-first. Raises ClientProtocolError."""
+        flag, comma, rest = client_first.partition(b",")
+        if flag not in (b"n", b"y"):
+            raise ClientProtocolError("the SCRAM message asks for channel binding, which was not offered")
+        identity, comma, bare = rest.partition(b",")
+        if identity or not comma:
+            raise ClientProtocolError("the SCRAM message asks to act for another user")
+        attributes = bare.split(b",")
+        if len(attributes) < 2 or attributes[0][:2] != b"n=" or attributes[1][:2] != b"r=":
+            raise ClientProtocolError("malformed SCRAM message: user name and nonce are expected")
+        client_nonce = attributes[1][2:]
+        if not _is_nonce(client_nonce):
+            raise ClientProtocolError("malformed SCRAM message: invalid nonce")
+        self._nonce = client_nonce + self._nonce
+        self._channel_binding = b64encode(flag + b",,")
+        server_first = b"r=%b,s=%b,i=%d" % (
+            self._nonce,
+            b64encode(self._verifier.salt),
+            self._verifier.iterations,
+        )
+        self._auth_message = bare + b"," + server_first
+        return server_first
+
+    def verify(self, client_final: bytes) -> bytes | None:
+        """Give server-final; None when the proof is wrong. Raises ClientProtocolError."""
+        without_proof, _, proof = client_final.rpartition(b",p=")
+        attributes = without_proof.split(b",")
+        if len(attributes) < 2 or attributes[0] != b"c=" + self._channel_binding:
+            raise ClientProtocolError("malformed SCRAM response: the channel binding does not match")
+        if attributes[1] != b"r=" + self._nonce:
+            raise ClientProtocolError("invalid SCRAM response: the nonce does not match")
+        try:
+            claimed = _decode_base64(proof, "proof")
+        except ValueError as error:
+            raise ClientProtocolError(f"malformed SCRAM response: {error}") from None
+        if len(claimed) != 32:
+            raise ClientProtocolError("malformed SCRAM response: the proof must have 32 bytes")
+        auth_message = self._auth_message + b"," + without_proof
+        client_key = _xor(claimed, _hmac(self._verifier.stored_key, auth_message))
+        if not hmac.compare_digest(hashlib.sha256(client_key).digest(), self._verifier.stored_key):
+            return None
+        return b"v=" + b64encode(_hmac(self._verifier.server_key, auth_message))
+
+
+class ScramClient:
+    """The side that proves: `begin` gives client-first, `respond` client-final, `check` judges the server."""
+
+    __slots__ = ("_nonce", "_password", "_server_signature")
+
+    def __init__(self, password: bytes, nonce: bytes) -> None:
+        """`nonce`: fresh for every exchange, printable and without commas; `make_nonce` gives one."""
+        self._password = password
+        self._nonce = nonce
+        self._server_signature = b""
+
+    def begin(self) -> bytes:
+        """Give client-first; the user name in it is empty, as PostgreSQL knows it already."""
+        return b"n,,n=,r=" + self._nonce
+
+    def respond(self, server_first: bytes) -> bytes:
+        """Give client-final. Slow by design. Raises BackendProtocolError, also above MAX_ITERATIONS."""
+        nonce, salt, iterations = self._parse_server_first(server_first)
+        client_key, server_key = _remember_keys(self._password, salt, iterations)
+        without_proof = b"c=biws,r=" + nonce
+        auth_message = b",".join((b"n=,r=" + self._nonce, server_first, without_proof))
+        self._server_signature = _hmac(server_key, auth_message)
+        proof = _xor(client_key, _hmac(hashlib.sha256(client_key).digest(), auth_message))
+        return without_proof + b",p=" + b64encode(proof)
+
+    def _parse_server_first(self, server_first: bytes) -> tuple[bytes, bytes, int]:
+        attributes = server_first.split(b",")
+        if [attribute[:2] for attribute in attributes[:3]] != [b"r=", b"s=", b"i="]:
+            raise BackendProtocolError("malformed SCRAM challenge: nonce, salt and iterations are expected")
+        nonce = attributes[0][2:]
+        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or not _is_nonce(nonce):
+            raise BackendProtocolError("invalid SCRAM challenge: the nonce does not continue ours")
+        try:
+            return nonce, _decode_base64(attributes[1][2:], "salt"), _parse_iterations(attributes[2][2:])
+        except ValueError as error:
+            raise BackendProtocolError(f"malformed SCRAM challenge: {error}") from None
+
+    def check(self, server_final: bytes) -> None:
+        """Raise BackendProtocolError unless the server has proved that it knows the password, too."""
+        expected = b"v=" + b64encode(self._server_signature)
+        if not self._server_signature or not hmac.compare_digest(server_final.split(b",")[0], expected):
+            raise BackendProtocolError("the server could not prove in SCRAM that it knows the password")
+
+
+def make_nonce(randomness: bytes) -> bytes:
+    """Give a nonce from NONCE_BYTES random bytes."""
+    return b64encode(randomness)
+
+
+def _is_nonce(text: bytes) -> bool:
+    return bool(text) and not text.strip(_NONCE_CHARACTERS)
+
+
+def _parse_iterations(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 7 or not 1 <= int(text) <= MAX_ITERATIONS:
+        raise ValueError(f"the iteration count must be a number from 1 to {MAX_ITERATIONS:,}")
+    return int(text)
+
+
+def _decode_base64(text: bytes, name: str) -> bytes:
+    try:
+        data = b64decode(text, validate=True)
+    except ValueError:
+        data = b""
+    if not data:
+        raise ValueError(f"its {name} is not base64")
+    return data
+
+
+def _derive_keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
+    """Give ClientKey and ServerKey."""
+    salted = hashlib.pbkdf2_hmac("sha256", prepare_password(password), salt, iterations)
+    return _hmac(salted, b"Client Key"), _hmac(salted, b"Server Key")
+
+
+# A role has one salt, so all backends of a pool log in with the same keys, which a client may keep (RFC 5802
+# section 5.1).
+_remember_keys = lru_cache(maxsize=128)(_derive_keys)
+
+
+def _hmac(key: bytes, text: bytes) -> bytes:
+    return hmac.digest(key, text, "sha256")
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(32, "big")

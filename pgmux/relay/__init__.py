@@ -1,0 +1,1 @@
+"""The relay: the data path, compiled, and the one epoll."""

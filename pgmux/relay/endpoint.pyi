@@ -1,0 +1,54 @@
+"""Both ends of the relay: clients, backends, and the lobby where clients wait."""
+
+from enum import IntEnum
+from typing import Any
+
+class ClientPhase(IntEnum):
+    LOGIN = 0
+    IDLE = 1
+    PARKED = 2
+    LEASED = 3
+    LEAVING = 4
+    GONE = 5
+
+class Endpoint:
+    """A socket and where its streams stand."""
+
+    def __init__(self) -> None: ...
+    @property
+    def fd(self) -> int: ...
+
+class Client(Endpoint):
+    """An application's connection."""
+
+    login: Any  # the worker's, until admitted
+    @property
+    def record(self) -> int: ...
+    @property
+    def phase(self) -> ClientPhase: ...
+    @property
+    def is_unix(self) -> bool: ...
+    def address(self) -> tuple[str, int]:
+        """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
+
+class Backend(Endpoint):
+    """This worker's view of one slot: its descriptor, and the conversation while it is leased."""
+
+    def __init__(self, slot: int) -> None: ...
+    @property
+    def slot(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def pool(self) -> int: ...
+
+class Lobby:
+    """A pool's waiting clients in this worker, first come first served."""
+
+    asked: bool
+    wait_limit_us: int
+    def __init__(self, pool: int) -> None: ...
+    @property
+    def pool(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...

@@ -1,0 +1,85 @@
+# cython: boundscheck=False, wraparound=False
+"""Both ends of the relay: clients, backends, and the lobby where clients wait.
+
+Plain objects with C fields and no behaviour beyond their own bookkeeping; who changes which
+field is said in endpoint.pxd. An idle client is one such object: no buffer, no stack.
+"""
+import os
+import socket
+
+from pgmux.protocol.replies cimport begin, end
+from pgmux.relay.buffer cimport clear
+
+
+cdef class Endpoint:
+    """A socket and where its streams stand."""
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        clear(&self.out)
+
+
+cdef class Client(Endpoint):
+    """An application's connection."""
+
+    def __cinit__(self):
+        self.phase = LOGIN
+        self.ticket = -1
+
+    def address(self):
+        """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
+        if self.is_unix:
+            return "unix", 0
+        try:
+            with socket.socket(fileno=os.dup(self.fd)) as peer:
+                return peer.getpeername()[:2]
+        except OSError:
+            return "", 0
+
+    def __dealloc__(self):
+        clear(&self.held)
+
+
+cdef class Backend(Endpoint):
+    """This worker's view of one slot: its descriptor, and the conversation while it is leased."""
+
+    def __cinit__(self, slot):
+        self.slot = slot
+        self.pool = -1
+        self.status = c"I"
+        begin(&self.replies)
+
+    def __dealloc__(self):
+        end(&self.replies)
+
+
+cdef class Lobby:
+    """A pool's waiting clients in this worker, first come first served."""
+
+    def __cinit__(self, pool):
+        self.pool = pool
+        self.favourite = -1
+
+    cdef void append(self, Client client):
+        client.before = self.last
+        client.after = None
+        if self.last is None:
+            self.first = client
+        else:
+            self.last.after = client
+        self.last = client
+        self.waiting += 1
+
+    cdef void remove(self, Client client):
+        if client.before is None:
+            self.first = client.after
+        else:
+            client.before.after = client.after
+        if client.after is None:
+            self.last = client.before
+        else:
+            client.after.before = client.before
+        client.before = client.after = None
+        self.waiting -= 1

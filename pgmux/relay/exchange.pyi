@@ -1,0 +1,12 @@
+"""The bytes between a client and the backend it has leased, both ways."""
+
+from typing import Final
+
+from pgmux.relay.streams import Streams
+
+LINGER_US: Final[int]
+ORPHAN_US: Final[int]
+KINDS: Final[dict[bytes, int]]
+
+class Exchange(Streams):
+    """Requests one way, replies the other. Relay feeds it with events."""

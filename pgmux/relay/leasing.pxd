@@ -1,0 +1,42 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, Lobby
+from pgmux.relay.poller cimport Poller
+from pgmux.shm.clients cimport Clients
+from pgmux.shm.layout cimport Counters
+from pgmux.shm.pools cimport Pools
+
+
+cdef enum:
+    CLOSE_WITHIN_US = 10_000_000         # PostgreSQL gets so long to end a connection that we close
+
+cdef class Leasing(Poller):
+    cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present event was taken up
+    cdef readonly uint32_t worker        # this worker's number
+    cdef readonly Pools pools
+    cdef readonly Clients records
+    cdef Counters *counters              # this worker's row: [pools]
+    cdef list backends                   # [slots] of Backend
+    cdef list lobbies                    # [pools] of Lobby or None
+    cdef readonly list news              # what the worker's greenlets must see to: (word, argument)
+    cdef object desk                     # the worker's voice, see Relay
+
+    cdef void enter(self, Client client, ClientPhase phase) noexcept
+    cdef bint acquire(self, Client client) except -1
+    cdef int park(self, Client client) except -1
+    cdef int unpark(self, Client client) except -1
+    cdef int serve_lobby(self, uint32_t slot) except -1
+    cdef int serve_granted(self, uint32_t slot) except -1
+    cdef int renew_ticket(self, Client client) except -1
+    cdef bint is_usable(self, Backend backend) except -1
+    cdef int attach(self, Client client, Backend backend) except -1
+    cdef void detach(self, Client client) noexcept
+    cdef int settle(self, Backend backend) except -1
+    cdef int hand_on(self, Backend backend) except -1
+    cdef int retire(self, Backend backend, bint politely) except -1
+    cdef int end_connection(self, Backend backend, bint politely) except -1
+    cdef int bury(self, Backend backend) except -1
+    cdef int drop_socket(self, Backend backend) except -1
+    cdef int check_inbox(self) except -1
+    cdef int resume(self, Client client) except -1
+    cdef Lobby lobby_of(self, uint32_t pool)

@@ -1,0 +1,19 @@
+"""Who has which backend: acquire, park, settle, hand on, retire."""
+
+from typing import Any
+
+from pgmux.relay.poller import Poller
+from pgmux.shm.clients import Clients
+from pgmux.shm.pools import Pools
+
+class Leasing(Poller):
+    """This worker's hold on the shared backends. The bytes are Exchange's affair."""
+
+    @property
+    def worker(self) -> int: ...
+    @property
+    def pools(self) -> Pools: ...
+    @property
+    def records(self) -> Clients: ...
+    @property
+    def news(self) -> list[tuple[str, Any]]: ...

@@ -1,0 +1,286 @@
+# cython: boundscheck=False, wraparound=False
+"""Who has which backend: acquire, park, settle, hand on, retire.
+
+One rule stands above all: *no socket of a backend is read or written without its lease*.
+Everything here keeps three things in step: the lease word in shared memory (the truth), the
+Backend object of this worker (its descriptor, and whose conversation it carries), and the
+lobby where this worker's clients wait.
+
+Descriptors travel: a backend opened by one worker reaches the others by their mailboxes, so
+a lease may arrive before its socket. Such a backend is `awaited`: leased, but nothing is sent
+until `Relay.adopt_socket` brings the descriptor. The generation tells one socket of a slot
+from the next.
+"""
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+from pgmux.protocol.replies cimport begin
+from pgmux.relay.buffer cimport clear
+from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, PARKED
+from pgmux.relay.poller cimport BACKEND, EDGES
+from pgmux.relay.sockets cimport (
+    MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, close, recv, send, shutdown,
+)
+from pgmux.shm.atomics cimport exchange, load, lowest_bit
+from pgmux.shm.counters cimport observe
+from pgmux.shm.leases cimport GRANTED, generation_of, is_held, pool_of
+from pgmux.shm.pools cimport NO_SLOT
+from pgmux.shm.waiters cimport NO_TICKET
+from pgmux.shm.workers cimport LOOK_FOR_GRANTS
+
+
+cdef class Leasing(Poller):
+    """This worker's hold on the shared backends. The bytes are Exchange's affair."""
+
+    cdef void enter(self, Client client, ClientPhase phase) noexcept:
+        """The one place where a client's phase changes; other workers read it from the record."""
+        client.phase = phase
+        client.since_us = self.now
+        self.records.records[client.record].phase = phase
+        self.records.records[client.record].since_us = client.since_us
+
+    cdef bint acquire(self, Client client) except -1:
+        """Whether the client has a backend now; otherwise it is parked."""
+        cdef Lobby lobby = client.lobby
+        cdef int32_t slot
+        cdef Backend backend
+        cdef uint32_t heir
+        cdef uint64_t age_us
+        if lobby.waiting == 0 and (self.pools.waiters.length(lobby.pool) == 0
+                                   or self.pools.waiters.head(lobby.pool, &heir, 0, &age_us) == NO_TICKET):
+            while True:
+                slot = self.pools.take(lobby.pool, self.worker, lobby.favourite)
+                if slot == NO_SLOT:
+                    break
+                backend = self.backends[slot]
+                if self.is_usable(backend):
+                    self.attach(client, backend)
+                    return True
+        self.park(client)
+        return client.phase == LEASED
+
+    cdef int park(self, Client client) except -1:
+        """Join the queue, then look once more: a backend freed in between saw no waiter."""
+        cdef Lobby lobby = client.lobby
+        cdef int32_t slot
+        self.enter(client, PARKED)
+        client.ticket = self.pools.waiters.park(lobby.pool, self.worker, client.since_us)
+        lobby.append(client)
+        self.counters[lobby.pool].waits += 1
+        slot = self.pools.take(lobby.pool, self.worker, lobby.favourite)
+        if slot != NO_SLOT:
+            self.serve_lobby(slot)
+        elif client.ticket == NO_TICKET:
+            self.news.append(("queue full", client))
+        if client.phase == PARKED and not lobby.asked:
+            lobby.asked = True
+            self.news.append(("wanted", lobby.pool))
+        return 0
+
+    cdef int unpark(self, Client client) except -1:
+        """Leave the queue. If a grant is on its way already, check_inbox passes it on."""
+        client.lobby.remove(client)
+        if client.ticket != NO_TICKET:
+            self.pools.waiters.leave(client.lobby.pool, client.ticket)
+            client.ticket = NO_TICKET
+        return 0
+
+    cdef int serve_lobby(self, uint32_t slot) except -1:
+        """A slot was just leased to us: to whoever may be served first, here or elsewhere."""
+        cdef Backend backend = self.backends[slot]
+        if self.is_usable(backend):
+            self.hand_on(backend)
+        return 0
+
+    cdef int serve_granted(self, uint32_t slot) except -1:
+        """A slot was granted to us, and a ticket of ours is no longer queued: it is for our first client.
+
+        It must not be passed on while somebody waits here, or that client would wait without a ticket.
+        """
+        cdef Backend backend = self.backends[slot]
+        cdef Client client = self.lobby_of(pool_of(self.pools.leases.word(slot))).first
+        if client is None:
+            return self.serve_lobby(slot)        # it has left, or was served by another backend
+        if self.is_usable(backend):
+            self.unpark(client)
+            self.attach(client, backend)
+            return self.resume(client)
+        return self.renew_ticket(client)
+
+    cdef int renew_ticket(self, Client client) except -1:
+        """See to it that a parked client's ticket is in the queue: the grant for it came to nothing."""
+        cdef Lobby lobby = client.lobby
+        cdef int32_t slot
+        if self.pools.waiters.is_waiting(lobby.pool, client.ticket):
+            return 0
+        client.ticket = self.pools.waiters.park(lobby.pool, self.worker, client.since_us)
+        slot = self.pools.take(lobby.pool, self.worker, lobby.favourite)
+        if slot != NO_SLOT:
+            self.serve_lobby(slot)
+        return 0
+
+    cdef bint is_usable(self, Backend backend) except -1:
+        """Whether a slot that was just leased to us can be used; if not, it has been given up.
+
+        A socket that is not in our epoll is looked at first, so that nothing is sent to a
+        backend that has died while nobody watched it.
+        """
+        cdef uint64_t word = self.pools.leases.word(backend.slot)
+        cdef char first
+        cdef ssize_t size
+        backend.pool = pool_of(word)
+        self.pools.slots[backend.slot].last_owner = self.worker
+        if backend.fd < 0 or backend.generation != generation_of(word):
+            self.drop_socket(backend)
+            backend.generation = generation_of(word)
+            backend.awaited = True
+            self.news.append(("fetch", backend.slot))
+            return True
+        if not backend.watched:
+            size = recv(backend.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT)
+            if size == 0 or size == 1 and first == c"E":
+                self.retire(backend, False)
+                return False
+            self.watch(backend.fd, BACKEND, backend.slot, backend.serial, EDGES)
+            backend.watched = True
+        return True
+
+    cdef int attach(self, Client client, Backend backend) except -1:
+        if client.phase == PARKED:
+            self.counters[client.lobby.pool].wait_us += self.now - client.since_us
+            observe(self.counters[client.lobby.pool].wait, self.now - client.since_us)
+        self.enter(client, LEASED)
+        client.backend = backend
+        backend.client = client
+        backend.at_rest = False
+        backend.last_reply = 0
+        backend.status = c"I"
+        self.counters[backend.pool].leases += 1
+        self.records.records[client.record].slot = backend.slot
+        self.pools.slots[backend.slot].client = client.record
+        self.pools.slots[backend.slot].leased_at_us = client.since_us
+        self.pools.slots[backend.slot].lease_count += 1
+        return 0
+
+    cdef void detach(self, Client client) noexcept:
+        client.backend.client = None
+        client.backend = None
+        self.records.records[client.record].slot = -1
+
+    cdef int settle(self, Backend backend) except -1:
+        """The lease has served its purpose and the backend is clean: on to the next."""
+        cdef Client client = backend.client
+        if client is not None:
+            self.detach(client)
+            self.counters[backend.pool].transactions += 1
+            self.counters[backend.pool].transaction_us += self.now - client.since_us
+            observe(self.counters[backend.pool].transaction, self.now - client.since_us)
+            self.enter(client, IDLE)
+            self.records.records[client.record].transactions += 1
+        backend.orphaned = False
+        if backend.cancels:                 # a cancel on its way would hit the next client's query
+            backend.orphaned = True
+            backend.deadline_us = self.now + CLOSE_WITHIN_US
+            return 0
+        if self.pools.slots[backend.slot].expires_s and \
+                self.pools.slots[backend.slot].expires_s < self.now // 1_000_000:
+            return self.retire(backend, True)
+        return self.hand_on(backend)
+
+    cdef int hand_on(self, Backend backend) except -1:
+        """To a client of our own that may be served first, else to whom the queue says, else to nobody."""
+        cdef Lobby lobby = self.lobby_of(backend.pool)
+        cdef Client client = lobby.first
+        if client is not None and self.pools.serves_own(lobby.pool, self.worker, self.now):
+            self.unpark(client)
+            self.attach(client, backend)
+            return self.resume(client)
+        lobby.favourite = backend.slot
+        self.pools.slots[backend.slot].released_at_us = self.now
+        if self.pools.waiters.length(lobby.pool):
+            self.counters[lobby.pool].handovers += 1
+        self.pools.release(backend.slot, self.worker)
+        return 0
+
+    cdef int retire(self, Backend backend, bint politely) except -1:
+        """Close a backend we have leased. Its slot is free for another once PostgreSQL has ended it."""
+        if not self.pools.shut(backend.slot, self.worker):
+            return 0
+        if backend.generation + 1 != self.pools.generation(backend.slot):
+            self.drop_socket(backend)           # its predecessor's: the slot's own has not come yet
+        backend.closing = True
+        backend.orphaned = False
+        backend.deadline_us = self.now + CLOSE_WITHIN_US
+        if backend.fd < 0:
+            self.news.append(("fetch", backend.slot))
+            return 0
+        return self.end_connection(backend, politely)
+
+    cdef int end_connection(self, Backend backend, bint politely) except -1:
+        """Have PostgreSQL end the connection of a slot that is CLOSING and ours; `bury` when it has."""
+        backend.generation = self.pools.generation(backend.slot)
+        if politely:
+            send(backend.fd, b"X\0\0\0\4", 5, MSG_DONTWAIT | MSG_NOSIGNAL)
+        shutdown(backend.fd, SHUT_WR)
+        if not backend.watched:
+            self.watch(backend.fd, BACKEND, backend.slot, backend.serial, EDGES)
+            backend.watched = True
+        return 0
+
+    cdef int bury(self, Backend backend) except -1:
+        """PostgreSQL has ended the connection of a slot that is CLOSING and ours."""
+        self.counters[backend.pool if backend.pool >= 0 else 0].backends_closed += 1
+        self.drop_socket(backend)
+        backend.closing = False
+        self.pools.clear(backend.slot, self.worker)
+        return 0
+
+    cdef int drop_socket(self, Backend backend) except -1:
+        if backend.fd >= 0:
+            if backend.watched:
+                self.unwatch(backend.fd)
+            close(backend.fd)
+        backend.fd = -1
+        backend.serial += 1
+        backend.watched = backend.readable = backend.hung_up = backend.broken = backend.awaited = False
+        backend.at_rest = backend.closing = backend.orphaned = False
+        backend.remain = 0
+        backend.carried = 0
+        backend.cancels = 0
+        clear(&backend.out)
+        begin(&backend.replies)
+        return 0
+
+    cdef int check_inbox(self) except -1:
+        """Pick up what was granted to us; pass on what nobody here waits for any more."""
+        cdef uint32_t word, slot
+        cdef uint64_t bits
+        cdef uint64_t errands = 0
+        if load(&self.pools.workers.records[self.worker].errands):
+            # Taken first, looked at afterwards: an errand asked meanwhile stays.
+            errands = exchange(&self.pools.workers.records[self.worker].errands, 0)
+        if errands & LOOK_FOR_GRANTS:
+            for slot in range(self.pools.leases.count):
+                if is_held(self.pools.leases.word(slot), GRANTED, self.worker) \
+                        and self.pools.accept(slot, self.worker):
+                    self.serve_granted(slot)
+        for word in range(self.pools.words):
+            if not load(&self.pools.workers.inboxes[self.worker * self.pools.words + word]):
+                continue
+            bits = exchange(&self.pools.workers.inboxes[self.worker * self.pools.words + word], 0)
+            while bits:
+                slot = word * 64 + lowest_bit(bits)
+                bits &= bits - 1
+                if self.pools.accept(slot, self.worker):
+                    self.serve_granted(slot)
+        if errands:
+            self.news.append(("errands", errands))
+        return 0
+
+    cdef int resume(self, Client client) except -1:
+        """Go on with what the client had asked before it had a backend. Exchange's."""
+        raise NotImplementedError
+
+    cdef Lobby lobby_of(self, uint32_t pool):
+        if self.lobbies[pool] is None:
+            self.lobbies[pool] = Lobby(pool)
+        return self.lobbies[pool]

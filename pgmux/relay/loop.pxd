@@ -1,0 +1,27 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from pgmux.relay.endpoint cimport Backend, Client
+from pgmux.relay.exchange cimport Exchange
+
+
+cdef class Loop(Exchange):
+    cdef list clients                    # by record: Client or None
+    cdef readonly list listeners         # listening sockets
+    cdef uint32_t next_serial
+    cdef public uint32_t slice_us        # go back to the hub after so long, however busy
+    cdef readonly bint is_accepting        # False: connections wait in the accept queue
+    cdef public uint32_t client_count    # whose sockets are open
+    cdef bint is_hubs_turn               # its epoll has something
+    cdef set logging_in                  # clients in LOGIN, for their deadline
+    cdef set leaving                     # clients in LEAVING, for theirs
+
+    cdef int on_event(self, uint64_t tag, uint32_t events) except -1
+    cdef int on_client(self, Client client, uint32_t events) except -1
+    cdef int on_backend(self, Backend backend, uint32_t events) except -1
+    cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1
+    cdef int serve(self, Client client) except -1
+    cdef int serve_login(self, Client client) except -1
+    cdef int serve_leaving(self, Client client) except -1
+    cdef int accept(self, uint32_t index) except -1
+    cdef int serve_ready(self) except -1
+    cdef int forget(self, Client client) except -1

@@ -1,0 +1,50 @@
+"""The relay's event loop: what each event means, and how clients come and go."""
+
+import socket
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from pgmux.relay.endpoint import Client
+from pgmux.relay.exchange import Exchange
+from pgmux.shm.clients import Clients
+from pgmux.shm.counters import CounterTable
+from pgmux.shm.pools import Pools
+
+class _Desk(Protocol):
+    def greet(self, client: Client) -> None: ...
+    def hear(self, client: Client, data: bytes) -> None: ...
+    def malformed(self, kind: str) -> bytes: ...
+    def backend_lost(self) -> bytes: ...
+
+class Loop(Exchange):
+    """One worker's clients, backends and event loop."""
+
+    slice_us: int
+    client_count: int
+    def __init__(
+        self,
+        worker: int,
+        pools: Pools,
+        records: Clients,
+        counters: CounterTable,
+        listeners: Iterable[socket.socket],
+        desk: _Desk,
+    ) -> None: ...
+    @property
+    def listeners(self) -> list[socket.socket]: ...
+    @property
+    def is_accepting(self) -> bool: ...
+    def watch_hub(self, fd: int) -> None:
+        """End a wait when the hub's own epoll, `fd`, has something for it."""
+
+    def run(self, patience_us: int) -> bool:
+        """Serve events until it is the hub's turn. Whether there were any."""
+
+    def take_news(self) -> list[tuple[str, Any]]:
+        """What happened that needs more than the relay: [(word, argument)], oldest first."""
+
+    def start_accepting(self) -> None:
+        """Take new connections."""
+
+    def stop_accepting(self) -> None:
+        """Leave new connections in the accept queue, for a successor or for later."""

@@ -1,0 +1,287 @@
+# cython: boundscheck=False, wraparound=False
+"""The relay's event loop: what each event means, and how clients come and go.
+
+`run` is where a worker waits: in the relay's epoll, which holds the hub's epoll as one more
+descriptor. So a message costs no turn of the hub, and what comes for the hub ends the wait.
+What cannot be done here (open a backend, send a cancel, write the log) is left in `news` for
+the worker's greenlets.
+
+`desk` answers for the worker in the middle of a run: `greet(client)` and `hear(client, data)`
+drive a log-in, `malformed(type)` and `backend_lost()` give ErrorResponses.
+"""
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+from pgmux.relay.buffer cimport length
+from pgmux.relay.endpoint cimport (
+    Backend, CARRY_BYTES, Client, Endpoint, IDLE, LEASED, LEAVING, LOGIN, PARKED,
+)
+from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
+from pgmux.relay.sockets cimport (
+    EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SHUT_WR, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, SOL_SOCKET, SO_KEEPALIVE, TCP_NODELAY, accept4, close, errno, setsockopt, shutdown,
+)
+from pgmux.shm.atomics cimport now_us
+from pgmux.shm.clients cimport Clients, NO_RECORD
+from pgmux.shm.counters cimport CounterTable
+from pgmux.shm.leases cimport FREE, TAKE, generation_of, phase_of, pool_of
+from pgmux.shm.pools cimport Pools
+
+import socket
+
+cdef enum:
+    ACCEPTS_A_TURN = 32
+    HUBS_TURN = 1            # index of the event that the hub's epoll makes
+
+
+cdef uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+
+
+cdef class Loop(Exchange):
+    """One worker's clients, backends and event loop."""
+
+    def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk):
+        self.worker = worker
+        self.pools = pools
+        self.records = records
+        self.counters = counters.rows(worker)
+        self.desk = desk
+        self.backends = [Backend(slot) for slot in range(pools.leases.count)]
+        self.lobbies = [None] * pools.segment.pool_count
+        self.clients = [None] * pools.segment.client_count
+        self.news = []
+        self.listeners = list(listeners)
+        self.logging_in = set()
+        self.leaving = set()
+        self.slice_us = 5000
+        self.start_accepting()
+        self.watch(pools.workers.bells[worker], BELL, 0, 0, EPOLLIN | <uint32_t>EPOLLET)
+
+    def watch_hub(self, int fd):
+        """End a wait when the hub's own epoll, `fd`, has something for it."""
+        self.watch(fd, BELL, HUBS_TURN, 0, EPOLLIN)
+
+    def run(self, uint64_t patience_us):
+        """Serve events until it is the hub's turn. Whether there were any.
+
+        It is the hub's turn when something has come for it, when there is news, when `slice_us` have
+        passed, or when nothing has come for `patience_us`.
+        """
+        cdef uint64_t stop_at
+        cdef int count, at
+        cdef bint has_served = False
+        self.now = now_us()
+        stop_at = self.now + self.slice_us
+        self.is_hubs_turn = False
+        while True:
+            self.check_inbox()
+            self.serve_ready()
+            if self.news or self.is_hubs_turn or self.now >= stop_at:
+                return has_served
+            if not self.pools.workers.sleep(self.worker):
+                continue
+            count = self.wait(0 if self.ready else patience_us)
+            self.pools.workers.rise(self.worker)
+            if count == 0 and not self.ready:
+                return has_served
+            has_served = True
+            for at in range(count):
+                self.now = now_us()
+                self.on_event(self.events[at].data.u64, self.events[at].events)
+
+    cdef int serve_ready(self) except -1:
+        cdef list ready = self.ready
+        cdef Endpoint endpoint
+        if not ready:
+            return 0
+        self.ready = []
+        for endpoint in ready:
+            endpoint.queued = False
+            if isinstance(endpoint, Client):
+                self.serve(<Client>endpoint)
+            else:
+                self.serve_backend(<Backend>endpoint)
+        return 0
+
+    # --- events
+
+    cdef int on_event(self, uint64_t tag, uint32_t events) except -1:
+        cdef Client client
+        cdef Backend backend
+        if kind_of(tag) == CLIENT:
+            client = self.clients[index_of(tag)]
+            if client is not None and client.serial & SERIAL_MASK == serial_of(tag):
+                self.on_client(client, events)
+        elif kind_of(tag) == BACKEND:
+            backend = self.backends[index_of(tag)]
+            if backend.serial & SERIAL_MASK == serial_of(tag) and backend.fd >= 0:
+                self.on_backend(backend, events)
+        elif kind_of(tag) == LISTENER:
+            self.accept(index_of(tag))
+        elif index_of(tag) == HUBS_TURN:
+            self.is_hubs_turn = True
+        return 0                             # our own bell only ends the wait: the inbox is looked at anyway
+
+    cdef int on_client(self, Client client, uint32_t events) except -1:
+        cdef Backend backend
+        if events & ENDS:
+            client.hung_up = True
+        if events & (EPOLLIN | ENDS):
+            client.readable = True
+        if events & EPOLLOUT and length(&client.out):
+            self.flush(client)
+            if length(&client.out):
+                return 0
+            backend = client.backend
+            if backend is not None and backend.readable:
+                self.serve_backend(backend)
+            elif client.phase == LEAVING:
+                shutdown(client.fd, SHUT_WR)
+        return self.serve(client)
+
+    cdef int serve(self, Client client) except -1:
+        if client.phase == IDLE or client.phase == LEASED:
+            return self.serve_client(client)
+        if client.phase == LOGIN:
+            return self.serve_login(client)
+        if client.phase == LEAVING:
+            return self.serve_leaving(client)
+        if client.phase == PARKED and client.hung_up:
+            return self.vanish(client, False)
+        return 0
+
+    cdef int on_backend(self, Backend backend, uint32_t events) except -1:
+        if backend.client is None and not backend.orphaned and not backend.closing:
+            return self.on_idle_backend(backend, events)
+        if events & ENDS:
+            backend.hung_up = True
+        if events & (EPOLLIN | ENDS):
+            backend.readable = True
+        if events & EPOLLOUT and length(&backend.out):
+            self.flush(backend)
+            if not length(&backend.out):
+                if backend.at_rest:
+                    self.settle_if_due(backend)
+                elif backend.client is not None and backend.client.readable:
+                    self.queue(backend.client)
+        if backend.readable:
+            self.serve_backend(backend)
+        return 0
+
+    cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1:
+        """Something came on a socket that we have not leased.
+
+        Either it is for another worker's client, or the backend is idle and has news (a parameter,
+        its end). The worker that leased it last looks, under a lease; every other takes the socket
+        out of its epoll, and reads nothing.
+        """
+        cdef uint64_t word = self.pools.leases.word(backend.slot)
+        if not events & (EPOLLIN | ENDS):
+            return 0
+        if generation_of(word) != backend.generation:
+            return self.drop_socket(backend)
+        if phase_of(word) == FREE and self.pools.slots[backend.slot].last_owner == self.worker:
+            if self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool_of(word)):
+                self.pools._clear_free(pool_of(word), backend.slot)
+                backend.at_rest = backend.orphaned = backend.readable = True
+                backend.hung_up = events & ENDS != 0
+                backend.last_reply = 0
+                backend.deadline_us = self.now + 1_000_000
+                return self.serve_backend(backend)
+        self.unwatch(backend.fd)
+        backend.watched = False
+        return 0
+
+    # --- clients come and go
+
+    cdef int accept(self, uint32_t index) except -1:
+        cdef int _turn, fd, one = 1
+        cdef int32_t record
+        cdef Client client
+        listener = self.listeners[index]
+        for _turn in range(ACCEPTS_A_TURN):
+            fd = accept4(listener.fileno(), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd < 0:
+                if errno == EMFILE or errno == ENFILE:
+                    self.news.append(("accept failed", errno))
+                return 0
+            record = self.records.claim(self.worker)
+            if record == NO_RECORD:
+                close(fd)                    # not even room to say why
+                continue
+            client = Client()
+            client.fd = fd
+            client.record = record
+            self.next_serial += 1
+            client.serial = self.next_serial
+            client.is_unix = listener.family == socket.AF_UNIX
+            if not client.is_unix:
+                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+                setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
+            self.clients[record] = client
+            self.client_count += 1
+            self.enter(client, LOGIN)
+            self.logging_in.add(client)
+            self.desk.greet(client)
+            self.watch(fd, CLIENT, record, client.serial, EDGES)
+        return 0
+
+    cdef int serve_login(self, Client client) except -1:
+        """Hand what came to the log-in, until it is done or wants more."""
+        cdef Py_ssize_t size
+        if client.expecting and client.hung_up:
+            return self.vanish(client, False)
+        while client.phase == LOGIN and client.readable and not client.expecting:
+            size = self.read(client)
+            if size == 0:
+                return self.vanish(client, False)
+            if size > 0:
+                self.desk.hear(client, self.buffer[CARRY_BYTES:CARRY_BYTES + size])
+        if client.phase != LOGIN:
+            self.logging_in.discard(client)
+        return 0
+
+    cdef int serve_leaving(self, Client client) except -1:
+        """Read on, into the void: a close with bytes unread would take our last words from the client."""
+        while client.readable:
+            if self.read(client) == 0:
+                return self.vanish(client, True)
+        return 0
+
+    cdef int forget(self, Client client) except -1:
+        """A client that is GONE: its record is free for another."""
+        if self.clients[client.record] is client:
+            self.clients[client.record] = None
+            self.client_count -= 1
+            self.records.forget(client.record)
+        self.logging_in.discard(client)
+        self.leaving.discard(client)
+        client.login = None
+        return 0
+
+    # --- the Python face
+
+    def take_news(self):
+        """What happened that needs more than the relay: [(word, argument)], oldest first."""
+        news = self.news
+        self.news = []
+        for word, client in news:
+            if word == "gone":
+                self.forget(client)
+            elif word == "leaving":
+                self.leaving.add(client)
+                self.logging_in.discard(client)
+        return news
+
+    def start_accepting(self):
+        """Take new connections."""
+        if not self.is_accepting:
+            self.is_accepting = True
+            for index, listener in enumerate(self.listeners):
+                self.watch(listener.fileno(), LISTENER, index, 0, EPOLLIN)
+
+    def stop_accepting(self):
+        """Leave new connections in the accept queue, for a successor or for later."""
+        if self.is_accepting:
+            self.is_accepting = False
+            for listener in self.listeners:
+                self.unwatch(listener.fileno())

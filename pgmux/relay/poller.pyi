@@ -1,0 +1,8 @@
+"""The relay's epoll: the only one of pgmux, nested in gevent's."""
+
+class Poller:
+    """An epoll instance and the events of its last wait."""
+
+    def __init__(self) -> None: ...
+    @property
+    def epoll(self) -> int: ...

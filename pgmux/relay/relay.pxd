@@ -1,0 +1,8 @@
+from libc.stdint cimport uint64_t
+
+from pgmux.relay.endpoint cimport Backend
+from pgmux.relay.loop cimport Loop
+
+
+cdef class Relay(Loop):
+    cdef int retire_if_idle(self, Backend backend, uint64_t word, uint64_t idle_limit_us) except -1

@@ -1,0 +1,76 @@
+"""The relay, as its worker sees it: what may be asked of it, and what it is asked once in a while."""
+
+from pgmux.relay.endpoint import Client, Lobby
+from pgmux.relay.loop import Loop
+
+class Relay(Loop):
+    """One worker's relay."""
+
+    def say(self, client: Client, data: bytes) -> None:
+        """Send bytes of our own to a client that is logging in."""
+
+    def keep_waiting(self, client: Client, data: bytes) -> None:
+        """The client is who it says, but its pool has no backend yet: nothing is read till then."""
+
+    def admit(
+        self, client: Client, pool: int, secret: int, application_name: str, greeting: bytes, rest: bytes
+    ) -> None:
+        """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in."""
+
+    def send_off(self, client: Client, last_words: bytes = b"") -> None:
+        """End a client's session with an ErrorResponse."""
+
+    def turn_down(self, client: Client, error: bytes) -> None:
+        """Tell a parked client that it gets no backend. Its session goes on."""
+
+    def lobby(self, pool: int) -> Lobby:
+        """The pool's lobby in this worker."""
+
+    def waiting_clients(self, pool: int) -> list[Client]:
+        """The clients parked here for a pool, longest first."""
+
+    def client(self, record: int) -> Client | None:
+        """The client with this record, or None."""
+
+    def every_client(self) -> list[Client]:
+        """All clients whose sockets are open here."""
+
+    def adopt_socket(self, slot: int, generation: int, fd: int) -> None:
+        """A descriptor for a slot has come, from its opener or from the vault. Takes it over."""
+
+    def hand_out(self, slot: int) -> None:
+        """A backend we have just opened: LEASED to us, its socket adopted. To whoever waits, or free."""
+
+    def serve_waiting(self, pool: int) -> None:
+        """Take free backends for clients that wait here, if there are any that nobody handed out."""
+
+    def close_backend(self, slot: int, politely: bool = True) -> None:
+        """Close a backend that is leased to us and serves nobody."""
+
+    def bury_fenced(self, slot: int) -> bool:
+        """A slot left to us CLOSING: wait for PostgreSQL to end it. False = already doing so."""
+
+    def expect_cancel(self, slot: int) -> None:
+        """A cancel request is about to be sent: no other gets the backend before it has settled."""
+
+    def cancel_settled(self, slot: int, generation: int) -> None:
+        """The cancel request has been carried out, or has failed."""
+
+    def is_awaited(self, slot: int) -> bool:
+        """Whether we have leased the slot without having its socket."""
+
+    def is_between_transactions(self, client: Client) -> bool:
+        """Whether the client can be sent off without breaking anything off."""
+
+    def waiting_place(self, client: Client) -> tuple[int, int]:
+        """(microseconds a parked client has waited, clients that wait before it in all workers, about)."""
+
+    def backend_of(self, client: Client) -> int | None:
+        """The slot a client has leased, or None."""
+
+    def overdue(self, login_limit_us: int) -> tuple[list[Client], list[Client]]:
+        """([clients whose log-in takes too long], [parked clients past their pool's wait limit])."""
+
+    def sweep(self, idle_limit_us: int) -> None:
+        """What has lasted too long: leaving clients are closed, orphans and slow closers given up, sockets
+        of slots that have changed dropped, backends idle beyond the limit retired. Once a second or so."""

@@ -1,0 +1,166 @@
+"""Every error that pgmux itself tells a client: one table, and the one place where they are built.
+
+The message says which limit or cause and its value, the hint what to do about it. FATAL ends the session,
+after an ERROR it goes on. Errors that PostgreSQL makes are passed on as they are and do not stand here.
+"""
+
+from enum import Enum
+
+from pgmux.protocol.messages import build_error_response
+
+_FATAL, _ERROR = "FATAL", "ERROR"
+_ASK_THE_LOG = "The log of pgmux has the reason."
+
+
+class Refusal(Enum):
+    """A case: its SQLSTATE, severity, message and hint, the last two with names to be filled in."""
+
+    # ---- at log-in
+    MALFORMED = (
+        "08P01",
+        _FATAL,
+        "{problem}",
+        "The client does not speak PostgreSQL's protocol 3 as expected.",
+    )
+    UNSUPPORTED_PROTOCOL = (
+        "0A000",
+        _FATAL,
+        "unsupported frontend protocol {version}: pgmux supports 3.0 to 3.2",
+        "Use a client that speaks protocol 3.",
+    )
+    NO_USER_NAME = (
+        "28000",
+        _FATAL,
+        "no PostgreSQL user name specified in startup packet",
+        "Name a user in the connection string.",
+    )
+    INVALID_OPTIONS = ("42601", _FATAL, "{problem}", "Write -c name=value for each setting in options.")
+    NO_REPLICATION = (
+        "0A000",
+        _FATAL,
+        "replication connections are not supported yet",
+        "Connect to PostgreSQL directly.",
+    )
+    AUTHENTICATION_FAILED = (
+        "28P01",
+        _FATAL,
+        'password authentication failed for user "{user}"',
+        "Check the user name and the password. " + _ASK_THE_LOG,
+    )
+    NO_SUCH_DATABASE = (
+        "3D000",
+        _FATAL,
+        'database "{database}" does not exist',
+        'Add [databases.{database}] to the configuration of pgmux, or "*" for any name.',
+    )
+    LOGIN_TIMEOUT = (
+        "57014",
+        _FATAL,
+        "the log-in took longer than client_login_timeout ({timeout})",
+        "Check the network between client and pgmux.",
+    )
+
+    # ---- limits
+    CLIENT_LIMIT = (
+        "53300",
+        _FATAL,
+        "too many clients: {limit} is {value}",
+        "Close idle clients, or raise {limit}.",
+    )
+    POOL_LIMIT = (
+        "53300",
+        _FATAL,
+        "no backend is left: {limit} is {value}",
+        "Shorten transactions, or raise {limit}.",
+    )
+    WAITED_TOO_LONG = (
+        "53300",
+        _FATAL,
+        "no backend became free within query_wait_timeout ({timeout})",
+        "Shorten transactions, or raise default_pool_size or query_wait_timeout.",
+    )
+
+    # ---- while a session lasts
+    CANCELLED = (
+        "57014",
+        _ERROR,
+        "canceling statement due to user request",
+        "It was still waiting for a backend and has not begun.",
+    )
+    NO_POSTGRESQL = (
+        "57P03",
+        _FATAL,
+        "PostgreSQL at {server} cannot be used now",
+        "Check that it runs and accepts the log-in of pgmux, then try again.",
+    )
+    BACKEND_DIED = (
+        "08006",
+        _FATAL,
+        "the connection to PostgreSQL was lost",
+        "Connect again; whether the last statement took effect is not known.",
+    )
+    NO_TRANSACTIONS = (
+        "0A000",
+        _ERROR,
+        'a transaction block is not possible with pool_mode "statement"',
+        'Use pool_mode "transaction".',
+    )
+    STATEMENT_EXISTS = (
+        "42P05",
+        _ERROR,
+        'prepared statement "{name}" already exists',
+        "Close it first, or choose another name.",
+    )
+    NO_SUCH_STATEMENT = (
+        "26000",
+        _ERROR,
+        'prepared statement "{name}" does not exist',
+        "Prepare it first.",
+    )
+    IDLE_IN_TRANSACTION = (
+        "25P03",
+        _FATAL,
+        "terminating connection due to idle_transaction_timeout ({timeout})",
+        "End transactions sooner, or raise idle_transaction_timeout.",
+    )
+    TRANSACTION_TIMEOUT = (
+        "25P04",
+        _FATAL,
+        "terminating connection due to transaction_timeout ({timeout})",
+        "Shorten transactions, or raise transaction_timeout.",
+    )
+    CLIENT_IDLE = (
+        "57P05",
+        _FATAL,
+        "terminating connection due to client_idle_timeout ({timeout})",
+        "Connect again, or raise client_idle_timeout.",
+    )
+    SHUTTING_DOWN = (
+        "57P01",
+        _FATAL,
+        "terminating connection because pgmux shuts down",
+        "Connect again in a moment.",
+    )
+
+    def __init__(self, sqlstate: str, severity: str, message: str, hint: str) -> None:
+        self.sqlstate = sqlstate
+        self.severity = severity
+        self.message = message
+        self.hint = hint
+
+    def describe(self, **values: str) -> str:
+        """Give the message with its names filled in. Raises KeyError for a name without a value."""
+        return self.message.format(**values)
+
+    def build(self, detail: str | None = None, severity: str = "", **values: str) -> bytes:
+        """Give the ErrorResponse. Raises KeyError for a name without a value.
+
+        `severity` where it is not the case's own: what is FATAL to a log-in may be an ERROR to a session.
+        """
+        return build_error_response(
+            severity or self.severity,
+            self.sqlstate,
+            self.describe(**values),
+            detail,
+            self.hint.format(**values),
+        )

@@ -1,0 +1,49 @@
+"""Client records: one fixed record a client, written by the worker that holds it alone."""
+
+from typing import TypedDict
+
+from pgmux.shm.segment import Segment
+
+class _ClientRow(TypedDict):
+    client: int
+    worker: int
+    pool: int
+    phase: int
+    slot: int | None
+    since_us: int
+    connected_at_us: int
+    transactions: int
+    address: bytes
+    port: int
+    application_name: bytes
+
+class Clients:
+    """The client records of one segment, as seen by one process."""
+
+    def __init__(self, segment: Segment) -> None: ...
+    @property
+    def segment(self) -> Segment: ...
+    @property
+    def limit(self) -> int: ...
+    def try_claim(self, worker: int) -> int | None:
+        """A record for a client of the worker, or None when all are taken, the spare ones too."""
+
+    def give_back(self, record: int) -> None:
+        """The client is gone: its record is free for another."""
+
+    def admit(
+        self, record: int, secret: int, pool: int, address: bytes, port: int, application_name: bytes
+    ) -> None:
+        """Fill in a claimed record when its client has logged in."""
+
+    def find(self, record: int, secret: int) -> int | None:
+        """The worker that holds the client a cancel key names, or None when the key is not good."""
+
+    def expel(self, worker: int) -> int:
+        """Free every record of a dead worker. Gives how many there were."""
+
+    def read(self, record: int) -> _ClientRow | None:
+        """A record as a dict, or None when it is unused."""
+
+    def snapshot(self) -> list[_ClientRow]:
+        """Every record in use, as dicts."""

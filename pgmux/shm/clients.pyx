@@ -1,0 +1,112 @@
+# cython: boundscheck=False, wraparound=False
+"""Client records: one fixed record a client, written by the worker that holds it alone.
+
+Every worker can list all clients and find the one that a cancel key names. There are
+max_client_conn records (and a few spare ones, for those who must be told that it is reached),
+so the limit is exact over all workers and nothing counts it.
+"""
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset, strlen
+
+from pgmux.shm.atomics cimport load, now_us, store, swap
+from pgmux.shm.layout cimport ClientRecord, NAME_BYTES
+from pgmux.shm.segment cimport Segment
+
+
+cdef class Clients:
+    """The client records of one segment, as seen by one process."""
+
+    def __cinit__(self, Segment segment):
+        self.segment = segment
+        self.records = segment.clients
+        self.count = segment.header.clients
+        self.limit = segment.header.client_limit
+        self.next_try = 0
+
+    cdef int32_t claim(self, uint32_t worker) noexcept nogil:
+        """A record now the worker's. One at or beyond `limit` says that max_client_conn is reached;
+        NO_RECORD that even the spare ones are taken."""
+        cdef uint32_t _tried, record = self.next_try
+        for _tried in range(self.limit):
+            if record >= self.limit:
+                record = 0
+            if self._is_ours(record, worker):
+                self.next_try = record + 1
+                return record
+            record += 1
+        for record in range(self.limit, self.count):
+            if self._is_ours(record, worker):
+                return record
+        return NO_RECORD
+
+    cdef bint _is_ours(self, uint32_t record, uint32_t worker) noexcept nogil:
+        cdef uint64_t *owner = &self.records[record].owner
+        return not load(owner) and swap(owner, 0, worker + 1)
+
+    cdef void forget(self, uint32_t record) noexcept nogil:
+        self.records[record].secret = 0
+        if record < self.limit:
+            self.next_try = record    # its page is in use already; those of clients that never come are holes
+        store(&self.records[record].owner, 0)
+
+    def try_claim(self, uint32_t worker):
+        """A record for a client of the worker, or None when all are taken, the spare ones too."""
+        record = self.claim(worker)
+        return None if record == NO_RECORD else record
+
+    def give_back(self, uint32_t record):
+        """The client is gone: its record is free for another."""
+        self.forget(record)
+
+    def admit(self, uint32_t record, uint32_t secret, uint32_t pool, bytes address, uint16_t port,
+              bytes application_name):
+        """Fill in a claimed record when its client has logged in."""
+        cdef ClientRecord *client = &self.records[record]
+        address, application_name = address[:NAME_BYTES - 1], application_name[:NAME_BYTES - 1]
+        memset(client.address, 0, NAME_BYTES)
+        memset(client.application_name, 0, NAME_BYTES)
+        memcpy(client.address, <const char *>address, len(address))
+        memcpy(client.application_name, <const char *>application_name, len(application_name))
+        client.port = port
+        client.pool = pool
+        client.slot = -1
+        client.transactions = 0
+        client.connected_at_us = client.since_us = now_us()
+        client.secret = secret
+
+    def find(self, uint32_t record, uint32_t secret):
+        """The worker that holds the client a cancel key names, or None when the key is not good."""
+        if record >= self.count or secret == 0:
+            return None
+        cdef uint64_t owner = load(&self.records[record].owner)
+        if owner == 0 or self.records[record].secret != secret:
+            return None
+        return owner - 1
+
+    def expel(self, uint32_t worker):
+        """Free every record of a dead worker. Gives how many there were."""
+        cdef uint32_t record, expelled = 0
+        for record in range(self.count):
+            if load(&self.records[record].owner) == worker + 1:
+                self.forget(record)
+                expelled += 1
+        return expelled
+
+    def read(self, uint32_t record):
+        """A record as a dict, or None when it is unused."""
+        cdef ClientRecord *client = &self.records[record]
+        if record >= self.count:
+            raise IndexError(f"client record {record}")
+        cdef uint64_t owner = load(&client.owner)
+        if owner == 0:
+            return None
+        return {"client": record, "worker": owner - 1, "pool": client.pool, "phase": client.phase,
+                "slot": None if client.slot < 0 else client.slot, "since_us": client.since_us,
+                "connected_at_us": client.connected_at_us, "transactions": client.transactions,
+                "address": client.address[:strlen(client.address)], "port": client.port,
+                "application_name": client.application_name[:strlen(client.application_name)]}
+
+    def snapshot(self):
+        """Every record in use, as dicts."""
+        found = (self.read(record) for record in range(self.count))
+        return [client for client in found if client is not None]

@@ -1,0 +1,126 @@
+"""What lies in the shared segment: every struct, with each field's unit and writer.
+
+Sizes are fixed at start. A struct that is written on every transaction fills whole
+cache lines, so that two writers never share one. A change of any struct here needs
+a new LAYOUT_VERSION in segment.pyx.
+"""
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    CACHE_LINE = 64
+    NAME_BYTES = 64          # a name of PostgreSQL's (NAMEDATALEN) with its final zero
+    KEY_BYTES = 256          # the longest cancel key of protocol 3.2
+    WELCOME_BYTES = 2048     # ParameterStatus of a pool's backends, as name\0value\0…
+    TROUBLE_BYTES = 1024     # why the pool's last log-in failed, as text
+    BUCKETS = 32             # of a histogram: bucket n counts durations in [2^n, 2^(n+1)) microseconds
+    MUTEX_BYTES = 64
+
+cdef struct Header:              # one page at the start; written once by the supervisor
+    char magic[8]
+    uint32_t layout_version
+    uint32_t workers             # sizes, as counts of records
+    uint32_t slots
+    uint32_t pools
+    uint32_t clients
+    uint32_t ring_cells          # of one pool's wait queue: a power of two
+    uint32_t free_words          # of one pool's free bitmap, and of one worker's inbox
+    uint32_t supervisor_pid
+    uint64_t total_bytes
+    uint64_t workers_at          # offsets from the start of the segment, bytes
+    uint64_t inboxes_at
+    uint64_t slots_at
+    uint64_t identities_at
+    uint64_t pools_at
+    uint64_t free_bits_at
+    uint64_t rings_at
+    uint64_t clients_at
+    uint64_t counters_at
+    uint64_t created_at_us       # CLOCK_MONOTONIC
+    uint32_t client_limit        # max_client_conn; the records beyond it are for saying no
+    uint32_t _pad0
+    uint64_t paused              # 1 = the operator's PAUSE: no new leases; by the supervisor
+    uint8_t _pad[512 - 144]
+    uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
+
+cdef struct WorkerRecord:        # two cache lines a worker
+    uint64_t sleeping            # 1 = write its eventfd after leaving it something; the waker clears it
+    uint64_t errands             # bits of Errand, set by anybody, cleared by the worker
+    uint8_t _pad1[48]
+    uint64_t heartbeat_us        # CLOCK_MONOTONIC; by the worker, several times a second
+    uint64_t started_at_us       # by the supervisor at the fork
+    uint32_t pid                 # by the supervisor; 0 = no such process now
+    uint32_t state               # WorkerState; by the worker
+    uint32_t clients             # logged-in and logging-in; by the worker
+    uint32_t restarts            # by the supervisor
+    uint8_t _pad2[32]
+
+cdef struct Slot:                # one cache line: one backend
+    uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx
+    uint64_t leased_at_us        # by the owner at each take
+    uint64_t opened_at_us        # by the opener
+    uint64_t released_at_us      # by the owner before each release
+    uint64_t lease_count         # leases of this socket so far; by the owner
+    uint32_t client              # record of the client it serves, for readers only; by the owner
+    uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
+    uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
+    uint8_t _pad[12]
+
+cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
+    uint32_t backend_pid
+    uint32_t key_bytes
+    uint8_t key[KEY_BYTES]
+    uint8_t _pad[CACHE_LINE * 5 - 264]
+
+cdef struct PoolRecord:
+    uint64_t in_use              # 1 once all else is written; under the mutex
+    char database[NAME_BYTES]    # as the client names it
+    char user[NAME_BYTES]
+    uint32_t pool_size           # backends this pool may have
+    uint32_t database_limit      # backends all pools of this database may have; 0 = no limit of its own
+    uint64_t created_at_us
+    uint64_t retry_at_us         # no log-in is tried before this moment; by the worker whose log-in failed
+    uint32_t welcome_bytes       # 0 = no backend of this pool was ever opened
+    uint32_t _pad0
+    char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
+    char welcome[WELCOME_BYTES]
+    uint8_t _pad1[24]
+    uint64_t head                # of the wait queue: the next ticket to serve; moved by compare-and-swap
+    uint8_t _pad2[56]
+    uint64_t tail                # of the wait queue: the next ticket to give out
+    uint8_t _pad3[56]
+
+cdef struct ClientRecord:        # four cache lines, single writer: the worker that holds the client
+    uint64_t owner               # 0 = unused, else worker + 1; claimed by compare-and-swap
+    uint64_t since_us            # when the present phase began
+    uint64_t connected_at_us
+    uint64_t transactions        # served so far
+    uint32_t secret              # the cancel key given to the client
+    int32_t slot                 # the backend it has, -1 = none
+    uint32_t pool
+    uint16_t port
+    uint8_t phase                # ClientPhase of the relay
+    uint8_t _pad1[17]
+    char address[NAME_BYTES]     # textual; "unix" for the Unix socket
+    char application_name[NAME_BYTES]
+    char _pad2[64]
+
+cdef struct Counters:            # one per (worker, pool), single writer: the worker
+    uint64_t transactions
+    uint64_t queries             # requests that end in a ReadyForQuery
+    uint64_t leases
+    uint64_t handovers           # leases given to another worker's client
+    uint64_t waits               # clients that had to park
+    uint64_t bytes_received      # from clients
+    uint64_t bytes_sent          # to clients
+    uint64_t transaction_us      # sums of durations
+    uint64_t query_us
+    uint64_t wait_us
+    uint64_t logins
+    uint64_t login_failures      # log-ins to PostgreSQL that failed
+    uint64_t backends_opened
+    uint64_t backends_closed
+    uint64_t cancels
+    uint64_t errors              # ErrorResponses made by pgmux
+    uint64_t wait[BUCKETS]       # histograms
+    uint64_t query[BUCKETS]
+    uint64_t transaction[BUCKETS]

@@ -1,0 +1,120 @@
+"""Pools over all workers: taking a backend, releasing it, handing it to who waits longest."""
+
+from collections.abc import Sequence
+from typing import Final, TypedDict
+
+from pgmux.errors import PgmuxError
+from pgmux.shm.leases import LeaseTable, _SlotRow
+from pgmux.shm.segment import Segment
+from pgmux.shm.waiters import WaitQueue
+from pgmux.shm.workers import Workers
+
+FAVOUR_OWN_FOR_US: Final[int]
+POOL_FULL: Final[int]
+ALL_FULL: Final[int]
+DATABASE_FULL: Final[int]
+
+class PoolsExhausted(PgmuxError):  # noqa: N818 -- a state of the pools
+    """No record is left for another (database, user)."""
+
+class _PoolRow(TypedDict):
+    pool: int
+    database: bytes
+    user: bytes
+    pool_size: int
+    backends: int
+    opening: int
+    free: int
+    waiting: int
+
+class Pools:
+    """All pools of one segment, as seen by one process."""
+
+    def __init__(self, segment: Segment, bells: Sequence[int] = ()) -> None: ...
+    @property
+    def segment(self) -> Segment: ...
+    @property
+    def leases(self) -> LeaseTable: ...
+    @property
+    def waiters(self) -> WaitQueue: ...
+    @property
+    def workers(self) -> Workers: ...
+    def pause(self) -> None:
+        """No new leases, in any worker, until `resume`: clients park. Transactions under way go on."""
+
+    def resume(self) -> None:
+        """Leases again; every worker serves who waits."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the operator has paused all pools."""
+
+    def register(self, database: bytes, user: bytes, pool_size: int, database_limit: int = 0) -> int:
+        """The index of the pool (database, user), made when there is none yet."""
+
+    def resize(self, pool: int, pool_size: int, database_limit: int = 0) -> None:
+        """New limits for a pool. Backends beyond them are not closed at once."""
+
+    def open(self, pool: int, worker: int) -> int:
+        """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit."""
+
+    def count(self, pool: int) -> tuple[int, int, int, int]:
+        """A pool's (backends, those OPENING, those FREE, those in service: FREE, LEASED or GRANTED)."""
+
+    def evict(self, pool: int, worker: int, within_database: bool = False) -> int:
+        """Lease the backend of another pool that has been FREE longest and nobody waits for, so that
+        its slot can serve `pool`. Gives the slot, or NO_SLOT."""
+
+    def shut(self, slot: int, worker: int) -> bool:
+        """CLOSE a slot this worker is opening or has leased. Whether it was the worker's."""
+
+    def clear(self, slot: int, worker: int) -> bool:
+        """The backend is gone: the slot is EMPTY, and whoever waits for room may open another."""
+
+    def fence(self, dead: int, successor: int) -> list[int]:
+        """End all that a dead worker held. By the supervisor, before it forks a successor."""
+
+    def rebuild(self) -> None:
+        """Set the free bit of every FREE slot, from the words: a process may have died before it could."""
+
+    def introduce(self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0) -> None:
+        """Write down who the backend in a slot is, before its first lease."""
+
+    def identity(self, slot: int) -> tuple[int, bytes]:
+        """(PostgreSQL's pid, cancel key) of the backend in a slot."""
+
+    def generation(self, slot: int) -> int:
+        """The slot's generation now."""
+
+    def try_take(self, pool: int, worker: int, favourite: int = -1) -> int | None:
+        """A slot leased to the worker, or None."""
+
+    def try_release(self, slot: int, worker: int) -> bool:
+        """Whether the lease was the worker's to give up."""
+
+    def may_serve_own(self, pool: int, worker: int, now: int) -> bool:
+        """Whether a worker may serve a waiting client of its own next, without a hand-over."""
+
+    def try_accept(self, slot: int, worker: int) -> bool:
+        """Whether the slot was granted to the worker; it is leased to it now."""
+
+    def try_adopt(self, slot: int, worker: int) -> bool:
+        """OPENING becomes LEASED: the backend is logged in. Whether it was the worker's."""
+
+    def set_welcome(self, pool: int, welcome: bytes) -> None:
+        """Keep a backend's ParameterStatus values (name\\0value\\0…) for clients that log in later."""
+
+    def welcome(self, pool: int) -> bytes | None:
+        """What set_welcome kept, or None when no backend of this pool was ever opened."""
+
+    def set_trouble(self, pool: int, trouble: bytes, retry_after_us: int) -> None:
+        """Why no backend can be opened, and when it may be tried again; empty = all is well."""
+
+    def trouble(self, pool: int) -> tuple[bytes, int]:
+        """(why the last log-in failed, microseconds until the next may be tried), (b"", 0) if all is well."""
+
+    def read(self, pool: int) -> _PoolRow | None:
+        """A pool's record as a dict, or None when the index is unused."""
+
+    def describe_slot(self, slot: int) -> _SlotRow:
+        """A slot as a dict."""

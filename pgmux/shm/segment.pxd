@@ -1,0 +1,24 @@
+from libc.stdint cimport uint64_t
+
+from pgmux.shm.layout cimport (
+    ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+)
+
+
+cdef class Segment:
+    cdef object _map             # the mmap object: keeps the mapping alive
+    cdef readonly bint writable
+    cdef Header *header
+    cdef WorkerRecord *workers   # [workers]
+    cdef uint64_t *inboxes       # [workers][free_words]: bit s of worker w = slot s was granted to w
+    cdef Slot *slots             # [slots]
+    cdef Identity *identities    # [slots]
+    cdef PoolRecord *pools       # [pools]
+    cdef uint64_t *free_bits     # [pools][free_words]
+    cdef uint64_t *rings         # [pools][ring_cells]
+    cdef ClientRecord *clients   # [clients]
+    cdef Counters *counters      # [workers][pools]
+
+    cdef int lock(self) except -1
+    cdef void unlock(self) noexcept
+    cdef void _locate(self) noexcept

@@ -1,0 +1,27 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from pgmux.shm.layout cimport WorkerRecord
+from pgmux.shm.segment cimport Segment
+
+
+cpdef enum Errand:       # what anybody may ask of a worker, as bits
+    LOOK_FOR_GRANTS = 1  # scan the lease table: a grant may have been made without its bell
+    OPEN_BACKENDS = 2    # clients wait in some pool: see whether a backend may be opened
+    REFUSE_WAITERS = 4   # a log-in to PostgreSQL failed: tell those who wait for it
+    BURY_BACKENDS = 8    # CLOSING slots were left to you
+    RELOAD = 16          # the configuration's file has changed, and is good
+
+cdef class Workers:
+    cdef readonly Segment segment
+    cdef WorkerRecord *records
+    cdef uint64_t *inboxes
+    cdef uint32_t words
+    cdef int[256] _bells
+    cdef readonly list bells     # eventfd of each worker; the same number in every process, by inheritance
+
+    cdef void deliver(self, uint32_t worker, uint32_t slot) noexcept nogil
+    cdef void ask(self, uint32_t worker, uint64_t errands) noexcept nogil
+    cdef void ring(self, uint32_t worker) noexcept nogil
+    cdef bint sleep(self, uint32_t worker) noexcept nogil
+    cdef void rise(self, uint32_t worker) noexcept nogil
+    cdef bint has_news(self, uint32_t worker) noexcept nogil

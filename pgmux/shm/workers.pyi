@@ -1,0 +1,66 @@
+"""Workers' records, and the inbox: how one process leaves another a backend, or an errand."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TypedDict
+
+from pgmux.shm.segment import Segment
+
+class Errand(IntEnum):
+    LOOK_FOR_GRANTS = 1
+    OPEN_BACKENDS = 2
+    REFUSE_WAITERS = 4
+    BURY_BACKENDS = 8
+    RELOAD = 16
+
+class _WorkerRow(TypedDict):
+    worker: int
+    pid: int
+    clients: int
+    restarts: int
+    started_at_us: int
+    heartbeat_us: int
+
+class Workers:
+    """The workers' records and inboxes. `bells` are their eventfds, made before the first fork."""
+
+    def __init__(self, segment: Segment, bells: Sequence[int] = ()) -> None: ...
+    @property
+    def segment(self) -> Segment: ...
+    @property
+    def bells(self) -> list[int]: ...
+    def take_errands(self, worker: int) -> int:
+        """The errands asked of the worker, cleared by the asking."""
+
+    def take_deliveries(self, worker: int) -> list[int]:
+        """The slots that the worker was told of, cleared by the asking, in no order of time."""
+
+    def try_sleep(self, worker: int) -> bool:
+        """Announce that the worker is about to block. False = it must not: something has come."""
+
+    def wake(self, worker: int) -> None:
+        """The worker is no longer about to block."""
+
+    def send_on_errand(self, worker: int, errands: int) -> None:
+        """Ask one worker for errands, bits of Errand."""
+
+    def send_all_on_errand(self, errands: int) -> None:
+        """Ask every worker that runs for errands, bits of Errand."""
+
+    def enlist(self, worker: int, pid: int) -> None:
+        """By the supervisor, when it has forked the worker."""
+
+    def dismiss(self, worker: int) -> None:
+        """By the supervisor, when the worker's process is gone."""
+
+    def beat(self, worker: int, clients: int) -> None:
+        """By the worker, several times a second: it lives, and has so many clients."""
+
+    def silence_us(self, worker: int) -> int:
+        """Microseconds since the worker's last heartbeat."""
+
+    def read(self, worker: int) -> _WorkerRow:
+        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us."""
+
+def make_bells(count: int) -> list[int]:
+    """One non-blocking eventfd a worker. See eventfd(2)."""

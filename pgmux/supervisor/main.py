@@ -1,0 +1,338 @@
+"""The supervisor: binds, forks, watches, fences, and does nothing else.
+
+It is on nobody's data path and knows no SQL. Its loop waits for three things: a signal (the
+handlers only queue), a message for the vault, and the next second. What a worker's death
+means is in `_bury`, in the order that makes it safe.
+
+It never makes a gevent hub: workers are forked from it and must each have their own.
+"""
+
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import resource
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass
+
+from pgmux import __version__
+from pgmux.config import Config, reload
+from pgmux.errors import PgmuxError
+from pgmux.shm.clients import Clients
+from pgmux.shm.pools import Pools
+from pgmux.shm.segment import Segment
+from pgmux.shm.workers import Errand, make_bells
+from pgmux.supervisor.listeners import bind_tcp, bind_unix, close_all
+from pgmux.supervisor.vault import Vault
+from pgmux.worker.entrance import open_doors
+from pgmux.worker.inheritance import Inheritance
+from pgmux.worker.journal import open_log
+from pgmux.worker.mailbox import Mailbox
+from pgmux.worker.main import BREAK_OFF, FINISH, Worker
+from pgmux.worker.reception import names_of
+
+WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
+STOP_WITHIN_SECONDS = 60.0  # transactions get so long to finish
+_SHORT_LIFE_SECONDS = 1.0
+_LONGEST_BACK_OFF_SECONDS = 5.0
+_TICK_SECONDS = 0.5
+_DESCRIPTORS_TO_SPARE = 200
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)
+
+
+@dataclass(slots=True)
+class _Post:
+    """A worker's place: who fills it, and when it is to be filled."""
+
+    pid: int = 0  # 0 = vacant
+    started: float = 0.0  # time.monotonic()
+    back_off: float = 0.0  # seconds
+    due: float = 0.0  # when a successor is to be forked
+
+
+class Supervisor:
+    """`Supervisor(config).run()` is `pgmux run`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._log = logging.getLogger("supervisor")
+        self._posts = [_Post() for _ in range(config.worker_count())]
+        self._stop_signal: signal.Signals | None = None
+        self._stop_deadline = 0.0
+
+    def run(self) -> int:
+        """Serve until told to stop; gives the exit code. Raises PgmuxError when it cannot start."""
+        open_log(self._config.pgmux.log_level, self._config.pgmux.log_format)
+        for warning in self._config.warnings:
+            self._log.warning("%s", warning)
+        with contextlib.ExitStack() as cleanup:
+            self._prepare(cleanup)
+            for number in range(len(self._posts)):
+                self._fork(number)
+            self._say_ready()
+            while self._stop_signal is None or any(post.pid for post in self._posts):
+                self._wait()
+                self._tick()
+            self._vault.close()
+        self._log.info("pgmux has stopped")
+        return 0
+
+    # --- before the first fork
+
+    def _prepare(self, cleanup: contextlib.ExitStack) -> None:
+        settings, workers = self._config.pgmux, len(self._posts)
+        _raise_descriptor_limit(settings.max_client_conn + settings.max_backends + _DESCRIPTORS_TO_SPARE)
+        self._lock_runtime_dir(cleanup)
+        open_doors(self._config, mock_key := os.urandom(32))  # each worker opens its own; trouble shows now
+        listeners: list[list[socket.socket]] = [[] for _ in range(workers)]
+        for address in settings.listen:
+            for mine, listener in zip(listeners, bind_tcp(address, workers), strict=True):
+                mine.append(listener)
+                cleanup.callback(listener.close)
+        shared = [bind_unix(self._config.unix_socket)] if self._config.unix_socket else []
+        cleanup.callback(close_all, shared)
+        segment = Segment.create(
+            self._config.segment_path,
+            workers=workers,
+            backends=settings.max_backends,
+            pools=settings.max_pools,
+            clients=settings.max_client_conn,
+        )
+        cleanup.callback(_unlink_quietly, self._config.segment_path)
+        bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
+        lifeline, self._lifeline_end = os.pipe()
+        self._pools, self._clients = Pools(segment, bells), Clients(segment)
+        self._vault = Vault(self._pools, mailboxes)
+        self._estate = Inheritance(
+            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets
+        )
+        self._listen_for_signals()
+        gc.collect()
+        gc.freeze()
+
+    def _lock_runtime_dir(self, cleanup: contextlib.ExitStack) -> None:
+        """One pgmux a runtime_dir. Raises PgmuxError."""
+        directory = self._config.pgmux.runtime_dir
+        path = f"{directory}/pgmux.pid"
+        try:
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            pid_file = open(path, "a+", encoding="ascii")  # noqa: SIM115 -- held, and with it the lock, until the end
+        except OSError as error:
+            raise PgmuxError(f"cannot use runtime_dir {directory}: {error.strerror}") from None
+        cleanup.callback(pid_file.close)
+        try:
+            fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid_file.seek(0)
+            pid = pid_file.read().strip() or "?"
+            raise PgmuxError(f"another pgmux (pid {pid}) uses runtime_dir {directory}: stop it") from None
+        pid_file.truncate(0)
+        pid_file.write(f"{os.getpid()}\n")
+        pid_file.flush()
+        cleanup.callback(_unlink_quietly, path)
+
+    def _listen_for_signals(self) -> None:
+        """Handlers do nothing: Python writes the signal's number to a socket that the loop reads."""
+        self._signals_in, self._signals_out = socket.socketpair()
+        self._signals_in.setblocking(False)
+        self._signals_out.setblocking(False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda _number, _frame: None)
+        signal.set_wakeup_fd(self._signals_out.fileno(), warn_on_full_buffer=False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._signals_in, selectors.EVENT_READ, self._heed_signals)
+        self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
+
+    def _say_ready(self) -> None:
+        where = [str(address) for address in self._config.pgmux.listen]
+        if self._config.unix_socket:
+            where.append(self._config.unix_socket)
+        self._log.info(
+            "pgmux %s is ready: %d workers on %s, at most %d backends",
+            __version__, len(self._posts), ", ".join(where), self._config.pgmux.max_backends,
+        )  # fmt: skip
+
+    # --- the loop
+
+    def _wait(self) -> None:
+        for key, _ in self._selector.select(_TICK_SECONDS):
+            key.data()
+
+    def _heed_signals(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._signals_in.recv(4096):
+                self._heed(signal.Signals(number))
+
+    def _heed(self, number: signal.Signals) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number in (signal.SIGTERM, signal.SIGINT):
+            self._stop(number)
+        elif number == signal.SIGQUIT:
+            self._log.info("SIGQUIT: stopping at once")
+            self._stop_signal = number
+            self._signal_workers(signal.SIGKILL)
+        elif number == signal.SIGUSR1:
+            self._log.info("SIGUSR1: paused, clients wait from their next transaction on")
+            self._pools.pause()
+        elif number == signal.SIGUSR2:
+            self._log.info("SIGUSR2: resumed")
+            self._pools.resume()
+        else:
+            self._reload()
+
+    def _reload(self) -> None:
+        """Read the configuration again. What is wrong with it is logged, and then nothing changes."""
+        try:
+            config, waiting = reload(self._config)
+            open_doors(config, self._estate.mock_key)
+        except PgmuxError as error:
+            self._log.error("not reloaded, nothing has changed: %s", error)
+            return
+        self._config = config
+        logging.getLogger().setLevel(config.pgmux.log_level.upper())
+        for number in range(self._pools.segment.pool_count):
+            pool = self._pools.read(number)
+            if pool is None:
+                break
+            with contextlib.suppress(KeyError):  # its database is gone: its backends end when they are old
+                settings = config.pool_settings(*names_of(pool))
+                self._pools.resize(number, settings.pool_size, settings.max_backends)
+        self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)
+        self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Once: finish transactions and leave. Again: break them off."""
+        again = self._stop_signal is not None
+        intent = "stopping at once" if again else "finishing transactions, then stopping"
+        self._log.info("%s: %s", number.name, intent)
+        self._stop_signal = number
+        self._stop_deadline = time.monotonic() + STOP_WITHIN_SECONDS
+        self._signal_workers(BREAK_OFF if again else FINISH)
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for post in self._posts:
+            if post.pid:
+                os.kill(post.pid, number)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._vault.sweep()
+        for number, post in enumerate(self._posts):
+            if post.pid == 0:
+                if self._stop_signal is None and now >= post.due:
+                    self._fork(number)
+            elif self._pools.workers.silence_us(number) > WEDGED_AFTER_SECONDS * 1_000_000:
+                self._log.error(
+                    "worker %d (pid %d) has not moved for %.0fs: killing it",
+                    number, post.pid, WEDGED_AFTER_SECONDS,
+                )  # fmt: skip
+                os.kill(post.pid, signal.SIGKILL)
+        if self._stop_signal is not None and self._stop_deadline:
+            self._press_on(now)
+
+    def _press_on(self, now: float) -> None:
+        """Stopping: remind the workers (one may have been too young to hear), and in the end insist."""
+        self._signal_workers(FINISH)
+        if now > self._stop_deadline:
+            self._log.warning("transactions not finished within %.0fs: broken off", STOP_WITHIN_SECONDS)
+            self._stop_deadline = 0.0
+            self._signal_workers(BREAK_OFF)
+
+    # --- workers
+
+    def _fork(self, number: int) -> None:
+        post = self._posts[number]
+        self._vault.collect()  # the child inherits what is in the vault now; the rest lies in its mailbox
+        pid = os.fork()
+        if pid == 0:
+            self._be_worker(number)
+        post.pid, post.started = pid, time.monotonic()
+        self._pools.workers.enlist(number, pid)
+
+    def _be_worker(self, number: int) -> None:
+        """The child's life. Never returns: nothing of the supervisor's stack is the child's to unwind."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for each in _SIGNALS:
+                signal.signal(each, signal.SIG_DFL if each == signal.SIGCHLD else signal.SIG_IGN)
+            os.close(self._lifeline_end)
+            self._selector.close()
+            Worker(number, self._config, self._estate).run()
+            code = 0
+        except BaseException:
+            logging.getLogger(f"worker {number}").critical("failed", exc_info=True)
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        for number, post in enumerate(self._posts):
+            if not post.pid:
+                continue
+            pid, status = os.waitpid(post.pid, os.WNOHANG)
+            if pid:
+                self._bury(number, post, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, number: int, post: _Post, code: int) -> None:
+        """A worker is dead. Everything it held is ended before its successor is born.
+
+        It is reaped, so it cannot move any more: nobody races these steps but other workers'
+        hand-overs, and Pools.fence is written for those. What it had leased is left CLOSING to its
+        successor, which cancels the queries and waits for PostgreSQL to end the connections.
+        """
+        lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
+        self._vault.collect()
+        self._pools.workers.dismiss(number)
+        fenced = self._pools.fence(number, number)
+        gone = self._clients.expel(number)
+        if self._stop_signal is not None:
+            return
+        self._log.error(
+            "worker %d (pid %d) died (%s) after %.0fs: %d clients lost, %d backends fenced",
+            number, pid, _cause(code), lived, gone, len(fenced),
+        )  # fmt: skip
+        if lived > _SHORT_LIFE_SECONDS:
+            post.back_off = 0.0
+        else:
+            post.back_off = min(max(2 * post.back_off, 0.1), _LONGEST_BACK_OFF_SECONDS)
+        post.due = time.monotonic() + post.back_off
+        if not post.back_off:
+            self._fork(number)
+
+
+def _cause(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+def _unlink_quietly(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _raise_descriptor_limit(wanted: int) -> None:
+    """As many descriptors as clients and backends may need; a warning when the system allows fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if hard < wanted:
+            logging.getLogger("supervisor").warning(
+                "only %d descriptors are allowed, max_client_conn and max_backends may need %d: "
+                "raise the limit (LimitNOFILE=, ulimit -n)", hard, wanted,
+            )  # fmt: skip

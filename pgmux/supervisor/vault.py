@@ -1,0 +1,58 @@
+"""The vault: the supervisor's duplicate of every backend's socket.
+
+A socket lives as long as one process holds it. Because the supervisor always does, no crash
+of a worker closes a backend, and a worker forked later inherits them all.
+"""
+
+import os
+import socket
+import struct
+from typing import Final
+
+from pgmux.shm.leases import Phase
+from pgmux.shm.pools import Pools
+from pgmux.worker.mailbox import Kind, Mailbox, Message
+
+_TERMINATE: Final = struct.pack("!cI", b"X", 4)
+
+
+class Vault:
+    """Descriptors by slot, each with the generation of the slot whose socket it is."""
+
+    def __init__(self, pools: Pools, mailboxes: list[Mailbox]) -> None:
+        """`mailboxes`: one a worker, then our own."""
+        self.sockets: dict[int, tuple[int, int]] = {}
+        self._pools = pools
+        self._mailboxes = mailboxes
+
+    def collect(self) -> None:
+        """Take in what has come: new sockets, and requests for old ones."""
+        for message in self._mailboxes[-1].collect():
+            if message.kind is Kind.SOCKET:
+                self._drop(message.target)
+                self.sockets[message.target] = (message.number, message.fd)
+            elif message.kind is Kind.FETCH and message.target in self.sockets:
+                generation, fd = self.sockets[message.target]
+                self._mailboxes[message.note].send(Message(Kind.SOCKET, message.target, generation, 0, fd))
+
+    def sweep(self) -> None:
+        """Close what no longer is its slot's socket."""
+        for slot, (generation, _) in list(self.sockets.items()):
+            phase, _, _, now = self._pools.leases.read(slot)
+            if now != generation and phase != Phase.CLOSING:  # a CLOSING one may still have to be buried
+                self._drop(slot)
+
+    def close(self) -> None:
+        """Tell PostgreSQL that we leave, on every socket, so that it need not find out."""
+        for slot, (_, fd) in list(self.sockets.items()):
+            with socket.socket(fileno=os.dup(fd)) as backend:
+                try:
+                    backend.send(_TERMINATE, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    backend.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+            self._drop(slot)
+
+    def _drop(self, slot: int) -> None:
+        if slot in self.sockets:
+            os.close(self.sockets.pop(slot)[1])

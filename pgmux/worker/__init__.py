@@ -1,0 +1,1 @@
+"""A worker process: the one place of gevent."""

@@ -1,0 +1,93 @@
+"""Cancel requests: from any worker to the query they mean, and never to a later one.
+
+A key names a client record. The worker that holds the client decides what to cancel: a client
+that waits for a backend leaves the queue and hears 57014; one that has a backend gets
+PostgreSQL to cancel it, and that backend is not leased to another client before the cancel
+connection has been closed by PostgreSQL, for by then the signal has been delivered.
+"""
+
+import logging
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from gevent.pool import Group
+
+from pgmux.protocol.messages import build_cancel_request
+from pgmux.relay.endpoint import ClientPhase
+from pgmux.relay.relay import Relay
+from pgmux.session.refusals import Refusal
+from pgmux.shm.pools import Pools
+from pgmux.worker.dialing import dial
+from pgmux.worker.mailbox import Kind, Mailbox, Message
+from pgmux.worker.reception import Reception
+
+_AT_ONCE = 16  # cancel connections of one worker: a storm of cancels must not become a storm of connections
+_AT_MOST = 1000  # requests of one worker, those that wait for their turn included
+_WITHIN_SECONDS = 10.0
+
+
+class Canceller:
+    """One worker's cancel requests."""
+
+    def __init__(self, worker: int, pools: Pools, mailboxes: list[Mailbox]) -> None:
+        self.relay: Relay
+        self.reception: Reception
+        self._worker = worker
+        self._pools = pools
+        self._mailboxes = mailboxes
+        self._turns = BoundedSemaphore(_AT_ONCE)
+        self._greenlets = Group()
+        self._log = logging.getLogger(f"worker {worker}")
+
+    def request(self, pid: int, key: bytes) -> None:
+        """A client's CancelRequest, whichever worker it reached."""
+        record, secret = pid - 1, int.from_bytes(key, "big")
+        if len(key) != 4 or record < 0:
+            return
+        worker = self.relay.records.find(record, secret)
+        if worker == self._worker:
+            self.cancel(record, secret)
+        elif worker is not None:
+            self._mailboxes[worker].send(Message(Kind.CANCEL, record, secret))
+
+    def cancel(self, record: int, secret: int) -> None:
+        """Cancel what a client of this worker is doing, if the key still is its key."""
+        client = self.relay.client(record)
+        if client is None or self.relay.records.find(record, secret) != self._worker:
+            return
+        if client.phase == ClientPhase.PARKED:
+            self.relay.turn_down(client, Refusal.CANCELLED.build())
+        elif (slot := self.relay.backend_of(client)) is not None:
+            self.cancel_backend(slot)
+
+    def cancel_backend(self, slot: int) -> None:
+        """Have PostgreSQL cancel what a backend of ours is doing."""
+        if len(self._greenlets) >= _AT_MOST:
+            return  # a storm: those under way will do
+        self.relay.expect_cancel(slot)
+        self.cancel_counted(slot, self._pools.generation(slot), *self._pools.identity(slot))
+
+    def cancel_counted(self, slot: int, generation: int, pid: int, key: bytes) -> None:
+        """The same where the relay has counted the request already, and said whom it means."""
+        self._greenlets.spawn(self._send, slot, generation, pid, key)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether some cancel request is on its way."""
+        return bool(self._greenlets)
+
+    def _send(self, slot: int, generation: int, pid: int, key: bytes) -> None:
+        """One CancelRequest, to its end: PostgreSQL closes the connection when it has sent the signal."""
+        try:
+            pool = self._pools.describe_slot(slot)["pool"]
+            if pool is None:
+                return  # EMPTY: nothing is left to be cancelled
+            with self._turns, gevent.Timeout(_WITHIN_SECONDS, TimeoutError("no answer")):
+                with dial(self.reception.settings(pool)) as connection:
+                    connection.sendall(build_cancel_request(pid, key))
+                    while connection.recv(64):
+                        pass
+        except OSError as error:
+            self._log.warning("cannot send a cancel request: %s", error)
+        finally:
+            self.relay.cancel_settled(slot, generation)

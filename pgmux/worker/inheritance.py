@@ -1,0 +1,29 @@
+"""What a worker is born with: everything the supervisor made before the fork.
+
+A successor gets the same, and of the vault a copy of every backend's socket, simply by being
+forked: descriptors are inherited under their numbers.
+"""
+
+import socket
+from dataclasses import dataclass, field
+
+from pgmux.shm.segment import Segment
+from pgmux.worker.mailbox import Mailbox
+
+
+@dataclass(slots=True)
+class Inheritance:
+    """The shared things of one pgmux."""
+
+    segment: Segment
+    bells: list[int]  # an eventfd a worker
+    mailboxes: list[Mailbox]  # one a worker, then the vault's
+    listeners: list[list[socket.socket]]  # [worker][address]: SO_REUSEPORT, one socket each
+    shared_listeners: list[socket.socket]  # Unix sockets: all workers accept from the same
+    lifeline: int  # read end of a pipe whose write end only the supervisor holds
+    mock_key: bytes  # with which log-ins of unknown users are made to look like others
+    vault: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot: (generation, descriptor)
+
+    def listeners_of(self, worker: int) -> list[socket.socket]:
+        """The sockets that a worker accepts from."""
+        return self.listeners[worker] + self.shared_listeners

@@ -1,0 +1,198 @@
+"""Opening backends: as many at once as clients wait for, within both limits, in a greenlet each.
+
+A slot is reserved first (OPENING, under the segment's lock, so the limits are exact over all
+workers), then PostgreSQL is connected to and logged in to, then the descriptor is sent to the
+vault and to every worker, and only then is the slot leased and handed to whoever waits.
+Killed anywhere in between, the slot is OPENING with a dead owner: the supervisor fences it.
+
+When a log-in fails, the pool's trouble says why until `server_login_retry` has passed. If the
+pool has no backend at all, its clients are told so at once, in every worker.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Mapping
+
+import gevent
+from gevent import socket
+from gevent.pool import Group
+
+from pgmux.config import PoolSettings
+from pgmux.config.configuration import Config
+from pgmux.relay.relay import Relay
+from pgmux.session.backend_login import BackendLogin
+from pgmux.session.refusals import Refusal
+from pgmux.session.secret import Secret
+from pgmux.shm.counters import CounterTable
+from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
+from pgmux.worker.dialing import dial
+from pgmux.worker.mailbox import Kind, Mailbox, Message
+from pgmux.worker.reception import Reception
+
+_READ_BYTES = 65536
+_LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
+_VAULT_RETRY_SECONDS = 0.05
+
+
+class OpenError(Exception):
+    """A backend could not be opened; the text is what the clients are told, the SQLSTATE first."""
+
+
+class Opener:
+    """One worker's way to new backends."""
+
+    def __init__(
+        self,
+        worker: int,
+        config: Config,
+        secrets: Mapping[str, Secret],
+        pools: Pools,
+        counters: CounterTable,
+        mailboxes: list[Mailbox],
+    ) -> None:
+        """`mailboxes`: one a worker, then the vault's."""
+        self.relay: Relay
+        self.reception: Reception
+        self._worker = worker
+        self._config = config
+        self._secrets = secrets
+        self._pools = pools
+        self._counters = counters
+        self._vault = mailboxes[-1]
+        self._others = [box for number, box in enumerate(mailboxes[:-1]) if number != worker]
+        self._greenlets = Group()
+        self._log = logging.getLogger(f"worker {worker}")
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether some backend is being opened now."""
+        return bool(self._greenlets)
+
+    def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
+        """After a reload: backends from now on."""
+        self._config, self._secrets = config, secrets
+
+    def look(self, pool: int) -> None:
+        """Open backends for a pool, if somebody waits, there is room, and PostgreSQL let us in lately."""
+        try:
+            warm = self.reception.settings(pool).min_pool_size
+        except KeyError:
+            return  # a reload took its database away: who has a backend goes on, there will be no more
+        lobby = self.relay.lobby(pool)
+        lobby.asked = False
+        self.relay.serve_waiting(pool)
+        waiting = max(self._pools.waiters.waiting(pool), lobby.waiting)
+        if self.reception.waiting(pool):
+            waiting = max(waiting, 1)
+        every, opening, _, serving = self._pools.count(pool)
+        wanted = max(waiting - opening, warm - every)
+        if wanted <= 0 or self._pools.is_paused:
+            return
+        trouble, retry_after_us = self._pools.trouble(pool)
+        if retry_after_us:
+            if not serving:
+                self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
+            return
+        for _ in range(wanted):
+            slot = self._pools.open(pool, self._worker)
+            if slot < 0:
+                if slot != POOL_FULL:
+                    self._make_room(pool, within_database=slot == DATABASE_FULL)
+                lobby.asked = True  # until a slot is cleared or the next tick
+                return
+            self._greenlets.spawn(self._open, pool, slot)
+
+    def refuse_waiters(self, pool: int, trouble: str) -> None:
+        """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
+        error = Refusal.NO_POSTGRESQL.build(trouble, severity="ERROR", server=self.reception.server(pool))
+        for client in self.relay.waiting_clients(pool):
+            self.relay.turn_down(client, error)
+        self.reception.turn_away_waiting(pool, trouble)
+
+    def heed_trouble(self) -> None:
+        """Some worker's log-in failed: refuse those who have nothing left to wait for."""
+        for pool in self.reception.pools_in_use():
+            trouble, _ = self._pools.trouble(pool)
+            if trouble and not self._pools.count(pool)[3]:
+                self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
+
+    def _make_room(self, pool: int, *, within_database: bool) -> None:
+        """A limit over several pools is reached: close a backend that another of them has left idle."""
+        victim = self._pools.evict(pool, self._worker, within_database)
+        if victim >= 0:
+            self.relay.close_backend(victim)
+
+    def _open(self, pool: int, slot: int) -> None:
+        settings = self.reception.settings(pool)
+        limit = self._config.pgmux.server_connect_timeout
+        too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit:g}s)")
+        connection = None
+        try:
+            with gevent.Timeout(limit or None, too_late):
+                connection = dial(settings)
+                login = self._log_in(connection, settings)
+            self._publish(pool, slot, connection, login)
+        except OpenError as error:
+            self._give_up(pool, slot, str(error))
+        except OSError as error:
+            self._give_up(pool, slot, f"08001: {error.strerror or error}")
+        except BaseException:
+            self._give_up(pool, slot, "XX000: pgmux failed to open a backend, its log says why")
+            raise
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _log_in(self, connection: socket.socket, settings: PoolSettings) -> BackendLogin:
+        """The finished log-in. Raises OpenError with what the server said, OSError. May switch."""
+        password = settings.server_password or self._secrets.get(settings.server_user)
+        login = BackendLogin(settings.server_user, password, settings.dbname, {"application_name": "pgmux"})
+        connection.sendall(login.start())
+        while not login.is_done:
+            data = connection.recv(_READ_BYTES)
+            if not data:
+                raise OpenError("08001: PostgreSQL closed the connection during the log-in")
+            answer = login.feed(data)
+            if login.error:
+                raise OpenError(f"{login.error.get('sqlstate', 'XX000')}: {login.error.get('message', '')}")
+            if answer:
+                connection.sendall(answer)
+        return login
+
+    def _publish(self, pool: int, slot: int, connection: socket.socket, login: BackendLogin) -> None:
+        """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""
+        generation = self._pools.generation(slot)
+        message = Message(Kind.SOCKET, slot, generation, 0, connection.fileno())
+        self._pools.introduce(slot, login.pid, login.key, self._expiry())
+        welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
+        self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
+        while not self._vault.send(message):
+            gevent.sleep(_VAULT_RETRY_SECONDS)
+        for mailbox in self._others:
+            mailbox.send(message)  # a full one is no harm: its worker asks the vault when it needs the socket
+        if not self._pools.try_adopt(slot, self._worker):
+            return
+        self.relay.adopt_socket(slot, generation, connection.detach())
+        self._counters.add(self._worker, pool, "backends_opened")
+        if self._pools.trouble(pool)[0]:
+            self._pools.set_trouble(pool, b"", 0)
+            self._log.info("PostgreSQL at %s can be used again", self.reception.server(pool))
+        self.reception.admit_the_welcome()
+        self.relay.hand_out(slot)
+
+    def _give_up(self, pool: int, slot: int, trouble: str) -> None:
+        """The log-in failed: the slot is empty again, and everybody may know why."""
+        if self._pools.shut(slot, self._worker):
+            self._pools.clear(slot, self._worker)
+        self._counters.add(self._worker, pool, "login_failures")
+        if self._pools.trouble(pool)[0].decode("utf-8", "replace") != trouble:
+            self._log.error("cannot open a backend at %s: %s", self.reception.server(pool), trouble)
+        retry_us = int(self._config.pgmux.server_login_retry * 1_000_000)
+        self._pools.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
+
+    def _expiry(self) -> int:
+        lifetime = self._config.pgmux.server_lifetime
+        if not lifetime:
+            return 0
+        return int(time.monotonic() + lifetime * random.uniform(1 - _LIFETIME_JITTER, 1 + _LIFETIME_JITTER))

@@ -1,0 +1,205 @@
+"""The reception: where a worker's clients log in, and what they are told that PostgreSQL does not say.
+
+The relay reads what a client sends and hands it to `hear`; the log-in itself is the sans-IO
+machine of session/client_login.py. A client that has shown who it is waits in the lobby of its
+pool until the pool's welcome is known, which the first backend of that pool brings.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pgmux import __version__
+from pgmux.config import Config, PoolSettings
+from pgmux.session.client_login import ClientLogin, Step
+from pgmux.session.doors import Doors
+from pgmux.session.refusals import Refusal
+from pgmux.session.welcome import Welcome
+from pgmux.shm.pools import Pools, PoolsExhausted
+from pgmux.worker.journal import Journal
+
+if TYPE_CHECKING:
+    from pgmux.relay.endpoint import Client
+    from pgmux.relay.relay import Relay
+
+_KEY_BYTES = 4
+
+
+def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
+    """A pool's database and user. They are a stranger's bytes: any but zero, cut at 63."""
+    return (
+        record["database"].decode("utf-8", "surrogateescape"),
+        record["user"].decode("utf-8", "surrogateescape"),
+    )
+
+
+class Reception:
+    """One worker's reception, the relay's `desk`."""
+
+    def __init__(
+        self,
+        config: Config,
+        doors: Doors,
+        pools: Pools,
+        journal: Journal,
+        *,
+        want_backend: Callable[[int], None],
+        cancel: Callable[[int, bytes], None],
+    ) -> None:
+        """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest."""
+        self.relay: Relay
+        self.doors = doors
+        self._config = config
+        self._pools = pools
+        self._journal = journal
+        self._want_backend = want_backend
+        self._cancel = cancel
+        self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
+        self._settings: dict[int, PoolSettings] = {}
+        self._welcomes: dict[int, Welcome] = {}
+        self._expecting: defaultdict[int, list[Client]] = defaultdict(list)  # authenticated, by pool
+
+    # --- called by the relay, inside its loop
+
+    def greet(self, client: "Client") -> None:
+        """A connection was accepted."""
+        client.login = ClientLogin(self.doors)
+
+    def hear(self, client: "Client", data: bytes) -> None:
+        """A client that logs in has sent something."""
+        login: ClientLogin = client.login
+        login.feed(data)
+        if login.step is Step.CANCEL:
+            assert login.cancel_request is not None
+            self._cancel(*login.cancel_request)
+            self.relay.send_off(client)
+        elif login.step is Step.REFUSED:
+            self._journal.refused(client, login)
+            self.relay.send_off(client, login.take_outgoing())
+        elif login.user and client.record >= self._pools.segment.client_limit:
+            limit = self._pools.segment.client_limit
+            self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
+        elif login.step is Step.AUTHENTICATED:
+            self._receive(client, login)
+        elif outgoing := login.take_outgoing():
+            self.relay.say(client, outgoing)
+
+    def malformed(self, kind: str) -> bytes:
+        """What a client is told whose message cannot be understood."""
+        return Refusal.MALFORMED.build(problem=f"invalid frontend message type {ord(kind)} or length")
+
+    def backend_lost(self) -> bytes:
+        """What a client is told whose backend died without a word."""
+        return Refusal.BACKEND_DIED.build()
+
+    # --- called by the worker
+
+    def reconfigure(self, config: Config, doors: Doors) -> None:
+        """After a reload: log-ins from now on, and what pools are to be."""
+        self._config, self.doors = config, doors
+        for pool, settings in list(self._settings.items()):
+            with suppress(KeyError):  # its database is gone: who is in goes on as before
+                self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
+        for pool in self._numbers.values():
+            self._set_wait_limit(pool)
+
+    def settings(self, pool: int) -> PoolSettings:
+        """The configuration of a pool, also of one that another worker registered.
+
+        Raises KeyError for one whose database a reload has taken away.
+        """
+        if pool not in self._settings:
+            record = self._pools.read(pool)
+            assert record is not None
+            self._settings[pool] = self._config.pool_settings(*names_of(record))
+        return self._settings[pool]
+
+    def waiting(self, pool: int) -> int:
+        """How many clients wait for the pool's welcome."""
+        return len(self._expecting.get(pool, ()))
+
+    def pools_in_use(self) -> list[int]:
+        """The pools that this worker's clients use, or wait to."""
+        return list(self._numbers.values())
+
+    def admit_the_welcome(self) -> None:
+        """A backend was opened, here or in another worker: let in who waits for their pool's first."""
+        for pool in [pool for pool in self._expecting if self._learn_welcome(pool)]:
+            for client in self._expecting.pop(pool):
+                if client.login is not None:
+                    self._admit(client, client.login, pool)
+
+    def turn_away_waiting(self, pool: int, detail: str) -> None:
+        """No backend can be opened: tell those who wait for the first one why."""
+        for client in self._expecting.pop(pool, ()):
+            if client.login is not None:
+                self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self.server(pool))
+
+    def close_for_lateness(self, client: "Client") -> None:
+        """A log-in has taken longer than client_login_timeout."""
+        self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
+
+    def server(self, pool: int) -> str:
+        """PostgreSQL's address for a pool, as people write it."""
+        settings = self.settings(pool)
+        return f"{settings.host}:{settings.port}"
+
+    # --- steps of a log-in
+
+    def _refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
+        login: ClientLogin = client.login
+        last_words = login.refuse(refusal, detail, **values)
+        self._journal.refused(client, login)
+        self.relay.send_off(client, last_words)
+
+    def _receive(self, client: "Client", login: ClientLogin) -> None:
+        """The client is who it says: find its pool, and the pool's welcome."""
+        try:
+            pool = self._pool_of(login.database, login.user)
+        except PoolsExhausted:
+            self._refuse(
+                client, Refusal.POOL_LIMIT, limit="max_pools", value=str(self._config.pgmux.max_pools)
+            )
+            return
+        if pool in self._welcomes or self._learn_welcome(pool):
+            self._admit(client, login, pool)
+        else:
+            self.relay.keep_waiting(client, login.take_outgoing())
+            self._expecting[pool].append(client)
+            self._want_backend(pool)
+
+    def _pool_of(self, database: str, user: str) -> int:
+        settings = self._config.pool_settings(database, user)
+        number = self._numbers.get((database, settings.server_user))
+        if number is None:
+            number = self._pools.register(
+                database.encode("utf-8", "surrogateescape"),
+                settings.server_user.encode("utf-8", "surrogateescape"),
+                settings.pool_size,
+                settings.max_backends,
+            )
+            self._numbers[database, settings.server_user] = number
+            self._settings[number] = settings
+            self._set_wait_limit(number)
+        return number
+
+    def _set_wait_limit(self, pool: int) -> None:
+        self.relay.lobby(pool).wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
+
+    def _learn_welcome(self, pool: int) -> bool:
+        """Whether some worker has opened a backend of this pool; its parameters lie in shared memory."""
+        kept = self._pools.welcome(pool)
+        if kept is None:
+            return False
+        words = kept.decode("utf-8", "surrogateescape").split("\0")
+        parameters = dict(zip(words[0::2], words[1::2], strict=False))
+        self._welcomes[pool] = Welcome(parameters, __version__, promised={"application_name"})
+        return True
+
+    def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
+        secret = os.urandom(_KEY_BYTES)
+        greeting = login.admit(self._welcomes[pool], client.record + 1, secret)
+        application = login.settings.get("application_name", "")
+        self.relay.admit(client, pool, int.from_bytes(secret, "big"), application, greeting, login.rest)

@@ -1,0 +1,87 @@
+"""Options that this version refuses because it would not act upon them."""
+
+import pytest
+
+from pgmux.config.not_yet import NOT_YET, NotYet, is_missing, is_not_yet
+from pgmux.config.option import rows_of
+from pgmux.config.settings import Database, Settings, User
+from tests.config.texts import read, refusal, refusals
+
+TABLES = (Settings, Database, User)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pool_mode = 'session'",
+        "pool_mode = 'statement'",
+        "auth_type = 'cert'",
+        "auth_type = 'hba'",
+        "auth_user = 'pgmux'",
+        "auth_query = 'SELECT 1'",
+        "metrics_listen = ':9930'",
+        "client_tls_sslmode = 'allow'",
+        "client_tls_sslmode = 'require'",
+        "client_tls_key_file = 'key.pem'",
+        "client_tls_cert_file = 'cert.pem'",
+        "client_tls_ca_file = 'ca.pem'",
+        "server_tls_sslmode = 'require'",
+        "server_tls_sslmode = 'verify-full'",
+        "server_tls_key_file = 'key.pem'",
+        "server_tls_cert_file = 'cert.pem'",
+        "server_tls_ca_file = 'ca.pem'",
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
+    problem = refusal(f"[pgmux]\n{line}\n")
+    assert problem.line == 2
+    assert "not supported yet" in problem.message
+    assert problem.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pool_mode = 'transaction'",
+        "auth_type = 'trust'",
+        "auth_query = ''",
+        "metrics_listen = ''",
+        "client_tls_sslmode = 'disable'",
+        "client_tls_key_file = ''",
+        "server_tls_sslmode = 'disable'",
+        "server_tls_sslmode = 'allow'",
+        "server_tls_sslmode = 'prefer'",
+    ],
+)
+def test_the_values_that_work_are_accepted(line: str) -> None:
+    assert read(f"[pgmux]\n{line}\n").path is None
+
+
+def test_databases_and_users_are_held_to_it_too() -> None:
+    problems = refusals(
+        """\
+        [pgmux]
+        auth_type = "trust"
+        [databases.app]
+        pool_mode = "session"
+        host = ["a", "b"]
+        [users.alice]
+        pool_mode = "statement"
+        """
+    )
+    assert [problem.line for problem in problems] == [4, 5, 7]
+    assert all("not supported yet" in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize("row", NOT_YET, ids=lambda row: row.key)
+def test_every_row_names_an_option_whose_default_it_accepts(row: NotYet) -> None:
+    tables = [rows_of(table)[row.key] for table in TABLES if row.key in rows_of(table)]
+    assert tables
+    assert not any(row.is_asked_for(option.default) for option in tables)
+
+
+def test_what_is_missing_wholly_is_told_from_what_is_missing_in_part() -> None:
+    assert is_missing("auth_query")
+    assert not is_missing("pool_mode")
+    assert is_not_yet("pool_mode", "session")
+    assert not is_not_yet("pool_mode", "transaction")

@@ -1,0 +1,222 @@
+"""Who may touch a backend, and when it may be let go: what must not go wrong between two clients."""
+
+from __future__ import annotations
+
+import os
+
+from pgmux.relay.endpoint import ClientPhase
+from pgmux.shm.leases import Phase
+from pgmux.shm.pools import FAVOUR_OWN_FOR_US
+from tests.relay.conftest import MakeRig
+from tests.relay.rig import DONE, ERROR, IN_TRANSACTION, POOL, READY
+from tests.servers.waiting import wait_until
+from tests.wire import frontend
+from tests.wire.frontend import message
+
+SELECT = frontend.query("SELECT 1")
+
+
+def test_a_query_goes_to_the_backend_and_its_answer_to_the_client(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, client = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    assert backend.received() == SELECT
+    assert rig.world.phase(slot) is Phase.LEASED
+    backend.send(DONE, READY)
+    rig.run()
+    assert application.received() == DONE + READY
+    assert client.phase is ClientPhase.IDLE
+    assert rig.world.phase(slot) is Phase.FREE
+
+
+def test_half_a_ready_for_query_frees_nothing(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    replies = DONE + READY
+    for at in range(len(replies)):
+        assert rig.world.phase(slot) is Phase.LEASED
+        backend.send(replies[at : at + 1])
+        rig.run()
+    assert rig.world.phase(slot) is Phase.FREE
+    assert application.received() == replies
+
+
+def test_clients_of_two_workers_that_have_waited_long_are_served_in_the_order_in_which_they_came(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(workers=2)
+    backend, _ = rig.open()
+    clients = [rig.connect(number % 2) for number in range(6)]
+    queries = [frontend.query(f"SELECT {number}") for number in range(6)]
+    for (application, _), query in zip(clients, queries, strict=True):
+        application.send(query)
+        rig.run()
+    wait_until(lambda: rig.relays[1].waiting_place(clients[5][1])[0] > 2 * FAVOUR_OWN_FOR_US)
+    for (application, _), query in zip(clients, queries, strict=True):
+        assert backend.received() == query
+        backend.send(DONE, READY)
+        rig.run()
+        assert application.received() == DONE + READY
+    assert rig.world.waiters.first(POOL) is None
+
+
+def test_clients_of_two_workers_that_have_just_come_are_all_served(make_rig: MakeRig) -> None:
+    rig = make_rig(workers=2)
+    backend, _ = rig.open()
+    applications = [rig.connect(number % 2)[0] for number in range(6)]
+    for number, application in enumerate(applications):
+        application.send(frontend.query(str(number)))
+    rig.run()
+    served = []
+    while query := backend.received():
+        served.append(int(query[5:6]))
+        backend.send(message(b"C", query[5:]), READY)
+        rig.run()
+        assert applications[served[-1]].received() == message(b"C", query[5:]) + READY
+    assert sorted(served) == list(range(6))
+
+
+def test_a_client_in_a_transaction_keeps_its_backend(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    backend, _ = rig.open()
+    one, _ = rig.connect()
+    other, waiting = rig.connect()
+    one.send(SELECT)
+    rig.run()
+    backend.send(DONE, IN_TRANSACTION)
+    rig.run()
+    other.send(SELECT)
+    rig.run()
+    assert waiting.phase is ClientPhase.PARKED
+    backend.received()
+    one.send(frontend.query("COMMIT"))
+    rig.run()
+    assert backend.received() == frontend.query("COMMIT")
+    backend.send(DONE, READY)
+    rig.run()
+    assert backend.received() == SELECT
+
+
+def test_the_cancel_for_a_client_that_vanished_cannot_hit_the_next_one(make_rig: MakeRig) -> None:
+    """Its query ends in the same moment, and somebody waits for the backend."""
+    rig = make_rig()
+    backend, slot = rig.open()
+    gone, _ = rig.connect()
+    other, waiting = rig.connect()
+    gone.send(SELECT)
+    rig.run()
+    other.send(SELECT)
+    rig.run()
+    assert waiting.phase is ClientPhase.PARKED
+    gone.close()
+    backend.send(DONE, READY)
+    rig.relays[0].run(0)
+    news = rig.relays[0].take_news()
+    if any(word == "cancel" for word, _ in news):
+        assert rig.relays[0].backend_of(waiting) != slot
+
+
+def test_a_pipeline_that_its_client_left_half_sent_is_rolled_back(make_rig: MakeRig) -> None:
+    """PostgreSQL undoes what came without a Sync when the client goes; a Sync would commit it."""
+    rig = make_rig()
+    backend, _ = rig.open()
+    application, _ = rig.connect()
+    application.send(frontend.parse("INSERT"), frontend.bind(), frontend.execute(), frontend.flush())
+    rig.run()
+    backend.received()
+    backend.send(message(b"1"), message(b"2"), message(b"C", b"INSERT 0 1\0"))
+    rig.run()
+    application.close()
+    rig.run()
+    sent = backend.received()
+    assert sent.startswith(frontend.query("ROLLBACK")) or backend.has_ended()
+
+
+def test_a_copy_that_begins_when_its_client_has_gone_is_ended_and_the_backend_comes_back(
+    make_rig: MakeRig,
+) -> None:
+    """PostgreSQL ignores the Sync that came before the CopyFail: it needs another."""
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(frontend.extended("COPY t FROM STDIN"), frontend.terminate())
+    rig.run()
+    backend.received()
+    backend.send(message(b"1"), message(b"2"), message(b"n"), message(b"G", b"\0\0\0"))
+    rig.run()
+    assert backend.received() == message(b"f", b"\0") + frontend.sync()
+    backend.send(ERROR, READY)
+    rig.run()
+    assert rig.world.phase(slot) is Phase.FREE
+
+
+def test_a_backend_whose_socket_is_on_its_way_is_closed_for_good_when_it_must_make_room(
+    make_rig: MakeRig,
+) -> None:
+    """It is evicted by a worker that has never seen its socket."""
+    rig = make_rig(workers=2)
+    other_pool = rig.world.pools.register(b"other", b"app", 1)
+    backend, slot, copy = rig.open_unknown(0, other_pool)
+    generation = rig.world.pools.generation(slot)
+    rig.run()
+    assert rig.world.pools.evict(POOL, 1) == slot
+    rig.relays[1].close_backend(slot)
+    rig.run()
+    assert ("fetch", slot) in rig.news[1]
+    assert rig.world.phase(slot) is Phase.CLOSING
+    rig.relays[1].adopt_socket(slot, generation, copy)
+    rig.run()
+    assert backend.has_ended()
+    backend.close()
+    rig.run()
+    assert rig.world.phase(slot) is Phase.EMPTY
+
+
+def test_a_backend_whose_old_socket_is_all_a_worker_has_is_not_taken_for_closed(make_rig: MakeRig) -> None:
+    """The slot was opened anew by another worker, and the new socket lies in the mailbox yet."""
+    rig = make_rig(workers=2)
+    other_pool = rig.world.pools.register(b"other", b"app", 1)
+    old, slot = rig.open(0, other_pool)
+    rig.run()
+    assert rig.world.take(other_pool, 0) == slot
+    rig.relays[0].close_backend(slot)
+    old.close()
+    rig.relays[0].run(0)
+    rig.relays[0].take_news()
+    assert rig.world.phase(slot) is Phase.EMPTY
+    new, again, copy = rig.open_unknown(0, other_pool)
+    assert again == slot
+    assert rig.world.pools.evict(POOL, 1) == slot
+    rig.relays[1].close_backend(slot)
+    rig.run()
+    os.close(copy)
+    assert rig.world.phase(slot) is not Phase.EMPTY or new.has_ended()
+
+
+def test_a_client_that_was_sent_off_is_not_let_in_any_more(make_rig: MakeRig) -> None:
+    """It waited for its pool's first backend, and its time was over just before that came."""
+    rig = make_rig()
+    _, client = rig.connect()
+    rig.relays[0].send_off(client, ERROR)
+    rig.relays[0].admit(client, POOL, 4711, "", READY, b"")
+    assert client.phase is ClientPhase.LEAVING
+
+
+def test_a_client_in_the_middle_of_a_message_hears_no_error_inside_it(make_rig: MakeRig) -> None:
+    """Its backend dies with half a DataRow sent: the bytes of an error would be taken for the row's."""
+    rig = make_rig()
+    backend, _ = rig.open()
+    application, _ = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    half = message(b"D", bytes(100))[:50]
+    backend.send(half)
+    rig.run()
+    backend.close()
+    rig.run()
+    assert application.received() == half
