@@ -58,7 +58,7 @@ def test_the_death_of_a_worker_is_felt_by_its_own_clients_alone(
         assert crowd.lost.keys() == {number for number in worker_of if worker_of[number] == victim}
         serves_with_all_its_backends(pgmux, 4)
     assert census.most == 4
-    assert min(serves_by_worker(pgmux)) > 0
+    assert_every_worker_serves(pgmux)
 
 
 def test_a_client_in_a_transaction_keeps_it_when_another_worker_dies(
@@ -155,7 +155,7 @@ def test_a_worker_that_does_not_move_is_replaced(make_pgmux: MakePgmux, postgres
         stuck.read_message()
     assert client.query("SELECT 1").value == b"1"
     serves_with_all_its_backends(pgmux, 2)
-    assert min(serves_by_worker(pgmux)) > 0
+    assert_every_worker_serves(pgmux)
 
 
 # The supervisor's death
@@ -289,7 +289,7 @@ def test_a_second_pgmux_in_the_same_place_is_refused_and_does_no_harm(
         assert client.query("SELECT 1").value == b"1"
         first.kill_worker()  # what a successor needs is still there
         wait_until(lambda: len(first.worker_pids()) == 2, what="its successor")
-    assert min(serves_by_worker(first)) > 0
+    assert_every_worker_serves(first)
 
 
 def asks(member: int, client: Wire, rounds: int | None = None) -> Iterator[None]:
@@ -316,13 +316,13 @@ def serves_with_all_its_backends(pgmux: Pgmux, pool_size: int) -> None:
         client.close()
 
 
-def serves_by_worker(pgmux: Pgmux) -> list[int]:
-    """Has a client on every worker ask something; how many transactions each worker has done then."""
+def assert_every_worker_serves(pgmux: Pgmux) -> None:
+    """Has a client on every worker ask something, and waits until each has counted a transaction."""
     inside = Inside(pgmux)
     for client in inside.a_client_on_each_worker().values():
         assert client.query("SELECT 1").value == b"1"
         client.close()
-    return inside.counts("transactions")
+    wait_until(lambda: min(inside.counts("transactions")) > 0, what="a transaction of every worker")
 
 
 def connect_to_worker(pgmux: Pgmux, inside: Inside, worker: int) -> Wire:
