@@ -82,6 +82,13 @@ class Config:
             max_backends=declared.max_backends,
         )
 
+    def pool_mode(self, database: str, user: str) -> PoolMode:
+        """A client's mode: its own user's goes before the database's. Raises KeyError as `pool_settings`."""
+        declared = self.databases.get(database, self.databases.get(ANY_DATABASE))
+        if declared is None:
+            raise KeyError(database)
+        return _first(self.users.get(user, User()).pool_mode, declared.pool_mode, self.pgmux.pool_mode)
+
     def worker_count(self) -> int:
         """How many workers to run: as configured, or one per CPU core this process may use."""
         return self.pgmux.workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)

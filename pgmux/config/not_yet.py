@@ -44,12 +44,6 @@ NO_CONSOLE = "the console is not supported yet"
 
 NOT_YET = (
     NotYet(
-        "pool_mode",
-        _is_one_of("session", "statement"),
-        "this pool mode is not supported yet",
-        'only "transaction" is',
-    ),
-    NotYet(
         "auth_type",
         _is_one_of("cert", "hba"),
         "this way to log in is not supported yet",

@@ -3,6 +3,9 @@
 from enum import IntEnum
 from typing import Any
 
+from pgmux.session.modes import PoolMode
+from pgmux.session.settings import SessionSettings
+
 class ClientPhase(IntEnum):
     LOGIN = 0
     IDLE = 1
@@ -26,8 +29,15 @@ class Client(Endpoint):
     def record(self) -> int: ...
     @property
     def phase(self) -> ClientPhase: ...
+    settings: SessionSettings  # what its session has set now
+    startup: SessionSettings  # what it had set at its log-in
+    channels: frozenset[bytes] | None  # it listens to; None = none
     @property
     def is_unix(self) -> bool: ...
+    @property
+    def mode(self) -> PoolMode: ...
+    @property
+    def pins(self) -> int: ...
     def address(self) -> tuple[str, int]:
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
 
@@ -47,6 +57,7 @@ class Lobby:
 
     asked: bool
     wait_limit_us: int
+    login_user: str  # who logs in to PostgreSQL
     def __init__(self, pool: int) -> None: ...
     @property
     def pool(self) -> int: ...

@@ -6,9 +6,13 @@ field is said in endpoint.pxd. An idle client is one such object: no buffer, no 
 """
 import os
 import socket
+from collections import deque
 
 from pgmux.protocol.replies cimport begin, end
 from pgmux.relay.buffer cimport clear
+from pgmux.session.modes cimport TRANSACTION
+
+from pgmux.session.settings import BASE
 
 
 cdef class Endpoint:
@@ -26,7 +30,9 @@ cdef class Client(Endpoint):
 
     def __cinit__(self):
         self.phase = LOGIN
-        self.ticket = -1
+        self.ticket = self.last_slot = -1
+        self.mode = TRANSACTION
+        self.settings = self.startup = BASE
 
     def address(self):
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
@@ -40,6 +46,7 @@ cdef class Client(Endpoint):
 
     def __dealloc__(self):
         clear(&self.held)
+        clear(&self.unnamed)
 
 
 cdef class Backend(Endpoint):
@@ -49,10 +56,13 @@ cdef class Backend(Endpoint):
         self.slot = slot
         self.pool = -1
         self.status = c"I"
+        self.notes = deque()
+        self.inflight = {}
         begin(&self.replies)
 
     def __dealloc__(self):
         end(&self.replies)
+        clear(&self.stash)
 
 
 cdef class Lobby:

@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport begin
 from pgmux.relay.buffer cimport clear
-from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, PARKED
+from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, NO_ERRAND, PARKED
 from pgmux.relay.poller cimport BACKEND, EDGES
 from pgmux.relay.sockets cimport (
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, close, recv, send, shutdown,
@@ -48,7 +48,8 @@ cdef class Leasing(Poller):
         if lobby.waiting == 0 and (self.pools.waiters.length(lobby.pool) == 0
                                    or self.pools.waiters.head(lobby.pool, &heir, 0, &age_us) == NO_TICKET):
             while True:
-                slot = self.pools.take(lobby.pool, self.worker, lobby.favourite)
+                slot = self.pools.take_other(lobby.pool, self.worker, client.last_slot) if self.roams \
+                    else self.pools.take(lobby.pool, self.worker, lobby.favourite)
                 if slot == NO_SLOT:
                     break
                 backend = self.backends[slot]
@@ -149,11 +150,15 @@ cdef class Leasing(Poller):
             self.counters[client.lobby.pool].wait_us += self.now - client.since_us
             observe(self.counters[client.lobby.pool].wait, self.now - client.since_us)
         self.enter(client, LEASED)
+        client.last_slot = backend.slot
         client.backend = backend
         backend.client = client
         backend.at_rest = False
         backend.last_reply = 0
         backend.status = c"I"
+        backend.fresh = True
+        backend.unsynced = backend.distrusted = False
+        backend.segment = 0
         self.counters[backend.pool].leases += 1
         self.records.records[client.record].slot = backend.slot
         self.pools.slots[backend.slot].client = client.record
@@ -166,16 +171,22 @@ cdef class Leasing(Poller):
         client.backend = None
         self.records.records[client.record].slot = -1
 
+    cdef int part(self, Client client, Backend backend) except -1:
+        """The client's transaction is over, and so is its lease."""
+        self.detach(client)
+        self.count_transaction(client, backend)
+        self.enter(client, IDLE)
+        return 0
+
+    cdef int count_transaction(self, Client client, Backend backend) except -1:
+        self.counters[backend.pool].transactions += 1
+        self.counters[backend.pool].transaction_us += self.now - client.since_us
+        observe(self.counters[backend.pool].transaction, self.now - client.since_us)
+        self.records.records[client.record].transactions += 1
+        return 0
+
     cdef int settle(self, Backend backend) except -1:
         """The lease has served its purpose and the backend is clean: on to the next."""
-        cdef Client client = backend.client
-        if client is not None:
-            self.detach(client)
-            self.counters[backend.pool].transactions += 1
-            self.counters[backend.pool].transaction_us += self.now - client.since_us
-            observe(self.counters[backend.pool].transaction, self.now - client.since_us)
-            self.enter(client, IDLE)
-            self.records.records[client.record].transactions += 1
         backend.orphaned = False
         if backend.cancels:                 # a cancel on its way would hit the next client's query
             backend.orphaned = True
@@ -248,6 +259,15 @@ cdef class Leasing(Poller):
         backend.cancels = 0
         clear(&backend.out)
         begin(&backend.replies)
+        backend.notes.clear()
+        backend.inflight.clear()
+        backend.borrowed = backend.heard = backend.cleaning = None
+        backend.touched = backend.returned = backend.unlistened = None
+        backend.traces = 0
+        backend.touched_any = backend.unlistened_all = backend.undone = backend.soiled = backend.mishap = False
+        backend.errand = NO_ERRAND
+        backend.finished = 0
+        clear(&backend.stash)
         return 0
 
     cdef int check_inbox(self) except -1:

@@ -20,6 +20,7 @@ from pgmux.relay.sockets cimport (
     EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SHUT_WR, SOCK_CLOEXEC,
     SOCK_NONBLOCK, SOL_SOCKET, SO_KEEPALIVE, TCP_NODELAY, accept4, close, errno, setsockopt, shutdown,
 )
+from pgmux.session.statements cimport Library
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
 from pgmux.shm.counters cimport CounterTable
@@ -39,7 +40,8 @@ cdef uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 cdef class Loop(Exchange):
     """One worker's clients, backends and event loop."""
 
-    def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk):
+    def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk,
+                 bytes statement_key=b"-"):
         self.worker = worker
         self.pools = pools
         self.records = records
@@ -49,6 +51,9 @@ cdef class Loop(Exchange):
         self.lobbies = [None] * pools.segment.pool_count
         self.clients = [None] * pools.segment.client_count
         self.news = []
+        self.library = Library(statement_key)
+        self.tokens = now_us() << 8 | worker
+        self.reset_query = b"DISCARD ALL"
         self.listeners = list(listeners)
         self.logging_in = set()
         self.leaving = set()

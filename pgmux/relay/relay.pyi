@@ -2,6 +2,8 @@
 
 from pgmux.relay.endpoint import Client, Lobby
 from pgmux.relay.loop import Loop
+from pgmux.session.modes import PoolMode
+from pgmux.session.settings import SessionSettings
 
 class Relay(Loop):
     """One worker's relay."""
@@ -13,7 +15,16 @@ class Relay(Loop):
         """The client is who it says, but its pool has no backend yet: nothing is read till then."""
 
     def admit(
-        self, client: Client, pool: int, secret: int, application_name: str, greeting: bytes, rest: bytes
+        self,
+        client: Client,
+        pool: int,
+        secret: int,
+        application_name: str,
+        greeting: bytes,
+        rest: bytes,
+        mode: PoolMode = ...,
+        settings: SessionSettings | None = None,
+        unsure: frozenset[str] | None = None,
     ) -> None:
         """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in."""
 
@@ -55,6 +66,9 @@ class Relay(Loop):
 
     def cancel_settled(self, slot: int, generation: int) -> None:
         """The cancel request has been carried out, or has failed."""
+
+    def subscribed(self, record: int) -> None:
+        """Notifications of a client's channels reach us from now on: its transaction is over."""
 
     def is_awaited(self, slot: int) -> bool:
         """Whether we have leased the slot without having its socket."""

@@ -6,10 +6,11 @@ never does any of it block. Each call takes the time once, as the loop does for 
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from pgmux.relay.endpoint cimport Backend, Client, IDLE, LOGIN, Lobby, PARKED
+from pgmux.relay.endpoint cimport Backend, Client, IDLE, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
+from pgmux.session.modes cimport PoolMode, TRANSACTION
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
@@ -30,10 +31,13 @@ cdef class Relay(Loop):
             self.send_to_client(client, data, len(data))
         client.expecting = True
 
-    def admit(self, Client client, uint32_t pool, uint32_t secret, str application_name, bytes greeting, bytes rest):
+    def admit(self, Client client, uint32_t pool, uint32_t secret, str application_name, bytes greeting, bytes rest,
+              PoolMode mode=TRANSACTION, settings=None, unsure=None):
         """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in.
 
         `secret` is the key that the client's cancel requests will carry, with its record + 1 as the pid.
+        `settings` are the SessionSettings that it asked for; `unsure` the names of those whose spelling
+        the greeting could not know.
         """
         self.now = now_us()
         if client.phase != LOGIN:
@@ -44,6 +48,12 @@ cdef class Relay(Loop):
                            application_name.encode("utf-8", "replace"))
         client.lobby = self.lobby_of(pool)
         client.login = None
+        client.mode = mode
+        if settings is not None:
+            client.settings = client.startup = settings
+            client.digest = settings.digest
+            client.backslashes = settings.values.get("standard_conforming_strings") == "off"
+            client.unsure = unsure or None
         client.expecting = False
         self.logging_in.discard(client)
         self.counters[pool].logins += 1
@@ -173,6 +183,13 @@ cdef class Relay(Loop):
         backend.cancels -= 1
         if not backend.cancels and backend.at_rest and backend.client is None and backend.orphaned:
             self.settle_if_due(backend)
+
+    def subscribed(self, uint32_t record):
+        """Notifications of a client's channels reach us from now on: its transaction is over."""
+        cdef Client client = self.clients[record]
+        self.now = now_us()
+        if client is not None and client.backend is not None and client.backend.errand == SUBSCRIBING:
+            self.conclude(client, client.backend)
 
     def is_awaited(self, uint32_t slot):
         """Whether we have leased the slot without having its socket."""

@@ -105,17 +105,17 @@ class Refusal(Enum):
         'a transaction block is not possible with pool_mode "statement"',
         'Use pool_mode "transaction".',
     )
-    STATEMENT_EXISTS = (
-        "42P05",
+    TRANSACTION_FAILED = (
+        "25P02",
         _ERROR,
-        'prepared statement "{name}" already exists',
-        "Close it first, or choose another name.",
+        "current transaction is aborted, commands ignored until end of transaction block",
+        "It got no backend and has not begun. End it with ROLLBACK.",
     )
-    NO_SUCH_STATEMENT = (
-        "26000",
-        _ERROR,
-        'prepared statement "{name}" does not exist',
-        "Prepare it first.",
+    SETTINGS_REFUSED = (
+        "22023",  # where PostgreSQL does not say another
+        _FATAL,
+        "{problem}",
+        "PostgreSQL does not accept what this session has set, or asked for when it connected.",
     )
     IDLE_IN_TRANSACTION = (
         "25P03",
@@ -152,14 +152,17 @@ class Refusal(Enum):
         """Give the message with its names filled in. Raises KeyError for a name without a value."""
         return self.message.format(**values)
 
-    def build(self, detail: str | None = None, severity: str = "", **values: str) -> bytes:
+    def build(
+        self, detail: str | None = None, severity: str = "", sqlstate: str = "", **values: str
+    ) -> bytes:
         """Give the ErrorResponse. Raises KeyError for a name without a value.
 
         `severity` where it is not the case's own: what is FATAL to a log-in may be an ERROR to a session.
+        `sqlstate` where PostgreSQL has given one.
         """
         return build_error_response(
             severity or self.severity,
-            self.sqlstate,
+            sqlstate or self.sqlstate,
             self.describe(**values),
             detail,
             self.hint.format(**values),

@@ -13,7 +13,7 @@ from pgmux.shm.segment cimport Segment
 NAMES = (
     "transactions", "queries", "leases", "handovers", "waits", "bytes_received", "bytes_sent",
     "transaction_us", "query_us", "wait_us", "logins", "login_failures", "backends_opened", "backends_closed",
-    "cancels", "errors",
+    "cancels", "errors", "catch_ups", "pins", "parses", "injections", "inquiries", "cleanings", "audits", "findings",
 )
 HISTOGRAMS = ("wait", "query", "transaction")
 

@@ -14,6 +14,8 @@ cdef enum:
     TROUBLE_BYTES = 1024     # why the pool's last log-in failed, as text
     BUCKETS = 32             # of a histogram: bucket n counts durations in [2^n, 2^(n+1)) microseconds
     MUTEX_BYTES = 64
+    SETTINGS_BYTES = 2016    # of a backend's settings, as name\0value\0…
+    UNKNOWN_SETTINGS = 0xFFFFFFFF
 
 cdef struct Header:              # one page at the start; written once by the supervisor
     char magic[8]
@@ -39,7 +41,11 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t client_limit        # max_client_conn; the records beyond it are for saying no
     uint32_t _pad0
     uint64_t paused              # 1 = the operator's PAUSE: no new leases; by the supervisor
-    uint8_t _pad[512 - 144]
+    uint64_t baggage_at
+    uint64_t prepared_at
+    uint32_t prepared_cells      # of one slot: a power of two
+    uint32_t prepared_limit      # statements kept on one backend
+    uint8_t _pad[512 - 168]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -63,13 +69,28 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t client              # record of the client it serves, for readers only; by the owner
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
-    uint8_t _pad[12]
+    uint32_t pins                # bits of Pin: why its client keeps it; by the owner
+    uint8_t _pad[8]
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
     uint32_t key_bytes
     uint8_t key[KEY_BYTES]
     uint8_t _pad[CACHE_LINE * 5 - 264]
+
+cdef struct Baggage:             # what sessions left on a backend; by the slot's owner, under its lease
+    uint64_t settings_digest     # of `settings`; 0 = as after the log-in
+    uint64_t unnamed             # token of the unnamed statement that is on it; 0 = none that we know of
+    uint32_t settings_bytes      # UNKNOWN_SETTINGS = they did not fit, or nobody knows
+    uint32_t prepared_count
+    uint32_t clock               # counts uses of prepared statements: the order of their ages
+    uint32_t _pad0
+    char settings[SETTINGS_BYTES]
+
+cdef struct Prepared:            # a cell of a slot's table of prepared statements: open addressing
+    uint64_t high                # of the statement id; both halves 0 = vacant
+    uint64_t low
+    uint64_t used_at             # Baggage.clock at its last use
 
 cdef struct PoolRecord:
     uint64_t in_use              # 1 once all else is written; under the mutex
@@ -121,6 +142,14 @@ cdef struct Counters:            # one per (worker, pool), single writer: the wo
     uint64_t backends_closed
     uint64_t cancels
     uint64_t errors              # ErrorResponses made by pgmux
+    uint64_t catch_ups           # leases that began with other settings than the client's
+    uint64_t pins                # times that a client began to keep its backend
+    uint64_t parses              # Parse messages of clients
+    uint64_t injections          # statements that we prepared in between
+    uint64_t inquiries           # transactions that ended with a question
+    uint64_t cleanings           # backends that were cleaned after a client
+    uint64_t audits              # releases that were looked at
+    uint64_t findings            # of them, those where something was left
     uint64_t wait[BUCKETS]       # histograms
     uint64_t query[BUCKETS]
     uint64_t transaction[BUCKETS]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, TypedDict
 
 from pgmux.errors import PgmuxError
+from pgmux.shm.baggage import BaggageTable
 from pgmux.shm.leases import LeaseTable, _SlotRow
 from pgmux.shm.segment import Segment
 from pgmux.shm.waiters import WaitQueue
@@ -39,6 +40,8 @@ class Pools:
     def waiters(self) -> WaitQueue: ...
     @property
     def workers(self) -> Workers: ...
+    @property
+    def baggage(self) -> BaggageTable: ...
     def pause(self) -> None:
         """No new leases, in any worker, until `resume`: clients park. Transactions under way go on."""
 

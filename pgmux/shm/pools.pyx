@@ -14,6 +14,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen, strncmp
 
 from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store
+from pgmux.shm.baggage cimport BaggageTable
 from pgmux.shm.layout cimport NAME_BYTES, PoolRecord, TROUBLE_BYTES, WELCOME_BYTES
 from pgmux.shm.leases cimport (
     ACCEPT, ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANT, GRANTED, LEASED, LeaseTable, NOBODY,
@@ -44,6 +45,7 @@ cdef class Pools:
         self.leases = LeaseTable(segment)
         self.waiters = WaitQueue(segment)
         self.workers = Workers(segment, bells)
+        self.baggage = BaggageTable(segment)
         self.records = segment.pools
         self.slots = segment.slots
         self.free_bits = segment.free_bits
@@ -74,6 +76,18 @@ cdef class Pools:
                     bits &= bits - 1
                     if (self.slots[slot].last_owner == worker) == is_own and self._take_slot(pool, worker, slot):
                         return slot
+        return NO_SLOT
+
+    cdef int32_t take_other(self, uint32_t pool, uint32_t worker, int32_t last) noexcept nogil:
+        """A slot now LEASED to the worker, not the one after which to look if there is another; NO_SLOT as `take`."""
+        cdef uint32_t step
+        cdef int32_t slot
+        if load(&self.segment.header.paused):
+            return NO_SLOT
+        for step in range(1, self.leases.count + 1):
+            slot = <int32_t>((<uint32_t>(last + 1) + step - 1) % self.leases.count)
+            if self._take_slot(pool, worker, slot):
+                return slot
         return NO_SLOT
 
     cdef bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil:
@@ -310,7 +324,8 @@ cdef class Pools:
                 self._set_free(pool_of(word), slot)
 
     def introduce(self, uint32_t slot, uint32_t backend_pid, bytes key, uint32_t expires_s=0):
-        """Write down who the backend in a slot is, before its first lease."""
+        """Write down who the backend in a slot is, before its first lease. It comes without baggage."""
+        self.baggage.forget(slot)
         self.leases.introduce(slot, backend_pid, key, expires_s)
 
     def identity(self, uint32_t slot):

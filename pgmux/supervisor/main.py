@@ -109,6 +109,7 @@ class Supervisor:
             backends=settings.max_backends,
             pools=settings.max_pools,
             clients=settings.max_client_conn,
+            statements=settings.max_prepared_statements,
         )
         cleanup.callback(_unlink_quietly, self._config.segment_path)
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]

@@ -66,14 +66,27 @@ class Worker:
             cancel=self._canceller.request,
         )
         self._relay = Relay(
-            number, self._pools, records, counters, estate.listeners_of(number), self._reception
+            number,
+            self._pools,
+            records,
+            counters,
+            estate.listeners_of(number),
+            self._reception,
+            estate.mock_key,
         )
+        self._configure_relay()
         for part in (self._opener, self._canceller, self._reception):
             part.relay = self._relay
         self._opener.reception = self._canceller.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
         self._was_busy = False
+
+    def _configure_relay(self) -> None:
+        settings = self._config.pgmux
+        self._relay.reset_query = settings.server_reset_query.encode("utf-8", "surrogateescape")
+        self._relay.defers_begin = settings.deferred_begin
+        self._relay.roams = settings.roam
 
     def run(self) -> None:
         """Serve until told to FINISH, or until the supervisor is gone."""
@@ -161,6 +174,10 @@ class Worker:
                 self._opener.look(pool)
             case "errands", int(errands):
                 self._run_errands(errands)
+            case "subscribe", Client() as client:
+                self._relay.subscribed(client.record)
+            case "pinned", (Client() as client, int(pins)):
+                self._journal.pinned(client, pins)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
                 self._canceller.cancel_counted(slot, generation, pid, key)
             case "fetch", int(slot):
@@ -201,6 +218,7 @@ class Worker:
             return
         self._config = config
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
+        self._configure_relay()
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
 

@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
+from pgmux.protocol.messages import parse_error_fields
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
+from pgmux.session.modes import NAMES as MODES
+from pgmux.session.modes import PoolMode
 from pgmux.session.refusals import Refusal
+from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
 from pgmux.shm.pools import Pools, PoolsExhausted
 from pgmux.worker.journal import Journal
@@ -58,7 +62,7 @@ class Reception:
         self._cancel = cancel
         self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
         self._settings: dict[int, PoolSettings] = {}
-        self._welcomes: dict[int, Welcome] = {}
+        self._welcomes: dict[tuple[int, PoolMode], Welcome] = {}
         self._expecting: defaultdict[int, list[Client]] = defaultdict(list)  # authenticated, by pool
 
     # --- called by the relay, inside its loop
@@ -93,6 +97,21 @@ class Reception:
     def backend_lost(self) -> bytes:
         """What a client is told whose backend died without a word."""
         return Refusal.BACKEND_DIED.build()
+
+    def no_transactions(self) -> bytes:
+        """What a client is told that begins a transaction where its pool mode allows none."""
+        return Refusal.NO_TRANSACTIONS.build()
+
+    def in_failed_transaction(self) -> bytes:
+        """What a client is told whose transaction got no backend, until it ends it."""
+        return Refusal.TRANSACTION_FAILED.build()
+
+    def settings_refused(self, error: bytes) -> bytes:
+        """What a client is told whose settings PostgreSQL has answered with `error`, an ErrorResponse."""
+        fields = parse_error_fields(error[5:])
+        return Refusal.SETTINGS_REFUSED.build(
+            fields.get("detail"), sqlstate=fields.get("sqlstate", ""), problem=fields.get("message", "")
+        )
 
     # --- called by the worker
 
@@ -163,7 +182,7 @@ class Reception:
                 client, Refusal.POOL_LIMIT, limit="max_pools", value=str(self._config.pgmux.max_pools)
             )
             return
-        if pool in self._welcomes or self._learn_welcome(pool):
+        if (pool, PoolMode.TRANSACTION) in self._welcomes or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:
             self.relay.keep_waiting(client, login.take_outgoing())
@@ -186,7 +205,9 @@ class Reception:
         return number
 
     def _set_wait_limit(self, pool: int) -> None:
-        self.relay.lobby(pool).wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
+        lobby = self.relay.lobby(pool)
+        lobby.wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
+        lobby.login_user = self.settings(pool).server_user
 
     def _learn_welcome(self, pool: int) -> bool:
         """Whether some worker has opened a backend of this pool; its parameters lie in shared memory."""
@@ -195,11 +216,32 @@ class Reception:
             return False
         words = kept.decode("utf-8", "surrogateescape").split("\0")
         parameters = dict(zip(words[0::2], words[1::2], strict=False))
-        self._welcomes[pool] = Welcome(parameters, __version__, promised={"application_name"})
+        for mode in MODES.values():
+            own = {
+                "pgmux.version": __version__,
+                "pgmux.pool_mode": mode.name.lower(),
+                "pgmux.max_prepared_statements": str(self._config.pgmux.max_prepared_statements),
+            }
+            self._welcomes[pool, mode] = Welcome(parameters, own)
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
         secret = os.urandom(_KEY_BYTES)
-        greeting = login.admit(self._welcomes[pool], client.record + 1, secret)
+        mode = MODES[self._config.pool_mode(login.database, login.user)]
+        welcome = self._welcomes[pool, mode]
+        for ignored in self._config.pgmux.ignore_startup_parameters:
+            login.settings.pop(ignored.lower(), None)
+        greeting = login.admit(welcome, client.record + 1, secret)
         application = login.settings.get("application_name", "")
-        self.relay.admit(client, pool, int.from_bytes(secret, "big"), application, greeting, login.rest)
+        differing, unsure = welcome.find_differing(login.settings)
+        self.relay.admit(
+            client,
+            pool,
+            int.from_bytes(secret, "big"),
+            application,
+            greeting,
+            login.rest,
+            mode,
+            settings_of(differing),
+            unsure,
+        )
