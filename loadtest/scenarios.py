@@ -25,7 +25,8 @@ class Scenario:
     load: Load
     measure: Measure = "load"
     pool_size: int = 20
-    arms: tuple[str, ...] = ("direct", "floor", "pgbouncer", "pgmux-1", "pgmux-2")  # unless the user names others
+    # unless the user names others
+    arms: tuple[str, ...] = ("direct", "floor", "pgbouncer", "pgmux-1", "pgmux-2")
     rounds: int = 5  # unless the user says how many
     quick_rounds: int = 2
     notes: tuple[str, ...] = field(default=())  # printed below its table
