@@ -73,8 +73,11 @@ cdef class Loop(Exchange):
         stop_at = self.now + self.slice_us
         self.is_hubs_turn = False
         while True:
+            self.is_collecting = self.volley.is_possible
             self.check_inbox()
             self.serve_ready()
+            self.fire()
+            self.is_collecting = False
             if self.news or self.is_hubs_turn or self.now >= stop_at:
                 return has_served
             if not self.pools.workers.sleep(self.worker):
@@ -84,6 +87,7 @@ cdef class Loop(Exchange):
             if count == 0 and not self.ready:
                 return has_served
             has_served = True
+            self.is_collecting = self.volley.is_possible
             for at in range(count):
                 self.now = now_us()
                 self.on_event(self.events[at].data.u64, self.events[at].events)
