@@ -11,7 +11,7 @@ cdef enum:
     CLOSE_WITHIN_US = 10_000_000         # PostgreSQL gets so long to end a connection that we close
 
 cdef class Leasing(Poller):
-    cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present event was taken up
+    cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present batch of events was taken up
     cdef readonly uint32_t worker        # this worker's number
     cdef readonly Pools pools
     cdef readonly Clients records

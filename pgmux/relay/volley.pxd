@@ -27,7 +27,6 @@ cdef class Volley:
     cdef io_uring_sqe *requests          # mapped, as all below
     cdef uint32_t *request_head          # by the kernel
     cdef uint32_t *request_tail          # by us
-    cdef uint32_t *request_order
     cdef uint32_t *answer_head           # by us
     cdef uint32_t *answer_tail           # by the kernel
     cdef io_uring_cqe *answers

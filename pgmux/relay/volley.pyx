@@ -48,6 +48,7 @@ cdef class Volley:
     cdef bint take(self, Endpoint endpoint, const char *data, size_t size) noexcept:
         """Whether the bytes are in the volley now; if not, it must be fired first."""
         cdef Shot *shot
+        cdef io_uring_sqe *request
         if self.used + size > VOLLEY_BYTES:
             return False
         if endpoint.volley == self.number:
@@ -55,14 +56,20 @@ cdef class Volley:
             if shot.endpoint != <void *>endpoint:
                 return False                 # its shot is not the last: nothing can be put to it
             shot.size += size
+            self.requests[(self.request_tail[0] + self.count - 1) & self.request_mask].len = shot.size
         else:
             if self.count == SHOTS:
                 return False
             shot = &self.shots[self.count]
+            request = &self.requests[(self.request_tail[0] + self.count) & self.request_mask]
             shot.endpoint = <void *>endpoint
             shot.fd = endpoint.fd
             shot.start = self.used
             shot.size = size
+            request.fd = shot.fd
+            request.addr = <uint64_t>(self.data + shot.start)
+            request.len = size
+            request.user_data = self.count
             endpoint.volley = self.number
             self.count += 1
         memcpy(self.data + self.used, data, size)
@@ -85,21 +92,9 @@ cdef class Volley:
 
     cdef uint32_t submit(self) noexcept:
         """Have the kernel make all sends; gives how many it has made, the first ones."""
-        cdef uint32_t at, place, tail = self.request_tail[0], head = self.request_head[0], made, answered = 0
-        cdef io_uring_sqe *request
+        cdef uint32_t head = self.request_head[0], made, answered = 0
         cdef io_uring_cqe *answer
-        for at in range(self.count):
-            place = (tail + at) & self.request_mask
-            request = &self.requests[place]
-            memset(request, 0, sizeof(io_uring_sqe))
-            request.opcode = IORING_OP_SEND
-            request.fd = self.shots[at].fd
-            request.addr = <uint64_t>(self.data + self.shots[at].start)
-            request.len = self.shots[at].size
-            request.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
-            request.user_data = at
-            self.request_order[place] = place
-        self.request_tail[0] = tail + self.count
+        self.request_tail[0] += self.count
         syscall(SYS_io_uring_enter, self.ring, self.count, 0, 0, NULL, 0)
         made = self.request_head[0] - head
         self.request_tail[0] = head + made       # what it would not take (out of memory, say) is sent without it
@@ -117,6 +112,7 @@ cdef class Volley:
         """Get an io_uring, if the kernel gives us one."""
         cdef io_uring_params params
         cdef char *rings
+        cdef uint32_t at, *order
         cdef uint32_t needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_FAST_POLL   # Linux 5.7, which has OP_SEND
         memset(&params, 0, sizeof(params))
         self.ring = syscall(SYS_io_uring_setup, SHOTS, &params)
@@ -134,12 +130,17 @@ cdef class Volley:
         rings = <char *>self.rings
         self.request_head = <uint32_t *>(rings + params.sq_off.head)
         self.request_tail = <uint32_t *>(rings + params.sq_off.tail)
-        self.request_order = <uint32_t *>(rings + params.sq_off.array)
+        order = <uint32_t *>(rings + params.sq_off.array)
         self.request_mask = (<uint32_t *>(rings + params.sq_off.ring_mask))[0]
         self.answer_head = <uint32_t *>(rings + params.cq_off.head)
         self.answer_tail = <uint32_t *>(rings + params.cq_off.tail)
         self.answers = <io_uring_cqe *>(rings + params.cq_off.cqes)
         self.answer_mask = (<uint32_t *>(rings + params.cq_off.ring_mask))[0]
+        for at in range(params.sq_entries):  # what is the same in every request; the kernel does not write here
+            memset(&self.requests[at], 0, sizeof(io_uring_sqe))
+            self.requests[at].opcode = IORING_OP_SEND
+            self.requests[at].msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
+            order[at] = at
         self.is_possible = True
 
     cdef void shut(self) noexcept:
