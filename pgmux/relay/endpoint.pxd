@@ -35,6 +35,7 @@ cdef class Endpoint:
     cdef char carry[CARRY_BYTES]
     cdef uint64_t remain                 # bytes of the present message still to come
     cdef Buffer out                      # what the socket has not taken yet
+    cdef uint64_t volley                 # the last one that it had a shot in
 
 cdef class Client(Endpoint):
     cdef readonly uint32_t record        # its index in shared memory and in this worker's table

@@ -493,8 +493,10 @@ cdef class Exchange(Carrying):
 
     cdef int settle_if_due(self, Backend backend) except -1:
         """The transaction's end, if nothing of it is left anywhere: no reply owed, none half received or
-        still readable, no request half sent."""
+        still readable, no request half sent or still to be sent."""
         cdef Client client = backend.client
+        if self.volley.holds(backend):
+            self.fire()                      # what earns no reply (a Flush) may have come since the last one
         if not backend.at_rest or backend.readable or backend.remain or backend.carried or length(&backend.out):
             return 0
         if backend.errand or length(&backend.stash):
@@ -570,6 +572,7 @@ cdef class Exchange(Carrying):
         if client.phase == PARKED:
             self.unpark(client)
         self.send_to_client(client, last_words, len(last_words))
+        self.fire()
         if backend is not None:
             self.abandon(client, backend)
             self.detach(client)
@@ -595,6 +598,7 @@ cdef class Exchange(Carrying):
 
     cdef int see_out(self, Client client) except -1:
         """All that a client asked before its Terminate is answered: close, once it has taken the answers."""
+        self.fire()
         return self.dismiss(client, b"") if length(&client.out) else self.vanish(client, True)
 
     cdef int vanish(self, Client client, bint politely) except -1:
@@ -604,6 +608,7 @@ cdef class Exchange(Carrying):
             return 0
         if client.phase == PARKED:
             self.unpark(client)
+        self.fire()                          # before its descriptor can be another's
         if backend is not None:
             self.abandon(client, backend)
             self.detach(client)

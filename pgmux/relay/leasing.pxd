@@ -11,7 +11,7 @@ cdef enum:
     CLOSE_WITHIN_US = 10_000_000         # PostgreSQL gets so long to end a connection that we close
 
 cdef class Leasing(Poller):
-    cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present event was taken up
+    cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present batch of events was taken up
     cdef readonly uint32_t worker        # this worker's number
     cdef readonly Pools pools
     cdef readonly Clients records
@@ -42,4 +42,5 @@ cdef class Leasing(Poller):
     cdef int drop_socket(self, Backend backend) except -1
     cdef int check_inbox(self) except -1
     cdef int resume(self, Client client) except -1
+    cdef int fire(self) except -1
     cdef Lobby lobby_of(self, uint32_t pool)

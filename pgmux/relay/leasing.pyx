@@ -229,6 +229,7 @@ cdef class Leasing(Poller):
     cdef int end_connection(self, Backend backend, bint politely) except -1:
         """Have PostgreSQL end the connection of a slot that is CLOSING and ours; `bury` when it has."""
         backend.generation = self.pools.generation(backend.slot)
+        self.fire()
         if politely:
             send(backend.fd, b"X\0\0\0\4", 5, MSG_DONTWAIT | MSG_NOSIGNAL)
         shutdown(backend.fd, SHUT_WR)
@@ -247,6 +248,7 @@ cdef class Leasing(Poller):
 
     cdef int drop_socket(self, Backend backend) except -1:
         if backend.fd >= 0:
+            self.fire()
             if backend.watched:
                 self.unwatch(backend.fd)
             close(backend.fd)
@@ -298,6 +300,10 @@ cdef class Leasing(Poller):
 
     cdef int resume(self, Client client) except -1:
         """Go on with what the client had asked before it had a backend. Exchange's."""
+        raise NotImplementedError
+
+    cdef int fire(self) except -1:
+        """Make the sends that are still to be made. Streams'."""
         raise NotImplementedError
 
     cdef Lobby lobby_of(self, uint32_t pool):

@@ -5,6 +5,7 @@ from pgmux.relay.exchange cimport Exchange
 
 
 cdef class Loop(Exchange):
+    cdef int hub                         # the descriptor of its epoll; -1 = not told yet
     cdef list clients                    # by record: Client or None
     cdef readonly list listeners         # listening sockets
     cdef uint32_t next_serial
@@ -15,6 +16,7 @@ cdef class Loop(Exchange):
     cdef set logging_in                  # clients in LOGIN, for their deadline
     cdef set leaving                     # clients in LEAVING, for theirs
 
+    cdef void take_from_hub(self, int fd) noexcept
     cdef int on_event(self, uint64_t tag, uint32_t events) except -1
     cdef int on_client(self, Client client, uint32_t events) except -1
     cdef int on_backend(self, Backend backend, uint32_t events) except -1

@@ -17,8 +17,9 @@ from pgmux.relay.endpoint cimport (
 )
 from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
-    EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SHUT_WR, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, SOL_SOCKET, SO_KEEPALIVE, TCP_NODELAY, accept4, close, errno, setsockopt, shutdown,
+    EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_DEL, IPPROTO_TCP,
+    SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_KEEPALIVE, TCP_NODELAY, accept4, close, epoll_ctl,
+    epoll_event, errno, setsockopt, shutdown,
 )
 from pgmux.session.statements cimport Library
 from pgmux.shm.atomics cimport now_us
@@ -43,6 +44,7 @@ cdef class Loop(Exchange):
     def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk,
                  bytes statement_key=b"-"):
         self.worker = worker
+        self.hub = -1
         self.pools = pools
         self.records = records
         self.counters = counters.rows(worker)
@@ -64,6 +66,16 @@ cdef class Loop(Exchange):
     def watch_hub(self, int fd):
         """End a wait when the hub's own epoll, `fd`, has something for it."""
         self.watch(fd, BELL, HUBS_TURN, 0, EPOLLIN)
+        self.hub = fd
+
+    cdef void take_from_hub(self, int fd) noexcept:
+        """See to it that the hub does not watch a socket which is ours from here on.
+
+        libev leaves it in its epoll until an event comes that nobody wants. That never happens, since we have read
+        what made the event before it looks; and so each reply on such a socket would cost a turn of the hub.
+        """
+        cdef epoll_event event
+        epoll_ctl(self.hub, EPOLL_CTL_DEL, fd, &event)
 
     def run(self, uint64_t patience_us):
         """Serve events until it is the hub's turn. Whether there were any.
@@ -78,8 +90,11 @@ cdef class Loop(Exchange):
         stop_at = self.now + self.slice_us
         self.is_hubs_turn = False
         while True:
+            self.is_collecting = self.volley.is_possible
             self.check_inbox()
             self.serve_ready()
+            self.fire()
+            self.is_collecting = False
             if self.news or self.is_hubs_turn or self.now >= stop_at:
                 return has_served
             if not self.pools.workers.sleep(self.worker):
@@ -89,8 +104,9 @@ cdef class Loop(Exchange):
             if count == 0 and not self.ready:
                 return has_served
             has_served = True
+            self.is_collecting = self.volley.is_possible
+            self.now = now_us()
             for at in range(count):
-                self.now = now_us()
                 self.on_event(self.events[at].data.u64, self.events[at].events)
 
     cdef int serve_ready(self) except -1:

@@ -2,7 +2,7 @@
 """The relay, as its worker sees it: what may be asked of it, and what it is asked once in a while.
 
 Called by the worker's greenlets between two runs of the loop, or by its desk from inside one;
-never does any of it block. Each call takes the time once, as the loop does for each event.
+never does any of it block. Each call takes the time once, as the loop does for each batch of events.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
@@ -109,6 +109,7 @@ cdef class Relay(Loop):
             return
         if backend.fd >= 0:
             self.drop_socket(backend)
+        self.take_from_hub(fd)
         backend.fd = fd
         backend.generation = generation
         backend.serial += 1

@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from pgmux.relay.buffer cimport Buffer
 from pgmux.relay.endpoint cimport Backend, Client, Endpoint
 from pgmux.relay.leasing cimport Leasing
+from pgmux.relay.volley cimport Volley
 
 
 cdef enum:
@@ -20,9 +21,13 @@ cdef class Streams(Leasing):
     cdef list ready              # endpoints that are readable but had their turn
     cdef Buffer requests         # put together for a backend, because they differ from what the client sent
     cdef Buffer replies          # put together for a client, likewise
+    cdef readonly Volley volley  # short sends of the present batch of events
+    cdef bint is_collecting      # a batch is being served: it will be fired
 
     cdef int send_to_client(self, Client client, const char *data, size_t size) except -1
     cdef int send_to_backend(self, Backend backend, const char *data, size_t size) except -1
+    cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1
+    cdef int note(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1
     cdef int flush(self, Endpoint endpoint) except -1
     cdef void queue(self, Endpoint endpoint)
     cdef Py_ssize_t read(self, Endpoint endpoint) noexcept

@@ -39,6 +39,8 @@ BREAK_OFF = signal.SIGUSR2
 TICK_SECONDS = 0.25
 _ACCEPT_AGAIN_TICKS = 4
 _PATIENCE_AT_WORK_US = 1_000
+_SLICE_AT_WORK_US = 5_000
+_SLICE_US = 20_000
 _PATIENCE_US = 10_000  # longer than the kernel's tick: a shorter one would have it set a timer for each wait
 _PATIENCE_IDLE_US = 100_000
 
@@ -142,6 +144,8 @@ class Worker:
         patience_us = (
             _PATIENCE_AT_WORK_US if at_work else _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
         )
+        self._relay.is_alone = not at_work  # only the look-up of a name takes a thread
+        self._relay.slice_us = _SLICE_AT_WORK_US if at_work else _SLICE_US
         try:
             self._was_busy = self._relay.run(patience_us)
             for word, what in self._relay.take_news():
