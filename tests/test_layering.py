@@ -22,7 +22,8 @@ BELOW = {  # what else a layer may import
     "worker": {"relay", "control", "shm", "session", "protocol"},
     "supervisor": {"worker", "relay", "control", "shm", "session", "protocol"},
     "demo": set[str](),
-    "cli": {"supervisor", "worker", "relay", "control", "shm", "session", "protocol", "demo"},
+    "pgbouncer": {"session"},
+    "cli": {"supervisor", "worker", "relay", "control", "shm", "session", "protocol", "demo", "pgbouncer"},
 }
 IMPORT = re.compile(r"^\s*(?:from|c?import) (?:pgmux\.(\w+)|([\w.]+))", re.MULTILINE)
 ALONE = {  # what only one layer may do, and how it would look elsewhere

@@ -28,6 +28,7 @@ examples:
   pgmux check --options > pgmux.toml    begin with a configuration that explains itself
   pgmux check -c pgmux.toml             what is wrong with it, or what pgmux would do
   pgmux run -c pgmux.toml               run in the foreground, as systemd does
+  pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini > pgmux.toml
   psql -h 127.0.0.1 -p 6432 app         connect as to PostgreSQL
 
 Without -c the configuration is the file that PGMUX_CONFIG names, else /etc/pgmux/pgmux.toml.
@@ -50,6 +51,18 @@ with its default and a sentence about it; the output is a configuration to begin
 DEMO = """\
 Starts an embedded PostgreSQL and pgmux in front of it, drives both with hundreds of clients and
 prints what pooling changes. Needs no preparation and leaves nothing behind.
+"""
+IMPORT = """\
+Turns a pgbouncer.ini, with the files it includes, into a pgmux.toml: comments stay, options that are
+commented out stay so in pgmux's words, and PgBouncer's defaults are written down where pgmux's are
+others. What could not go on is said on standard error, with file, line and reason, and stands in the
+new file as a comment. auth_file is pgmux's format already and stays where it is.
+
+Exit code 0 when `pgmux check` accepts the result on this machine, 1 when something is left to do,
+2 when PgBouncer itself would refuse the file.
+
+example:
+  pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini -o /etc/pgmux/pgmux.toml
 """
 
 
@@ -92,6 +105,13 @@ def _build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
     demo.set_defaults(subcommand=_demo)
 
+    imported = commands.add_parser(
+        "import-pgbouncer", help="turn a pgbouncer.ini into a pgmux.toml", description=IMPORT, **STYLE
+    )
+    imported.add_argument("ini", metavar="FILE", help="the pgbouncer.ini")
+    imported.add_argument("-o", "--output", metavar="FILE", help="write there, mode 0640 (default: print it)")
+    imported.set_defaults(subcommand=_import_pgbouncer)
+
     version = commands.add_parser("version", help="print the version", **STYLE)
     version.set_defaults(subcommand=_version)
     return parser
@@ -130,6 +150,12 @@ def _demo(chosen: argparse.Namespace) -> int:
     from pgmux.demo.run import run_demo
 
     return run_demo(keep=chosen.keep)
+
+
+def _import_pgbouncer(chosen: argparse.Namespace) -> int:
+    from pgmux.cli.import_pgbouncer import import_pgbouncer
+
+    return import_pgbouncer(chosen.ini, chosen.output)
 
 
 def _version(_: argparse.Namespace) -> int:
