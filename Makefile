@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast bench bench-quick lint clean
+.PHONY: help build demo test test-fast test-systemd bench bench-quick lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -28,6 +28,9 @@ test: .venv/tested ## every test, on every PostgreSQL found
 
 test-fast: .venv/tested ## the tests that need no PostgreSQL: under a minute
 	$(BIN)/python -m pytest -m 'not pg and not slow'
+
+test-systemd: .venv/tested ## the unit under a real systemd, booted in a container (root; otherwise skipped)
+	$(BIN)/python -m pytest -v tests/systemd
 
 bench: .venv/tested ## side by side with direct connections and PgBouncer, under ten minutes
 	$(BIN)/python -m loadtest $(ARGS)
