@@ -23,7 +23,19 @@ BELOW = {  # what else a layer may import
     "supervisor": {"worker", "relay", "control", "shm", "session", "protocol"},
     "demo": set[str](),
     "pgbouncer": {"session"},
-    "cli": {"supervisor", "worker", "relay", "control", "shm", "session", "protocol", "demo", "pgbouncer"},
+    "doctor": {"relay", "shm", "session", "protocol"},
+    "cli": {
+        "supervisor",
+        "worker",
+        "relay",
+        "control",
+        "shm",
+        "session",
+        "protocol",
+        "demo",
+        "pgbouncer",
+        "doctor",
+    },
 }
 IMPORT = re.compile(r"^\s*(?:from|c?import) (?:pgmux\.(\w+)|([\w.]+))", re.MULTILINE)
 ALONE = {  # what only one layer may do, and how it would look elsewhere

@@ -29,6 +29,7 @@ examples:
   pgmux check -c pgmux.toml             what is wrong with it, or what pgmux would do
   pgmux run -c pgmux.toml               run in the foreground, as systemd does
   pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini > pgmux.toml
+  pgmux doctor -h db1 -U postgres       what idle connections cost there, and which pool would do
   psql -h 127.0.0.1 -p 6432 app         connect as to PostgreSQL
 
 Without -c the configuration is the file that PGMUX_CONFIG names, else /etc/pgmux/pgmux.toml.
@@ -63,6 +64,25 @@ Exit code 0 when `pgmux check` accepts the result on this machine, 1 when someth
 
 example:
   pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini -o /etc/pgmux/pgmux.toml
+"""
+DOCTOR = """\
+Connects to PostgreSQL and says what its connections cost: backends by state and their memory, how much of
+max_connections is spent on idleness, the oldest snapshots and which client holds them, who is idle in a
+transaction, and which pool would do, with the reason. Needs no pgmux in front of it; where one runs, its
+clients are named by their own address and application.
+
+Where to look: the options, a connection string as DBNAME, PGHOST and the other variables, ~/.pgpass, as psql
+does. Without any, the servers of pgmux's configuration; without that, the local server.
+
+To see into other users' sessions the role needs pg_monitor; to measure memory, run it on PostgreSQL's own
+machine as root or postgres; to see pgmux's clients, as root or pgmux.
+
+Exit code 0, or 1 when something is alarming or PostgreSQL cannot be reached, 2 for wrong usage.
+
+examples:
+  sudo -u postgres pgmux doctor
+  pgmux doctor -h db1 -U monitor -d postgres --seconds 60
+  pgmux doctor postgresql://monitor@db1/postgres --json | jq .servers[0].advice
 """
 
 
@@ -105,6 +125,7 @@ def _build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
     demo.set_defaults(subcommand=_demo)
 
+    _add_doctor(commands)
     imported = commands.add_parser(
         "import-pgbouncer", help="turn a pgbouncer.ini into a pgmux.toml", description=IMPORT, **STYLE
     )
@@ -115,6 +136,24 @@ def _build_parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print the version", **STYLE)
     version.set_defaults(subcommand=_version)
     return parser
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = commands.add_parser(
+        "doctor", help="what PostgreSQL's connections cost", description=DOCTOR, add_help=False, **STYLE
+    )
+    doctor.add_argument("--help", action="help", help="show this help message and exit")  # -h is psql's
+    doctor.add_argument("database", nargs="?", metavar="DBNAME", help="as -d")
+    doctor.add_argument("-h", "--host", metavar="HOST", help="PostgreSQL's host, or its socket's directory")
+    doctor.add_argument("-p", "--port", metavar="PORT", help="its port (default: 5432)")
+    doctor.add_argument("-U", "--username", dest="user", metavar="NAME", help="the role to log in as")
+    doctor.add_argument("-d", "--dbname", metavar="DBNAME", help="database, or connection string")
+    _add_config(doctor)
+    doctor.add_argument(
+        "--seconds", type=float, default=2.0, metavar="N", help="how long to watch what is busy (default: 2)"
+    )
+    doctor.add_argument("--json", action="store_true", help="print everything as JSON")
+    doctor.set_defaults(subcommand=_doctor)
 
 
 def _add_config(parser: argparse._ActionsContainer) -> None:
@@ -150,6 +189,13 @@ def _demo(chosen: argparse.Namespace) -> int:
     from pgmux.demo.run import run_demo
 
     return run_demo(keep=chosen.keep)
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from pgmux.cli.doctor import examine
+
+    chosen.dbname = chosen.dbname or chosen.database
+    return examine(chosen)
 
 
 def _import_pgbouncer(chosen: argparse.Namespace) -> int:
