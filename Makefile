@@ -12,12 +12,12 @@ build: .venv/built ## make .venv with pgmux built and installed (seconds when no
 
 .venv/built: pyproject.toml $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top]'
 	@touch $@
 
 .venv/tested: pyproject.toml $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top,test,lint]'
 	@touch .venv/built $@
 
 demo: build ## a throw-away PostgreSQL with pgmux in front, compared with direct connections (KEEP=1: stays up)
@@ -37,6 +37,9 @@ bench: .venv/tested ## side by side with direct connections and PgBouncer, under
 
 bench-quick: .venv/tested ## the same in under two minutes
 	$(BIN)/python -m loadtest --quick
+
+docs/top.svg: docs/top_picture.py $(wildcard pgmux/top/*.py) | .venv/tested
+	$(BIN)/python -m docs.top_picture $@
 
 lint: .venv/tested ## ruff, mypy --strict, cython-lint
 	$(BIN)/ruff check .

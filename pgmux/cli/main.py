@@ -29,6 +29,7 @@ examples:
   pgmux check -c pgmux.toml             what is wrong with it, or what pgmux would do
   pgmux run -c pgmux.toml               run in the foreground, as systemd does
   pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini > pgmux.toml
+  pgmux top                             watch it: pools, waits, workers, transactions, backends
   pgmux doctor -h db1 -U postgres       what idle connections cost there, and which pool would do
   psql -h 127.0.0.1 -p 6432 app         connect as to PostgreSQL
 
@@ -64,6 +65,19 @@ Exit code 0 when `pgmux check` accepts the result on this machine, 1 when someth
 
 example:
   pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini -o /etc/pgmux/pgmux.toml
+"""
+TOP = """\
+A live view of the pgmux that runs on this machine: pools with their waits and rates, workers, the longest
+transactions and waits, backends. It reads the shared segment and asks nobody, so it works when PostgreSQL is
+down or a worker hangs, and costs pgmux nothing. Only root and pgmux's own account may read the segment.
+
+keys:
+  Tab     the next panel          s, r   sort by the next column, reverse (or click a head)
+  /       filter the panel        z      zoom the panel
+  space   freeze                  + -    look more, less often
+  ?       what columns mean       q      quit
+
+Into a pipe or a file goes one look, as with --once.
 """
 DOCTOR = """\
 Connects to PostgreSQL and says what its connections cost: backends by state and their memory, how much of
@@ -124,6 +138,14 @@ def _build_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="see pooling, nothing prepared", description=DEMO, **STYLE)
     demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
     demo.set_defaults(subcommand=_demo)
+
+    top = commands.add_parser("top", help="live view of a running pgmux", description=TOP, **STYLE)
+    _add_config(top)
+    top.add_argument(
+        "--interval", type=float, default=1.0, metavar="SECONDS", help="between looks (default: 1)"
+    )
+    top.add_argument("--once", action="store_true", help="print one look as text")
+    top.set_defaults(subcommand=_top)
 
     _add_doctor(commands)
     imported = commands.add_parser(
@@ -189,6 +211,12 @@ def _demo(chosen: argparse.Namespace) -> int:
     from pgmux.demo.run import run_demo
 
     return run_demo(keep=chosen.keep)
+
+
+def _top(chosen: argparse.Namespace) -> int:
+    from pgmux.cli.top import watch
+
+    return watch(chosen.config, chosen.interval, is_once=chosen.once)
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

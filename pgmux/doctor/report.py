@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from pgmux.aligned import INDENT, align
 from pgmux.doctor.alarms import IDLE_IN_TRANSACTION_S
 from pgmux.doctor.facts import Backend, Report
 from pgmux.doctor.words import duration, many, size
 
 MOST_ROWS = 10  # of one table
 ORDER = ("active", "idle in transaction", "idle in transaction (aborted)", "fastpath function call", "idle")
-INDENT = "  "
 
 
 def render_report(report: Report) -> str:
@@ -60,7 +60,7 @@ def _about_states(report: Report) -> Iterator[str]:
     states = sorted({backend.state for backend in backends}, key=_rank)
     header = ("state", "backends", "of pgmux", "memory", "private", "longest")
     rows = [_state_row(state, [one for one in backends if one.state == state]) for state in states]
-    yield from _table(header, [*rows, _state_row("all", backends)], text_columns=(0,))
+    yield from align(header, [*rows, _state_row("all", backends)], texts=(0,))
     if server.is_on_this_machine:
         yield f"{INDENT}memory: shared pages counted in part (PSS); private: what is given back when they end"
 
@@ -98,7 +98,7 @@ def _about_idleness(report: Report) -> Iterator[str]:
         for who, group in sorted(groups.items(), key=lambda item: -len(item[1]))[:MOST_ROWS]
     ]
     header = ("idle", "longest", "application", "address", "database/user")
-    yield from _table(header, rows, text_columns=(2, 3, 4))
+    yield from align(header, rows, texts=(2, 3, 4))
     yield from _rest(len(groups))
 
 
@@ -113,7 +113,7 @@ def _about_snapshots(report: Report) -> Iterator[str]:
         held = "" if holder.held_s is None else duration(holder.held_s)
         rows.append((f"{holder.snapshot_age:,}", held, holder.name, holder.state, who, holder.query[:50]))
     header = ("transactions", "held", "by", "state", "client", "last query")
-    yield from _table(header, rows, text_columns=(2, 3, 4, 5))
+    yield from align(header, rows, texts=(2, 3, 4, 5))
     yield from _rest(len(report.holders))
 
 
@@ -132,7 +132,7 @@ def _about_transactions(report: Report) -> Iterator[str]:
         )
     header = ("idle", "transaction", "blocks", "by", "database/user", "client", "last query")
     if rows:
-        yield from _table(header, rows, text_columns=(3, 4, 5, 6))
+        yield from align(header, rows, texts=(3, 4, 5, 6))
         yield from _rest(len(found))
     if not report.server.idle_in_transaction_timeout_s:
         limit = f"idle_in_transaction_session_timeout is off; {IDLE_IN_TRANSACTION_S:.0f} s would be a limit"
@@ -153,7 +153,7 @@ def _about_pool(report: Report) -> Iterator[str]:
         for use in advice.pools[:MOST_ROWS]
     ]
     if rows:
-        yield from _table(("database/user", "backends", "busy at most", "pool_size"), rows, text_columns=(0,))
+        yield from align(("database/user", "backends", "busy at most", "pool_size"), rows, texts=(0,))
         yield from _rest(len(advice.pools))
 
 
@@ -170,16 +170,3 @@ def _sum(values: Sequence[int | None]) -> int | None:
     """Of those that are known; None when none is."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
-
-
-def _table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int]
-) -> Iterator[str]:
-    """Aligned: texts to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        cells = [
-            cell.ljust(width) if at in text_columns else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield (INDENT + "  ".join(cells)).rstrip()

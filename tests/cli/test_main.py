@@ -46,7 +46,7 @@ def test_the_package_has_no_other_names_that_are_made_up() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["run"], ["check"], ["demo"], ["doctor"], ["import-pgbouncer"]],
+    [[], ["run"], ["check"], ["demo"], ["doctor"], ["import-pgbouncer"], ["top"]],
 )
 def test_help_is_an_answer_and_no_failure(arguments: list[str]) -> None:
     process = run_pgmux(*arguments, "--help")
