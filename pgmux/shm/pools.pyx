@@ -396,15 +396,20 @@ cdef class Pools:
             self.workers.send_all_on_errand(REFUSE_WAITERS)
 
     def trouble(self, uint32_t pool):
-        """(why the last log-in failed, microseconds until the next may be tried), (b"", 0) if all is well."""
+        """(why the last log-in failed, microseconds until the next may be tried), (b"", 0) if all is well.
+
+        A reader of a read-only mapping cannot take the lock: for an instant it may see half of two texts.
+        """
         cdef uint64_t now = now_us()
         cdef PoolRecord *record = &self.records[pool]
-        self.segment.lock()
+        if self.segment.writable:
+            self.segment.lock()
         try:
             return (record.trouble[:strlen(record.trouble)],
                     record.retry_at_us - now if record.retry_at_us > now else 0)
         finally:
-            self.segment.unlock()
+            if self.segment.writable:
+                self.segment.unlock()
 
     def read(self, uint32_t pool):
         """A pool's record as a dict, or None when the index is unused."""

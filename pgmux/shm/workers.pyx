@@ -115,8 +115,7 @@ cdef class Workers:
 
     def enlist(self, uint32_t worker, uint32_t pid):
         """By the supervisor, when it has forked the worker."""
-        self.records[worker].started_at_us = now_us()
-        self.records[worker].heartbeat_us = now_us()
+        self.records[worker].started_at_us = self.records[worker].heartbeat_us = now_us()
         self.records[worker].pid = pid
 
     def dismiss(self, uint32_t worker):
