@@ -43,6 +43,9 @@ cdef class Client(Endpoint):
     cdef bint expecting                  # authenticated, waits for its pool's first backend: nothing is read
     cdef public object login             # the worker's, until admitted
     cdef readonly bint is_unix
+    cdef bint overrun                    # more notifications waited for it than are kept: it must go
+    cdef list pending                    # notifications that wait for its transaction's end or its socket; None = none
+    cdef size_t pending_bytes
 
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot

@@ -401,6 +401,8 @@ cdef class Exchange(Streams):
             self.detach(client)
             if is_over:
                 self.enter(client, IDLE)
+                if client.pending is not None:
+                    self.deliver(client)
             else:
                 # In the middle of a message ours would be read as part of it.
                 is_told = backend.last_reply == c"E" or backend.remain > 0

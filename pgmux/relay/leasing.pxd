@@ -39,4 +39,5 @@ cdef class Leasing(Poller):
     cdef int drop_socket(self, Backend backend) except -1
     cdef int check_inbox(self) except -1
     cdef int resume(self, Client client) except -1
+    cdef int deliver(self, Client client) except -1
     cdef Lobby lobby_of(self, uint32_t pool)

@@ -176,6 +176,8 @@ cdef class Leasing(Poller):
             observe(self.counters[backend.pool].transaction, self.now - client.since_us)
             self.enter(client, IDLE)
             self.records.records[client.record].transactions += 1
+            if client.pending is not None:
+                self.deliver(client)
         backend.orphaned = False
         if backend.cancels:                 # a cancel on its way would hit the next client's query
             backend.orphaned = True
@@ -278,6 +280,10 @@ cdef class Leasing(Poller):
 
     cdef int resume(self, Client client) except -1:
         """Go on with what the client had asked before it had a backend. Exchange's."""
+        raise NotImplementedError
+
+    cdef int deliver(self, Client client) except -1:
+        """Hand over the notifications that were kept for the client. Relay's."""
         raise NotImplementedError
 
     cdef Lobby lobby_of(self, uint32_t pool):

@@ -7,8 +7,8 @@ What lies in it is drawn in layout.pxd; this file only finds the areas, and hold
 lock, which survives the death of its holder.
 
 The areas that the data path touches at start are allocated for real, so that a full tmpfs
-is an error at start and not a SIGBUS later; wait queues, counters and client records of
-pools and clients that never come stay holes in the file.
+is an error at start and not a SIGBUS later; wait queues, counters, ears and client records
+of pools and clients that never come stay holes in the file.
 """
 import mmap
 import os
@@ -19,13 +19,13 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    CACHE_LINE, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+    CACHE_LINE, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Slot, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -122,6 +122,7 @@ cdef class Segment:
         self.rings = <uint64_t *>(base + self.header.rings_at)
         self.clients = <ClientRecord *>(base + self.header.clients_at)
         self.counters = <Counters *>(base + self.header.counters_at)
+        self.ears = <Ear *>(base + self.header.ears_at)
 
     # The lock guards only decisions that end in one atomic store (a slot's first move, a pool's
     # in_use), so whoever dies holding it leaves nothing half done: the next holder just goes on.
@@ -201,8 +202,9 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.counters_at = _aligned(header.rings_at + <uint64_t>pools * cells * 8, PAGE_BYTES)
     header.clients_at = _aligned(
         header.counters_at + <uint64_t>workers * pools * sizeof(Counters), PAGE_BYTES)
-    header.total_bytes = _aligned(
+    header.ears_at = _aligned(
         header.clients_at + <uint64_t>header.clients * sizeof(ClientRecord), PAGE_BYTES)
+    header.total_bytes = _aligned(header.ears_at + <uint64_t>pools * sizeof(Ear), PAGE_BYTES)
     return header.rings_at
 
 
@@ -213,3 +215,4 @@ assert sizeof(ClientRecord) == 4 * CACHE_LINE
 assert sizeof(Counters) % CACHE_LINE == 0
 assert sizeof(PoolRecord) % CACHE_LINE == 0
 assert sizeof(Identity) % CACHE_LINE == 0
+assert sizeof(Ear) == 5 * CACHE_LINE

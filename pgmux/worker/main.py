@@ -27,6 +27,7 @@ from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import Journal
+from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
@@ -57,6 +58,7 @@ class Worker:
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
         self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
         self._canceller = Canceller(number, self._pools, estate.mailboxes)
+        self._listening = Listening(number, config, secrets, self._pools, counters, estate.ear_mailboxes)
         self._reception = Reception(
             config,
             doors,
@@ -68,9 +70,10 @@ class Worker:
         self._relay = Relay(
             number, self._pools, records, counters, estate.listeners_of(number), self._reception
         )
-        for part in (self._opener, self._canceller, self._reception):
+        for part in (self._opener, self._canceller, self._listening, self._reception):
             part.relay = self._relay
-        self._opener.reception = self._canceller.reception = self._reception
+        for each in (self._opener, self._canceller, self._listening):
+            each.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
         self._was_busy = False
@@ -98,6 +101,7 @@ class Worker:
         gevent.signal_handler(BREAK_OFF, self.break_off)
         self._collect()
         self._bury_fenced()
+        self._listening.start()
         while not self._is_done():
             gevent.sleep(TICK_SECONDS)
             self._tick()
@@ -125,17 +129,20 @@ class Worker:
         a greenlet has only just begun to wait for is not in that epoll yet, so while greenlets are at
         work the patience is short. An exception ends the worker: a relay out of step must not go on.
         """
-        at_work = self._opener.is_at_work or self._canceller.is_at_work
-        patience_us = (
-            _PATIENCE_AT_WORK_US if at_work else _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
-        )
         try:
-            self._was_busy = self._relay.run(patience_us)
+            self._was_busy = self._relay.run(self._patience_us())
             for word, what in self._relay.take_news():
                 self._see_to(word, what)
         except BaseException:
             self._log.critical("the relay failed", exc_info=True)
             os._exit(1)
+
+    def _patience_us(self) -> int:
+        if self._listening.is_in_haste:
+            return 0
+        if self._opener.is_at_work or self._canceller.is_at_work or self._listening.is_at_work:
+            return _PATIENCE_AT_WORK_US
+        return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -171,6 +178,12 @@ class Worker:
                 self._log.error("cannot accept connections: %s", os.strerror(number))
                 self._relay.stop_accepting()
                 self._ticks_without_accepting = 0
+            case "gone", Client() as client:
+                self._listening.forget(client.record)
+            case "overrun", Client() as client:
+                self._log.warning(
+                    "client %s takes no notifications: it is sent off", ":".join(map(str, client.address()))
+                )
             case "lost", int(slot):
                 self._log.warning("backend in slot %d is gone", slot)
             case (("out of step" | "stray" | "slow to end"), int(slot)):
@@ -190,6 +203,8 @@ class Worker:
                 self._opener.look(pool)
         if errands & Errand.REFUSE_WAITERS:
             self._opener.heed_trouble()
+        if errands & Errand.LOOK_AT_EARS:
+            self._listening.look()
 
     def _reload(self) -> None:
         """The supervisor has found the changed configuration good."""
@@ -203,6 +218,7 @@ class Worker:
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
+        self._listening.reconfigure(config, secrets)
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -229,6 +245,7 @@ class Worker:
             self._relay.turn_down(client, self._wait_refusal(client))
         self._relay.sweep(int(settings.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
+        self._listening.tick()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
         if self._stopping:

@@ -94,6 +94,10 @@ class Reception:
         """What a client is told whose backend died without a word."""
         return Refusal.BACKEND_DIED.build()
 
+    def overrun(self, limit_bytes: int) -> bytes:
+        """What a client is told for whom more notifications waited than are kept."""
+        return Refusal.NOTIFICATIONS_OVERRUN.build(limit=f"{limit_bytes >> 20} MB")
+
     # --- called by the worker
 
     def reconfigure(self, config: Config, doors: Doors) -> None:
