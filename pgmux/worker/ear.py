@@ -167,7 +167,7 @@ class Ear:
         except (OSError, BackendProtocolError) as error:
             raise _EarLost(str(error)) from None
         finally:
-            speaker.kill(block=False)
+            speaker.kill()  # it may say one batch more: what that was to do is done again, see _lose
             with contextlib.suppress(OSError):
                 connection.setblocking(False)
                 connection.send(build_terminate())

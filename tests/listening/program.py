@@ -6,6 +6,8 @@ when it sees a LISTEN commit. One line a request, one an answer, when it is done
     NUMBER subscribe RECORD POOL CHANNEL,CHANNEL,…      channels in hexadecimal digits
     NUMBER catch_up RECORD
     NUMBER
+
+PGMUX_TEST_PROBE_SECONDS in the environment is how long a listening backend may be silent.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from gevent.server import StreamServer
 
 from pgmux.cli.main import main
 from pgmux.supervisor import main as supervisor
+from pgmux.worker import ear
 from pgmux.worker.main import Worker
 
 
@@ -38,13 +41,15 @@ class ListeningWorker(Worker):
 
     def _serve(self, connection: Any, address: object) -> None:
         for line in connection.makefile("r"):
-            number, verb, *words = line.split(" ")
+            number, verb, record, *words = line.rstrip("\n").split(" ")
             done = Answer(connection, number)
+            if self._relay.client(int(record)) is None:
+                continue  # it has gone meanwhile
             if verb == "catch_up":
-                self._listening.catch_up(int(words[0]), done)
+                self._listening.catch_up(int(record), done)
             else:
-                record, pool, names = words
-                channels = frozenset(bytes.fromhex(name) for name in names.strip().split(",") if name)
+                pool, names = words
+                channels = frozenset(bytes.fromhex(name) for name in names.split(",") if name)
                 self._listening.subscribe(int(record), int(pool), channels, done)
 
 
@@ -61,5 +66,6 @@ class Answer:
 
 
 if __name__ == "__main__":
+    ear.PROBE_SECONDS = float(os.environ.get("PGMUX_TEST_PROBE_SECONDS", ear.PROBE_SECONDS))  # type: ignore[misc]
     supervisor.Worker = ListeningWorker  # type: ignore[misc]
     sys.exit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -26,34 +27,48 @@ WITHIN_S = 20.0
 
 
 class Line:
-    """The connection to one worker's `listen-N.sock`."""
+    """The connection to one worker's `listen-N.sock`. Several threads may use it."""
 
     def __init__(self, path: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        wait_until(lambda: self._has_connected(path), what=f"a worker at {path}")
-        self.done: set[int] = set()
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._lock = threading.Lock()
+        self._done: set[int] = set()
         self._received = b""
+        self._is_connected = False
 
     def send(self, request: str) -> None:
-        self.socket.setblocking(True)
-        self.socket.sendall(f"{request}\n".encode())
+        """Raises OSError when the worker is gone."""
+        with self._lock:
+            if not self._is_connected:
+                wait_until(self._has_connected, what=f"a worker at {self._path}")
+            self._socket.setblocking(True)
+            self._socket.sendall(f"{request}\n".encode())
 
-    def collect(self) -> set[int]:
-        """Takes in the answers that are there, and gives all so far."""
-        self.socket.setblocking(False)
+    def is_done(self, number: int) -> bool:
+        """Whether a request was answered. Raises ConnectionResetError when the worker is gone."""
+        with self._lock:
+            if number not in self._done:
+                self._collect()
+            return number in self._done
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _collect(self) -> None:
+        self._socket.setblocking(False)
         with suppress(BlockingIOError):
-            while data := self.socket.recv(65536):
+            while data := self._socket.recv(65536):
                 self._received += data
+            raise ConnectionResetError(f"the worker at {self._path} is gone")
         *lines, self._received = self._received.split(b"\n")
-        self.done.update(map(int, lines))
-        return self.done
+        self._done.update(map(int, lines))
 
-    def _has_connected(self, path: str) -> bool:
-        try:
-            self.socket.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        return True
+    def _has_connected(self) -> bool:
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            self._socket.connect(self._path)
+            self._is_connected = True
+        return self._is_connected
 
 
 class Request:
@@ -64,7 +79,7 @@ class Request:
         self._number = number
 
     def is_done(self) -> bool:
-        return self._number in self._line.collect()
+        return self._line.is_done(self._number)
 
     def wait(self, timeout: float = WITHIN_S) -> None:
         wait_until(self.is_done, timeout, "a worker to confirm what its client listens to")
@@ -79,10 +94,11 @@ class Switchboard(Inside):
         self._ears = Ears(self._segment)
         self._lines: dict[int, Line] = {}  # by the process id of the worker
         self._numbers = count(1)
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         for line in self._lines.values():
-            line.socket.close()
+            line.close()
 
     def connect(self, **login: Any) -> Wire:
         """A client that has logged in."""
@@ -101,12 +117,6 @@ class Switchboard(Inside):
     def connect_quietly(self) -> Wire:
         """Such a client, one of so many that no test wants to print what each said."""
         return connect(self.pgmux)
-
-    def slot_of(self, client: Wire) -> int | None:
-        """The slot of the backend that a client has."""
-        record = self._clients.read(client.pid - 1)
-        assert record is not None
-        return record["slot"]
 
     def log_contains(self, pattern: str) -> bool:
         """Whether a line of pgmux's log matches a regular expression."""
@@ -157,10 +167,11 @@ class Switchboard(Inside):
         return Request(line, number)
 
     def _line(self, worker: int) -> Line:
-        pid = self.pid_of(worker)
-        if pid not in self._lines:
-            self._lines[pid] = Line(f"{self._pgmux.folder}/run/listen-{worker}.sock")
-        return self._lines[pid]
+        pid = wait_until(lambda: self.pid_of(worker), what=f"worker {worker}")
+        with self._lock:
+            if pid not in self._lines:
+                self._lines[pid] = Line(f"{self._pgmux.folder}/run/listen-{worker}.sock")
+            return self._lines[pid]
 
 
 def notification(message: Message) -> tuple[str, str]:
