@@ -281,7 +281,7 @@ cdef class Carrying(Naming):
         if channels != (client.channels or frozenset()):
             client.channels = channels or None
             backend.errand = SUBSCRIBING
-            self.news.append(("subscribe", client))
+            self.news.append(("subscribe", (client, backend.pool)))
         return 0
 
     cdef int conclude(self, Client client, Backend backend) except -1:

@@ -70,6 +70,9 @@ cdef class Client(Endpoint):
     cdef readonly uint32_t pins          # bits of Pin: why it keeps its backend
     cdef bytes deferred                  # its BEGIN, answered by us and not sent yet; None = there is none
     cdef bint failed                     # its deferred transaction has failed before it began
+    cdef bint overrun                    # more notifications waited for it than are kept: it must go
+    cdef list pending                    # notifications that wait for its transaction's end or its socket; None = none
+    cdef size_t pending_bytes
 
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot

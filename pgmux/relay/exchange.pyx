@@ -532,6 +532,8 @@ cdef class Exchange(Carrying):
             backend.fresh = True
             backend.segment = 0
             self.count_transaction(client, backend)
+            if client.pending is not None:
+                self.deliver(client)
         return 0
 
     cdef int close_borrowed(self, Backend backend) except -1:
@@ -679,6 +681,8 @@ cdef class Exchange(Carrying):
             self.detach(client)
             if is_over:
                 self.enter(client, IDLE)
+                if client.pending is not None:
+                    self.deliver(client)
             else:
                 # In the middle of a message ours would be read as part of it.
                 is_told = backend.last_reply == c"E" or backend.remain > 0

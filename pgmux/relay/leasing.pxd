@@ -43,4 +43,5 @@ cdef class Leasing(Poller):
     cdef int check_inbox(self) except -1
     cdef int resume(self, Client client) except -1
     cdef int fire(self) except -1
+    cdef int deliver(self, Client client) except -1
     cdef Lobby lobby_of(self, uint32_t pool)

@@ -176,6 +176,8 @@ cdef class Leasing(Poller):
         self.detach(client)
         self.count_transaction(client, backend)
         self.enter(client, IDLE)
+        if client.pending is not None:
+            self.deliver(client)
         return 0
 
     cdef int count_transaction(self, Client client, Backend backend) except -1:
@@ -304,6 +306,10 @@ cdef class Leasing(Poller):
 
     cdef int fire(self) except -1:
         """Make the sends that are still to be made. Streams'."""
+        raise NotImplementedError
+
+    cdef int deliver(self, Client client) except -1:
+        """Hand over the notifications that were kept for the client. Relay's."""
         raise NotImplementedError
 
     cdef Lobby lobby_of(self, uint32_t pool):

@@ -7,7 +7,7 @@ What cannot be done here (open a backend, send a cancel, write the log) is left 
 the worker's greenlets.
 
 `desk` answers for the worker in the middle of a run: `greet(client)` and `hear(client, data)`
-drive a log-in, `malformed(type)` and `backend_lost()` give ErrorResponses.
+drive a log-in, `malformed(type)`, `backend_lost()` and `overrun()` give ErrorResponses.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
@@ -152,6 +152,8 @@ cdef class Loop(Exchange):
             self.flush(client)
             if length(&client.out):
                 return 0
+            if client.pending is not None:
+                self.deliver(client)
             backend = client.backend
             if backend is not None and backend.readable:
                 self.serve_backend(backend)

@@ -1,5 +1,7 @@
 """The relay, as its worker sees it: what may be asked of it, and what it is asked once in a while."""
 
+from collections.abc import Container
+
 from pgmux.relay.endpoint import Client, Lobby
 from pgmux.relay.loop import Loop
 from pgmux.session.modes import PoolMode
@@ -49,6 +51,12 @@ class Relay(Loop):
     def adopt_socket(self, slot: int, generation: int, fd: int) -> None:
         """A descriptor for a slot has come, from its opener or from the vault. Takes it over."""
 
+    def notify(self, record: int, message: bytes) -> None:
+        """Hand a client a NotificationResponse or NoticeResponse, between two messages of its own."""
+
+    def drop_notifications(self, record: int, channels: Container[bytes]) -> None:
+        """A client has stopped listening to `channels`: what was kept of those is not for it any more."""
+
     def hand_out(self, slot: int) -> None:
         """A backend we have just opened: LEASED to us, its socket adopted. To whoever waits, or free."""
 
@@ -67,7 +75,7 @@ class Relay(Loop):
     def cancel_settled(self, slot: int, generation: int) -> None:
         """The cancel request has been carried out, or has failed."""
 
-    def subscribed(self, record: int) -> None:
+    def subscribed(self, client: Client) -> None:
         """Notifications of a client's channels reach us from now on: its transaction is over."""
 
     def is_awaited(self, slot: int) -> bool:

@@ -6,7 +6,8 @@ never does any of it block. Each call takes the time once, as the loop does for 
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from pgmux.relay.endpoint cimport Backend, Client, IDLE, LOGIN, Lobby, PARKED, SUBSCRIBING
+from pgmux.relay.buffer cimport length
+from pgmux.relay.endpoint cimport Backend, Client, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
@@ -16,6 +17,11 @@ from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
 )
 from pgmux.shm.pools cimport NO_SLOT
+
+from pgmux.protocol.messages import channel_of
+
+cdef enum:
+    PENDING_BYTES = 4 << 20      # of notifications kept for one client; clients of a worker share their bytes
 
 
 cdef class Relay(Loop):
@@ -125,11 +131,72 @@ cdef class Relay(Loop):
             if client is not None:
                 self.detach(client)
                 self.enter(client, IDLE)
+                if client.pending is not None:
+                    self.deliver(client)
                 self.resume(client)
         elif client is not None:
             self.resume(client)
         else:
             self.hand_on(backend)
+
+    def notify(self, uint32_t record, bytes message):
+        """Hand a client a NotificationResponse or NoticeResponse, between two messages of its own.
+
+        At once when it has no backend and its socket takes it; else when its transaction has ended, as
+        PostgreSQL does, or its socket has room. Of a client that takes nothing for too long no transaction
+        is broken off, but then it is sent off with the reason: it misses nothing unawares.
+        """
+        cdef Client client = self.clients[record]
+        self.now = now_us()
+        if client is None or client.phase != IDLE and client.phase != PARKED and client.phase != LEASED:
+            return
+        if client.overrun:
+            self.counters[client.lobby.pool].notifications_dropped += 1
+            return
+        if client.pending is None:
+            client.pending = []
+        client.pending.append(message)
+        client.pending_bytes += len(message)
+        if client.pending_bytes > PENDING_BYTES:
+            self.counters[client.lobby.pool].notifications_dropped += len(client.pending)
+            client.pending = []
+            client.overrun = True
+            self.news.append(("overrun", client))
+        self.deliver(client)
+
+    cdef int deliver(self, Client client) except -1:
+        """What was kept for a client that has no backend, as far as its socket takes it."""
+        cdef bytes message
+        cdef Py_ssize_t sent = 0
+        if client.phase == LEASED:               # it keeps its backend: between transactions is when that is at rest
+            if not client.backend.at_rest or client.backend.errand or client.backend.remain:
+                return 0
+        elif client.phase != IDLE and client.phase != PARKED or client.deferred is not None:
+            return 0
+        if client.overrun:
+            return self.dismiss(client, self.desk.overrun(PENDING_BYTES))
+        for message in client.pending:
+            if length(&client.out):
+                break
+            self.send_to_client(client, message, len(message))
+            self.counters[client.lobby.pool].bytes_sent += len(message)
+            self.counters[client.lobby.pool].notifications += message[0] == c"A"
+            client.pending_bytes -= len(message)
+            sent += 1
+        if sent == len(client.pending):
+            client.pending = None
+        else:
+            del client.pending[:sent]
+        return 0
+
+    def drop_notifications(self, uint32_t record, channels):
+        """A client has stopped listening to `channels`: what was kept for it of those is not for it any more."""
+        cdef Client client = self.clients[record]
+        if client is None or client.pending is None or client.overrun:
+            return
+        client.pending = [
+            message for message in client.pending if message[0] != c"A" or channel_of(message) not in channels]
+        client.pending_bytes = sum([len(message) for message in client.pending])
 
     def hand_out(self, uint32_t slot):
         """A backend we have just opened: LEASED to us, its socket adopted. To whoever waits, or free."""
@@ -185,11 +252,10 @@ cdef class Relay(Loop):
         if not backend.cancels and backend.at_rest and backend.client is None and backend.orphaned:
             self.settle_if_due(backend)
 
-    def subscribed(self, uint32_t record):
+    def subscribed(self, Client client):
         """Notifications of a client's channels reach us from now on: its transaction is over."""
-        cdef Client client = self.clients[record]
         self.now = now_us()
-        if client is not None and client.backend is not None and client.backend.errand == SUBSCRIBING:
+        if client.backend is not None and client.backend.errand == SUBSCRIBING:
             self.conclude(client, client.backend)
 
     def is_awaited(self, uint32_t slot):

@@ -135,6 +135,12 @@ class Refusal(Enum):
         "terminating connection due to client_idle_timeout ({timeout})",
         "Connect again, or raise client_idle_timeout.",
     )
+    NOTIFICATIONS_OVERRUN = (
+        "54000",
+        _FATAL,
+        "more than {limit} of notifications waited for this client",
+        "Read notifications sooner, keep transactions short, and after connecting again read anew what was notified.",
+    )
     SHUTTING_DOWN = (
         "57P01",
         _FATAL,

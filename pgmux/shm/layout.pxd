@@ -16,6 +16,8 @@ cdef enum:
     MUTEX_BYTES = 64
     SETTINGS_BYTES = 2016    # of a backend's settings, as name\0value\0…
     UNKNOWN_SETTINGS = 0xFFFFFFFF
+    PLACE_BYTES = 256        # host, port and database of an ear, as people write them
+    DIGEST_BYTES = 16
 
 cdef struct Header:              # one page at the start; written once by the supervisor
     char magic[8]
@@ -45,7 +47,8 @@ cdef struct Header:              # one page at the start; written once by the su
     uint64_t prepared_at
     uint32_t prepared_cells      # of one slot: a power of two
     uint32_t prepared_limit      # statements kept on one backend
-    uint8_t _pad[512 - 168]
+    uint64_t ears_at
+    uint8_t _pad[512 - 176]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -58,7 +61,8 @@ cdef struct WorkerRecord:        # two cache lines a worker
     uint32_t state               # WorkerState; by the worker
     uint32_t clients             # logged-in and logging-in; by the worker
     uint32_t restarts            # by the supervisor
-    uint8_t _pad2[32]
+    uint32_t listening           # clients that LISTEN; by the worker
+    uint8_t _pad2[28]
 
 cdef struct Slot:                # one cache line: one backend
     uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx
@@ -150,6 +154,21 @@ cdef struct Counters:            # one per (worker, pool), single writer: the wo
     uint64_t cleanings           # backends that were cleaned after a client
     uint64_t audits              # releases that were looked at
     uint64_t findings            # of them, those where something was left
+    uint64_t notifications       # handed to clients that LISTEN
+    uint64_t notifications_dropped  # never handed over: the client did not take them, and had to go
+    uint64_t ears_lost           # listening backends of this pool's user that were lost and replaced
     uint64_t wait[BUCKETS]       # histograms
     uint64_t query[BUCKETS]
     uint64_t transaction[BUCKETS]
+    uint8_t _pad[CACHE_LINE - 24]
+
+cdef struct Ear:                 # five cache lines: the one backend of a database that listens for all
+    uint64_t word                # who holds it, and since which epoch: see ears.pyx
+    uint64_t in_use              # 1 once place and digest are written; under the mutex
+    uint8_t digest[DIGEST_BYTES] # of the whole place: the key
+    uint64_t opened_at_us        # when its backend was opened, 0 = it has none now; by the holder
+    uint64_t losses              # backends that it lost; by the holder
+    uint32_t backend_pid         # PostgreSQL's; by the holder
+    uint32_t channels            # it listens to; by the holder
+    char place[PLACE_BYTES]      # cut where it is longer
+    uint8_t _pad[8]

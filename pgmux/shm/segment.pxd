@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from pgmux.shm.layout cimport (
-    Baggage, ClientRecord, Counters, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
+    Baggage, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
 )
 
 
@@ -20,6 +20,7 @@ cdef class Segment:
     cdef Counters *counters      # [workers][pools]
     cdef Baggage *baggage        # [slots]
     cdef Prepared *prepared      # [slots][prepared_cells]
+    cdef Ear *ears               # [pools]: a database has at least one pool
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept

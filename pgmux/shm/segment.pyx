@@ -7,8 +7,8 @@ What lies in it is drawn in layout.pxd; this file only finds the areas, and hold
 lock, which survives the death of its holder.
 
 The areas that the data path touches at start are allocated for real, so that a full tmpfs
-is an error at start and not a SIGBUS later; wait queues, counters and client records of
-pools and clients that never come stay holes in the file.
+is an error at start and not a SIGBUS later; wait queues, counters, ears and client records
+of pools and clients that never come stay holes in the file.
 """
 import mmap
 import os
@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    Baggage, CACHE_LINE, ClientRecord, Counters, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
+    Baggage, CACHE_LINE, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
@@ -126,6 +126,7 @@ cdef class Segment:
         self.counters = <Counters *>(base + self.header.counters_at)
         self.baggage = <Baggage *>(base + self.header.baggage_at)
         self.prepared = <Prepared *>(base + self.header.prepared_at)
+        self.ears = <Ear *>(base + self.header.ears_at)
 
     # The lock guards only decisions that end in one atomic store (a slot's first move, a pool's
     # in_use), so whoever dies holding it leaves nothing half done: the next holder just goes on.
@@ -213,8 +214,9 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.baggage_at = _aligned(
         header.clients_at + <uint64_t>header.clients * sizeof(ClientRecord), PAGE_BYTES)
     header.prepared_at = _aligned(header.baggage_at + <uint64_t>slots * sizeof(Baggage), PAGE_BYTES)
-    header.total_bytes = _aligned(
+    header.ears_at = _aligned(
         header.prepared_at + <uint64_t>slots * prepared_cells * sizeof(Prepared), PAGE_BYTES)
+    header.total_bytes = _aligned(header.ears_at + <uint64_t>pools * sizeof(Ear), PAGE_BYTES)
     return header.rings_at
 
 
@@ -226,3 +228,4 @@ assert sizeof(Counters) % CACHE_LINE == 0
 assert sizeof(PoolRecord) % CACHE_LINE == 0
 assert sizeof(Identity) % CACHE_LINE == 0
 assert sizeof(Baggage) % CACHE_LINE == 0
+assert sizeof(Ear) == 5 * CACHE_LINE

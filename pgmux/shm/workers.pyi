@@ -12,6 +12,7 @@ class Errand(IntEnum):
     REFUSE_WAITERS = 4
     BURY_BACKENDS = 8
     RELOAD = 16
+    LOOK_AT_EARS = 32
 
 class _WorkerRow(TypedDict):
     worker: int
@@ -20,6 +21,7 @@ class _WorkerRow(TypedDict):
     restarts: int
     started_at_us: int
     heartbeat_us: int
+    listening: int
 
 class Workers:
     """The workers' records and inboxes. `bells` are their eventfds, made before the first fork."""
@@ -56,11 +58,15 @@ class Workers:
     def beat(self, worker: int, clients: int) -> None:
         """By the worker, several times a second: it lives, and has so many clients."""
 
+    def count_listening(self, worker: int, clients: int) -> None:
+        """By the worker: so many of its clients LISTEN."""
+
     def silence_us(self, worker: int) -> int:
         """Microseconds since the worker's last heartbeat."""
 
     def read(self, worker: int) -> _WorkerRow:
-        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us."""
+        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us,
+        listening."""
 
 def make_bells(count: int) -> list[int]:
     """One non-blocking eventfd a worker. See eventfd(2)."""

@@ -23,6 +23,7 @@ from pgmux import __version__
 from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
 from pgmux.shm.clients import Clients
+from pgmux.shm.ears import Ears
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
 from pgmux.shm.workers import Errand, make_bells
@@ -117,11 +118,12 @@ class Supervisor:
         cleanup.callback(_unlink_quietly, self._config.segment_path)
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
-        self._pools, self._clients = Pools(segment, bells), Clients(segment)
+        self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
         self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
-            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets
-        )
+            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets,
+            ear_mailboxes=[Mailbox() for _ in range(workers)],
+        )  # fmt: skip
         self._listen_for_signals()
         gc.collect()
         gc.freeze()
@@ -317,13 +319,16 @@ class Supervisor:
 
         It is reaped, so it cannot move any more: nobody races these steps but other workers'
         hand-overs, and Pools.fence is written for those. What it had leased is left CLOSING to its
-        successor, which cancels the queries and waits for PostgreSQL to end the connections.
+        successor, which cancels the queries and waits for PostgreSQL to end the connections. The ears that
+        it held are nobody's, and whoever wants to listen there takes them over.
         """
         lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
         self._vault.collect()
         self._pools.workers.dismiss(number)
         fenced = self._pools.fence(number, number)
         gone = self._clients.expel(number)
+        self._ears.fence(number)
+        self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
         if self._stop_signal is not None:
             return
         self._log.error(

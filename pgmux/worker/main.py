@@ -27,6 +27,7 @@ from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import Journal
+from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
@@ -59,6 +60,7 @@ class Worker:
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
         self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
         self._canceller = Canceller(number, self._pools, estate.mailboxes)
+        self._listening = Listening(number, config, secrets, self._pools, counters, estate.ear_mailboxes)
         self._reception = Reception(
             config,
             doors,
@@ -77,9 +79,10 @@ class Worker:
             estate.mock_key,
         )
         self._configure_relay()
-        for part in (self._opener, self._canceller, self._reception):
+        for part in (self._opener, self._canceller, self._listening, self._reception):
             part.relay = self._relay
-        self._opener.reception = self._canceller.reception = self._reception
+        for each in (self._opener, self._canceller, self._listening):
+            each.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
         self._was_busy = False
@@ -113,6 +116,7 @@ class Worker:
         gevent.signal_handler(BREAK_OFF, self.break_off)
         self._collect()
         self._bury_fenced()
+        self._listening.start()
         while not self._is_done():
             gevent.sleep(TICK_SECONDS)
             self._tick()
@@ -140,19 +144,26 @@ class Worker:
         a greenlet has only just begun to wait for is not in that epoll yet, so while greenlets are at
         work the patience is short. An exception ends the worker: a relay out of step must not go on.
         """
-        at_work = self._opener.is_at_work or self._canceller.is_at_work
-        patience_us = (
-            _PATIENCE_AT_WORK_US if at_work else _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
-        )
-        self._relay.is_alone = not at_work  # only the look-up of a name takes a thread
-        self._relay.slice_us = _SLICE_AT_WORK_US if at_work else _SLICE_US
+        is_at_work = self._is_at_work()
+        self._relay.is_alone = not is_at_work  # only the look-up of a name takes a thread
+        self._relay.slice_us = _SLICE_AT_WORK_US if is_at_work else _SLICE_US
         try:
-            self._was_busy = self._relay.run(patience_us)
+            self._was_busy = self._relay.run(self._patience_us())
             for word, what in self._relay.take_news():
                 self._see_to(word, what)
         except BaseException:
             self._log.critical("the relay failed", exc_info=True)
             os._exit(1)
+
+    def _patience_us(self) -> int:
+        if self._listening.is_in_haste:
+            return 0
+        if self._is_at_work():
+            return _PATIENCE_AT_WORK_US
+        return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
+
+    def _is_at_work(self) -> bool:
+        return self._opener.is_at_work or self._canceller.is_at_work or self._listening.is_at_work
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -178,8 +189,11 @@ class Worker:
                 self._opener.look(pool)
             case "errands", int(errands):
                 self._run_errands(errands)
-            case "subscribe", Client() as client:
-                self._relay.subscribed(client.record)
+            case "subscribe", (Client() as client, int(pool)):
+                channels = client.channels or frozenset()
+                self._listening.subscribe(
+                    client.record, pool, channels, lambda: self._relay.subscribed(client)
+                )
             case "pinned", (Client() as client, int(pins)):
                 self._journal.pinned(client, pins)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
@@ -192,6 +206,12 @@ class Worker:
                 self._log.error("cannot accept connections: %s", os.strerror(number))
                 self._relay.stop_accepting()
                 self._ticks_without_accepting = 0
+            case "gone", Client() as client:
+                self._listening.forget(client.record)
+            case "overrun", Client() as client:
+                self._log.warning(
+                    "client %s takes no notifications: it is sent off", ":".join(map(str, client.address()))
+                )
             case "lost", int(slot):
                 self._log.warning("backend in slot %d is gone", slot)
             case (("out of step" | "stray" | "slow to end"), int(slot)):
@@ -211,6 +231,8 @@ class Worker:
                 self._opener.look(pool)
         if errands & Errand.REFUSE_WAITERS:
             self._opener.heed_trouble()
+        if errands & Errand.LOOK_AT_EARS:
+            self._listening.look()
 
     def _reload(self) -> None:
         """The supervisor has found the changed configuration good."""
@@ -225,6 +247,7 @@ class Worker:
         self._configure_relay()
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
+        self._listening.reconfigure(config, secrets)
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -251,6 +274,7 @@ class Worker:
             self._relay.turn_down(client, self._wait_refusal(client))
         self._relay.sweep(int(settings.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
+        self._listening.tick()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
         if self._stopping:

@@ -18,7 +18,6 @@ import gevent
 from gevent import socket
 from gevent.pool import Group
 
-from pgmux.config import PoolSettings
 from pgmux.config.configuration import Config
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
@@ -26,17 +25,12 @@ from pgmux.session.refusals import Refusal
 from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
-from pgmux.worker.dialing import dial
+from pgmux.worker.connecting import OpenError, connect
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
-_READ_BYTES = 65536
 _LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
 _VAULT_RETRY_SECONDS = 0.05
-
-
-class OpenError(Exception):
-    """A backend could not be opened; the text is what the clients are told, the SQLSTATE first."""
 
 
 class Opener:
@@ -124,14 +118,10 @@ class Opener:
             self.relay.close_backend(victim)
 
     def _open(self, pool: int, slot: int) -> None:
-        settings = self.reception.settings(pool)
-        limit = self._config.pgmux.server_connect_timeout
-        too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit:g}s)")
+        settings, limit = self.reception.settings(pool), self._config.pgmux.server_connect_timeout
         connection = None
         try:
-            with gevent.Timeout(limit or None, too_late):
-                connection = dial(settings)
-                login = self._log_in(connection, settings)
+            connection, login = connect(settings, self._secrets, limit, application_name="pgmux")
             self._publish(pool, slot, connection, login)
         except OpenError as error:
             self._give_up(pool, slot, str(error))
@@ -143,22 +133,6 @@ class Opener:
         finally:
             if connection is not None:
                 connection.close()
-
-    def _log_in(self, connection: socket.socket, settings: PoolSettings) -> BackendLogin:
-        """The finished log-in. Raises OpenError with what the server said, OSError. May switch."""
-        password = settings.server_password or self._secrets.get(settings.server_user)
-        login = BackendLogin(settings.server_user, password, settings.dbname, {"application_name": "pgmux"})
-        connection.sendall(login.start())
-        while not login.is_done:
-            data = connection.recv(_READ_BYTES)
-            if not data:
-                raise OpenError("08001: PostgreSQL closed the connection during the log-in")
-            answer = login.feed(data)
-            if login.error:
-                raise OpenError(f"{login.error.get('sqlstate', 'XX000')}: {login.error.get('message', '')}")
-            if answer:
-                connection.sendall(answer)
-        return login
 
     def _publish(self, pool: int, slot: int, connection: socket.socket, login: BackendLogin) -> None:
         """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""

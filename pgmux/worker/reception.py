@@ -113,6 +113,10 @@ class Reception:
             fields.get("detail"), sqlstate=fields.get("sqlstate", ""), problem=fields.get("message", "")
         )
 
+    def overrun(self, limit_bytes: int) -> bytes:
+        """What a client is told for whom more notifications waited than are kept."""
+        return Refusal.NOTIFICATIONS_OVERRUN.build(limit=f"{limit_bytes >> 20} MB")
+
     # --- called by the worker
 
     def reconfigure(self, config: Config, doors: Doors) -> None:
