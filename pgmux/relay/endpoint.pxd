@@ -89,6 +89,9 @@ cdef class Backend(Endpoint):
     cdef uint32_t cancels                # cancel requests on their way: not to be leased before they settle
     cdef uint64_t deadline_us            # of orphaned and closing
     cdef uint64_t request_at_us          # when the query under way was sent
+    cdef uint64_t began_at_us            # when the transaction under way began
+    cdef uint64_t rested_at_us           # when the last ReadyForQuery came
+    cdef bytes overtime                  # a query has taken too long and is being cancelled: what to say then; None
     cdef Client client                   # None unless leased by us for a client
     cdef Replies replies
     cdef Errand errand                   # what we ask of it ourselves, while its client waits
@@ -122,6 +125,7 @@ cdef class Lobby:
     cdef int32_t favourite               # the slot this worker used last, -1 = none
     cdef public bint asked               # the worker knows that a backend is wanted, or has none to open
     cdef public uint64_t wait_limit_us   # query_wait_timeout; 0 = none
+    cdef public uint32_t least           # min_pool_size: so many backends are kept, idle or not
     cdef public str login_user           # who logs in to PostgreSQL
 
     cdef void append(self, Client client)

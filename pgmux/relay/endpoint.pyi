@@ -57,6 +57,7 @@ class Lobby:
 
     asked: bool
     wait_limit_us: int
+    least: int  # min_pool_size: so many backends are kept, idle or not
     login_user: str  # who logs in to PostgreSQL
     def __init__(self, pool: int) -> None: ...
     @property

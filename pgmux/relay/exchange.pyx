@@ -29,6 +29,9 @@ from pgmux.session.modes cimport KEEP, REFUSE, SESSION, STATEMENT, rest_of
 from pgmux.session.traces cimport SETTINGS, UNSEEN, find_traces
 from pgmux.shm.counters cimport observe
 
+cdef extern from "string.h" nogil:
+    void *memmem(const void *haystack, size_t size, const void *needle, size_t needle_size)
+
 LINGER_US = 2_000_000            # a client that was told why it must go has so long to read it
 ORPHAN_US = 10_000_000           # a backend whose client vanished has so long to come clean
 cdef uint64_t NEVER = 1 << 62     # a backend whose client said Terminate has as long as its query takes
@@ -193,8 +196,10 @@ cdef class Exchange(Carrying):
     cdef Step begin_request(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
         """The backend is there and the message may go: in front of it, what its session needs."""
         cdef uint8_t request = chunk.data[chunk.at]
-        if backend.fresh and self.open_lease(client, backend):
-            return WAIT
+        if backend.fresh:
+            backend.began_at_us = self.now
+            if self.open_lease(client, backend):
+                return WAIT
         if client.deferred is not None:
             self.put_query(backend, client.deferred)
             backend.notes.append((DEFERRED, client, None, None))
@@ -373,7 +378,8 @@ cdef class Exchange(Carrying):
             return False
         if reply == c"C":
             return available >= DONE_BYTES
-        if (reply == c"E" or reply == c"S") and backend.client is not None and backend.client.mode != SESSION:
+        if (reply == c"E" or reply == c"S") and backend.client is not None and (
+                backend.client.mode != SESSION or backend.overtime is not None):
             if available < <size_t>big_endian(<const uint8_t *>chunk.data + chunk.at + 1) + 1:
                 append(&backend.stash, chunk.data + chunk.at, available)
                 return False
@@ -399,6 +405,8 @@ cdef class Exchange(Carrying):
         elif reply == c"E":
             if not self.heed_error(backend, chunk, total, verdict):
                 return MISMATCH
+            if backend.overtime is not None and backend.replies.answered & OURS:
+                return SWALLOW
         elif reply == c"G" and (backend.orphaned or backend.client is not None and backend.client.terminated):
             self.send_copy_fail(backend)
         elif reply == c"Z":
@@ -412,6 +420,8 @@ cdef class Exchange(Carrying):
         cdef uint64_t took = self.now - backend.request_at_us
         cdef Client client = backend.client
         backend.status = status
+        backend.rested_at_us = self.now
+        backend.overtime = None
         if verdict == FORWARD:
             self.counters[backend.pool].queries += 1
             self.counters[backend.pool].query_us += took
@@ -439,9 +449,14 @@ cdef class Exchange(Carrying):
     cdef bint heed_error(self, Backend backend, Chunk *chunk, uint32_t total, Verdict verdict) except -1:
         """An ErrorResponse. False = it was our own request that failed, and the backend is of no more use."""
         cdef uint8_t kind = backend.replies.answered & 0xFF
+        cdef const char *message = chunk.data + chunk.at
         backend.query_failed = backend.undone = True
         if backend.replies.lapsed:
             self.lapse_notes(backend, backend.replies.lapsed)
+        if backend.overtime is not None and memmem(message, total, b"\0C57014", 7) != NULL:
+            self.cut_replies(chunk, 0)
+            append(&self.replies, backend.overtime, len(backend.overtime))
+            backend.replies.answered |= OURS         # PostgreSQL's own is not forwarded
         if IS_EXTENDED[kind]:
             self.pools.baggage.slots[backend.slot].unnamed = 0
             if kind == c"P" and not backend.replies.answered & (NOTED | OURS) and backend.client is not None:
@@ -573,7 +588,8 @@ cdef class Exchange(Carrying):
             return 0
         if client.phase == PARKED:
             self.unpark(client)
-        self.send_to_client(client, last_words, len(last_words))
+        if backend is None or not backend.remain or backend.dropping:      # else they would be read as part of a message
+            self.send_to_client(client, last_words, len(last_words))
         self.fire()
         if backend is not None:
             self.abandon(client, backend)

@@ -1,11 +1,18 @@
 """The relay, as its worker sees it: what may be asked of it, and what it is asked once in a while."""
 
 from collections.abc import Container
+from enum import IntEnum
 
 from pgmux.relay.endpoint import Client, Lobby
 from pgmux.relay.loop import Loop
 from pgmux.session.modes import PoolMode
 from pgmux.session.settings import SessionSettings
+
+class Stay(IntEnum):
+    QUERY_STAY = 0
+    TRANSACTION_STAY = 1
+    IDLE_IN_TRANSACTION_STAY = 2
+    IDLE_STAY = 3
 
 class Relay(Loop):
     """One worker's relay."""
@@ -77,6 +84,12 @@ class Relay(Loop):
 
     def subscribed(self, client: Client) -> None:
         """Notifications of a client's channels reach us from now on: its transaction is over."""
+
+    def expect_overtime(self, slot: int, error: bytes) -> None:
+        """A backend's query has taken too long: its client is told `error` when it is cancelled."""
+
+    def overstayed(self, stay: Stay, limit_us: int) -> list[Client]:
+        """The clients of which something has lasted longer than it may."""
 
     def is_awaited(self, slot: int) -> bool:
         """Whether we have leased the slot without having its socket."""

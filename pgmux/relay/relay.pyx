@@ -23,6 +23,8 @@ from pgmux.protocol.messages import channel_of
 cdef enum:
     PENDING_BYTES = 4 << 20      # of notifications kept for one client; clients of a worker share their bytes
 
+RESERVE_IDLE_US = 5_000_000      # what a pool has beyond its size, from its reserve, is closed when idle so long
+
 
 cdef class Relay(Loop):
     """One worker's relay. `news` says what it cannot do by itself; see Loop for the events."""
@@ -264,6 +266,8 @@ cdef class Relay(Loop):
 
     def is_between_transactions(self, Client client):
         """Whether the client can be sent off without breaking anything off."""
+        if client.phase == LEASED:               # it keeps its backend
+            return client.backend.at_rest and not client.backend.errand
         return client.phase == IDLE or client.phase == LOGIN
 
     def waiting_place(self, Client client):
@@ -290,6 +294,42 @@ cdef class Relay(Loop):
                 tired.append(client)
                 client = client.after
         return late, tired
+
+    def expect_overtime(self, uint32_t slot, bytes error):
+        """A backend's query has taken too long: when it is cancelled its client is told `error` in PostgreSQL's place."""
+        (<Backend>self.backends[slot]).overtime = error
+
+    def overstayed(self, Stay stay, uint64_t limit_us):
+        """The clients of which something has lasted longer than it may."""
+        cdef Client client
+        cdef Backend backend
+        cdef list found = []
+        self.now = now_us()
+        for backend in self.backends:
+            client = backend.client
+            if client is not None and not backend.awaited and self.now - self.since(backend, stay) > limit_us:
+                found.append(client)
+        if stay == IDLE_STAY or stay == IDLE_IN_TRANSACTION_STAY:
+            for client in self.clients:
+                if client is None or client.phase != IDLE or self.now - client.since_us <= limit_us:
+                    continue
+                if (stay == IDLE_IN_TRANSACTION_STAY) == (client.deferred is not None or client.failed):
+                    found.append(client)
+        return found
+
+    cdef uint64_t since(self, Backend backend, Stay stay) noexcept:
+        """Since when a backend's client does what `stay` says; now, when it does something else."""
+        cdef bint is_quiet = backend.replies.count == 0
+        cdef bint is_over = is_quiet and backend.status == c"I" and not backend.unsynced
+        if backend.overtime is not None or backend.errand:
+            return self.now
+        if stay == QUERY_STAY:
+            return self.now if is_quiet else backend.request_at_us
+        if stay == TRANSACTION_STAY:
+            return self.now if is_over else backend.began_at_us
+        if stay == IDLE_IN_TRANSACTION_STAY:
+            return backend.rested_at_us if is_quiet and not is_over else self.now
+        return backend.rested_at_us if is_over else self.now
 
     def sweep(self, uint64_t idle_limit_us):
         """What has lasted too long: leaving clients are closed, orphans and slow closers given up, sockets
@@ -323,8 +363,11 @@ cdef class Relay(Loop):
     cdef int retire_if_idle(self, Backend backend, uint64_t word, uint64_t idle_limit_us) except -1:
         cdef bint is_old = 0 < self.pools.slots[backend.slot].expires_s < self.now // 1_000_000
         cdef int64_t idle_us = <int64_t>(self.now - self.pools.slots[backend.slot].released_at_us)
-        cdef bint is_idle = 0 < <int64_t>idle_limit_us < idle_us
-        if (is_old or is_idle) and self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool_of(word)):
+        cdef uint32_t pool = pool_of(word)
+        cdef bint is_idle = 0 < <int64_t>idle_limit_us < idle_us \
+            and self.pools.size(pool) > self.lobby_of(pool).least
+        cdef bint is_surplus = idle_us > RESERVE_IDLE_US and self.pools.size(pool) > self.pools.records[pool].pool_size
+        if (is_old or is_idle or is_surplus) and self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool_of(word)):
             self.pools._clear_free(pool_of(word), backend.slot)
             if self.is_usable(backend):
                 self.retire(backend, True)

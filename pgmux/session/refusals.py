@@ -117,6 +117,12 @@ class Refusal(Enum):
         "{problem}",
         "PostgreSQL does not accept what this session has set, or asked for when it connected.",
     )
+    QUERY_TIMEOUT = (
+        "57014",
+        _ERROR,
+        "canceling statement due to query_timeout ({timeout})",
+        "Make the query faster, or raise query_timeout.",
+    )
     IDLE_IN_TRANSACTION = (
         "25P03",
         _FATAL,

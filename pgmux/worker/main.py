@@ -31,6 +31,7 @@ from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
+from pgmux.worker.timekeeper import Timekeeper
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -79,7 +80,8 @@ class Worker:
             estate.mock_key,
         )
         self._configure_relay()
-        for part in (self._opener, self._canceller, self._listening, self._reception):
+        self._timekeeper = Timekeeper(config.pgmux, self._reception, self._canceller)
+        for part in (self._opener, self._canceller, self._listening, self._reception, self._timekeeper):
             part.relay = self._relay
         for each in (self._opener, self._canceller, self._listening):
             each.reception = self._reception
@@ -116,6 +118,8 @@ class Worker:
         gevent.signal_handler(BREAK_OFF, self.break_off)
         self._collect()
         self._bury_fenced()
+        if self.number == 0:
+            self._reception.register_warm_pools()
         self._listening.start()
         while not self._is_done():
             gevent.sleep(TICK_SECONDS)
@@ -225,10 +229,7 @@ class Worker:
         if errands & Errand.BURY_BACKENDS:
             self._bury_fenced()
         if errands & Errand.OPEN_BACKENDS:
-            for pool in range(self._pools.segment.pool_count):
-                if self._pools.read(pool) is None:
-                    break
-                self._opener.look(pool)
+            self._opener.look_everywhere()
         if errands & Errand.REFUSE_WAITERS:
             self._opener.heed_trouble()
         if errands & Errand.LOOK_AT_EARS:
@@ -248,6 +249,7 @@ class Worker:
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
         self._listening.reconfigure(config, secrets)
+        self._timekeeper.reconfigure(config.pgmux)
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -266,13 +268,8 @@ class Worker:
 
     def _tick(self) -> None:
         self._pools.workers.beat(self.number, self._relay.client_count)
-        settings = self._config.pgmux
-        late, tired = self._relay.overdue(int(settings.client_login_timeout * 1_000_000))
-        for client in late:
-            self._reception.close_for_lateness(client)
-        for client in tired:
-            self._relay.turn_down(client, self._wait_refusal(client))
-        self._relay.sweep(int(settings.server_idle_timeout * 1_000_000))
+        self._timekeeper.tick()
+        self._relay.sweep(int(self._config.pgmux.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
         self._listening.tick()
         for pool in self._reception.pools_in_use():
@@ -283,12 +280,6 @@ class Worker:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
-
-    def _wait_refusal(self, client: Client) -> bytes:
-        limit = self._config.pgmux.query_wait_timeout
-        waited, ahead = self._relay.waiting_place(client)
-        detail = f"It waited {waited / 1_000_000:.1f}s, at last behind {ahead} other clients of its pool."
-        return Refusal.WAITED_TOO_LONG.build(detail, severity="ERROR", timeout=f"{limit:g}s")
 
     def _send_off_idle(self) -> None:
         """Say goodbye to clients that are between transactions."""

@@ -89,13 +89,29 @@ class Opener:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
             return
         for _ in range(wanted):
-            slot = self._pools.open(pool, self._worker)
+            slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
                 if slot != POOL_FULL:
-                    self._make_room(pool, within_database=slot == DATABASE_FULL)
+                    self._make_room(pool, within_database=slot == DATABASE_FULL, is_starving=not every)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._greenlets.spawn(self._open, pool, slot)
+
+    def look_everywhere(self) -> None:
+        """Look at every pool, those with the fewest backends first: room was made for one that has none."""
+        known = [pool for pool in range(self._pools.segment.pool_count) if self._pools.read(pool) is not None]
+        for pool in sorted(known, key=lambda pool: self._pools.count(pool)[0]):
+            self.look(pool)
+
+    def _reserve_of(self, pool: int) -> int:
+        """How many backends the pool may have beyond its size now: its reserve, once a client waits for long."""
+        reserve, after = (
+            self.reception.settings(pool).reserve_pool_size,
+            self._config.pgmux.reserve_pool_timeout,
+        )
+        if not reserve or not after or self._pools.longest_wait_us(pool) < after * 1_000_000:
+            return 0
+        return reserve
 
     def refuse_waiters(self, pool: int, trouble: str) -> None:
         """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
@@ -111,11 +127,14 @@ class Opener:
             if trouble and not self._pools.count(pool)[3]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
-    def _make_room(self, pool: int, *, within_database: bool) -> None:
-        """A limit over several pools is reached: close a backend that another of them has left idle."""
+    def _make_room(self, pool: int, *, within_database: bool, is_starving: bool) -> None:
+        """A limit over several pools is reached: close a backend that another of them has left idle. For a pool
+        that has none at all, one that is busy is closed when it comes free."""
         victim = self._pools.evict(pool, self._worker, within_database)
         if victim >= 0:
             self.relay.close_backend(victim)
+        elif is_starving and not within_database:
+            self._pools.beg(pool)
 
     def _open(self, pool: int, slot: int) -> None:
         settings, limit = self.reception.settings(pool), self._config.pgmux.server_connect_timeout

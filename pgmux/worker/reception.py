@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
+from pgmux.config.configuration import ANY_DATABASE
 from pgmux.protocol.messages import parse_error_fields
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
@@ -143,6 +144,15 @@ class Reception:
         """How many clients wait for the pool's welcome."""
         return len(self._expecting.get(pool, ()))
 
+    def register_warm_pools(self) -> None:
+        """Make known the pools that are kept warm though no client has come: those whose user is configured."""
+        for name, database in self._config.databases.items():
+            if name != ANY_DATABASE and database.user:
+                settings = self._config.pool_settings(name, database.user)
+                if settings.min_pool_size:
+                    with suppress(PoolsExhausted):
+                        self._pool_of(name, database.user)
+
     def pools_in_use(self) -> list[int]:
         """The pools that this worker's clients use, or wait to."""
         return list(self._numbers.values())
@@ -163,6 +173,16 @@ class Reception:
     def close_for_lateness(self, client: "Client") -> None:
         """A log-in has taken longer than client_login_timeout."""
         self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
+
+    def log_timeout(self, client: "Client", option: str, seconds: float) -> None:
+        """A client is sent off because of a time limit."""
+        self._journal.log.warning(
+            "client sent off: client=%d address=%s reason=%s (%gs)",
+            client.record + 1,
+            client.address(),
+            option,
+            seconds,
+        )
 
     def server(self, pool: int) -> str:
         """PostgreSQL's address for a pool, as people write it."""
@@ -211,7 +231,9 @@ class Reception:
     def _set_wait_limit(self, pool: int) -> None:
         lobby = self.relay.lobby(pool)
         lobby.wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
-        lobby.login_user = self.settings(pool).server_user
+        with suppress(KeyError):  # a reload took its database away
+            lobby.login_user = self.settings(pool).server_user
+            lobby.least = self.settings(pool).min_pool_size
 
     def _learn_welcome(self, pool: int) -> bool:
         """Whether some worker has opened a backend of this pool; its parameters lie in shared memory."""

@@ -23,11 +23,13 @@ CONTRACT = {
     Refusal.SHUTTING_DOWN: "57P01",
     Refusal.MALFORMED: "08P01",
     Refusal.TRANSACTION_FAILED: "25P02",
+    Refusal.QUERY_TIMEOUT: "57014",
 }
 SESSION_GOES_ON = {
     Refusal.CANCELLED,
     Refusal.NO_TRANSACTIONS,
     Refusal.TRANSACTION_FAILED,
+    Refusal.QUERY_TIMEOUT,
 }
 
 
