@@ -358,6 +358,7 @@ cdef class Exchange(Carrying):
             self.counters[backend.pool].bytes_sent += chunk.at
         self.post_replies(client, &chunk)
         if verdict == MISMATCH:
+            self.news.append(("unasked", (backend.slot, chr(<uint8_t>data[chunk.at]))))
             return self.lose(backend, False)
         if not length(&backend.stash):
             backend.carried = size - chunk.at

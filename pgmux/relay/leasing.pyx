@@ -203,8 +203,6 @@ cdef class Leasing(Poller):
         """To a client of our own that may be served first, else to whom the queue says, else to nobody."""
         cdef Lobby lobby = self.lobby_of(backend.pool)
         cdef Client client = lobby.first
-        if self.pools.is_begged(backend.pool):
-            return self.retire(backend, True)
         if client is not None and self.pools.serves_own(lobby.pool, self.worker, self.now):
             self.unpark(client)
             self.attach(client, backend)

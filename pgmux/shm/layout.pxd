@@ -48,8 +48,7 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t prepared_cells      # of one slot: a power of two
     uint32_t prepared_limit      # statements kept on one backend
     uint64_t ears_at
-    uint64_t begging             # pool + 1 that has waiting clients, no backend and no room; 0 = none
-    uint8_t _pad[512 - 184]
+    uint8_t _pad[512 - 176]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker

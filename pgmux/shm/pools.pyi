@@ -61,9 +61,6 @@ class Pools:
     def longest_wait_us(self, pool: int) -> int:
         """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
 
-    def beg(self, pool: int) -> None:
-        """The pool has waiting clients and no backend: whoever releases one next gives it up."""
-
     def open(self, pool: int, worker: int, reserve: int = 0) -> int:
         """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit."""
 

@@ -13,7 +13,7 @@ counted from the words themselves, so no count can go astray when a process dies
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen, strncmp
 
-from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store, swap
+from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store
 from pgmux.shm.baggage cimport BaggageTable
 from pgmux.shm.layout cimport NAME_BYTES, PoolRecord, TROUBLE_BYTES, WELCOME_BYTES
 from pgmux.shm.leases cimport (
@@ -250,15 +250,6 @@ cdef class Pools:
         if self.waiters.head(pool, &heir, now_us(), &age_us) == NO_TICKET:
             return 0
         return age_us
-
-    def beg(self, uint32_t pool):
-        """The pool has waiting clients and no backend, and there is no room: whoever releases one next gives it up."""
-        store(&self.segment.header.begging, <uint64_t>pool + 1)
-
-    cdef bint is_begged(self, uint32_t pool) noexcept nogil:
-        """Whether a backend of this pool, about to be handed on, is to make room for a pool that has none."""
-        cdef uint64_t begging = load(&self.segment.header.begging)
-        return begging != 0 and begging != <uint64_t>pool + 1 and swap(&self.segment.header.begging, begging, 0)
 
     def count(self, uint32_t pool):
         """A pool's (backends, those OPENING, those FREE, those in service: FREE, LEASED or GRANTED)."""

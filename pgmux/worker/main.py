@@ -216,6 +216,8 @@ class Worker:
                 self._log.warning(
                     "client %s takes no notifications: it is sent off", ":".join(map(str, client.address()))
                 )
+            case "unasked", (int(slot), str(reply)):
+                self._log.error("backend in slot %d sent a message of type %r, which nobody asked for", slot, reply)
             case "lost", int(slot):
                 self._log.warning("backend in slot %d is gone", slot)
             case (("out of step" | "stray" | "slow to end"), int(slot)):

@@ -92,7 +92,7 @@ class Opener:
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
                 if slot != POOL_FULL:
-                    self._make_room(pool, within_database=slot == DATABASE_FULL, is_starving=not every)
+                    self._make_room(pool, within_database=slot == DATABASE_FULL)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._greenlets.spawn(self._open, pool, slot)
@@ -127,14 +127,11 @@ class Opener:
             if trouble and not self._pools.count(pool)[3]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
-    def _make_room(self, pool: int, *, within_database: bool, is_starving: bool) -> None:
-        """A limit over several pools is reached: close a backend that another of them has left idle. For a pool
-        that has none at all, one that is busy is closed when it comes free."""
+    def _make_room(self, pool: int, *, within_database: bool) -> None:
+        """A limit over several pools is reached: close a backend that another of them has left idle."""
         victim = self._pools.evict(pool, self._worker, within_database)
         if victim >= 0:
             self.relay.close_backend(victim)
-        elif is_starving and not within_database:
-            self._pools.beg(pool)
 
     def _open(self, pool: int, slot: int) -> None:
         settings, limit = self.reception.settings(pool), self._config.pgmux.server_connect_timeout
