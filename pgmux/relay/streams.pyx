@@ -70,9 +70,9 @@ cdef class Streams(Leasing):
         if length(&endpoint.out):
             return append(&endpoint.out, data, size)
         sent = send(endpoint.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-        return self.note(endpoint, data, size, sent if sent >= 0 else -errno)
+        return self.take_outcome(endpoint, data, size, sent if sent >= 0 else -errno)
 
-    cdef int note(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1:
+    cdef int take_outcome(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1:
         """What became of a send: the bytes that its socket took, or -errno. Keeps the rest."""
         if outcome >= 0 or outcome == -EAGAIN or outcome == -EINTR:
             outcome = max(outcome, 0)
@@ -92,7 +92,7 @@ cdef class Streams(Leasing):
         for at in range(count):
             shot = &self.volley.shots[at]
             if shot.outcome != <int32_t>shot.size:
-                self.note(<Endpoint>shot.endpoint, self.volley.data + shot.start, shot.size, shot.outcome)
+                self.take_outcome(<Endpoint>shot.endpoint, self.volley.data + shot.start, shot.size, shot.outcome)
         return 0
 
     cdef int flush(self, Endpoint endpoint) except -1:

@@ -44,23 +44,38 @@ ANYWHERE = {
 cdef enum:
     MOST_WORDS = 64
 
+cdef enum Place:                 # where words with some first letter may count; bits
+    ANY = 1
+    BEGINNING = 2
+
 cdef struct Word:
     uint64_t packed
     uint32_t traces
     bint begins                  # counts only where a statement begins
 
-cdef Word WORDS[MOST_WORDS]
-cdef uint8_t MAY_BEGIN[256]      # a word's first letter, small: the first of WORDS with it, plus one
+cdef Word WORDS[MOST_WORDS]      # by their first letters
+cdef uint8_t PLACES[256]         # of words by their first letter, small: bits of Place
+cdef uint8_t FIRST_OF[256]       # the first of WORDS with this letter
+cdef uint8_t COUNT_OF[256]       # how many there are
+cdef uint8_t SMALL[256]          # a byte that may go on a word, $ included, in small letters; else 0
 cdef uint32_t _count = 0
 
-for _words, _begins in ((FIRST, True), (ANYWHERE, False)):
-    for _word, _traces in _words.items():
-        WORDS[_count].packed = int.from_bytes(_word.encode()[:PACKED], "big")
-        WORDS[_count].traces = _traces
-        WORDS[_count].begins = _begins
-        MAY_BEGIN[ord(_word[0])] = 1
-        _count += 1
-MAY_BEGIN[ord("p")] = 1          # pg_advisory_…, pg_try_advisory_…
+_all = [(_word, _traces, True) for _word, _traces in FIRST.items()]
+_all += [(_word, _traces, False) for _word, _traces in ANYWHERE.items()]
+for _word, _traces, _begins in sorted(_all):
+    WORDS[_count].packed = int.from_bytes(_word.encode()[:PACKED], "big")
+    WORDS[_count].traces = _traces
+    WORDS[_count].begins = _begins
+    PLACES[ord(_word[0])] |= BEGINNING if _begins else ANY
+    if COUNT_OF[ord(_word[0])] == 0:
+        FIRST_OF[ord(_word[0])] = _count
+    COUNT_OF[ord(_word[0])] += 1
+    _count += 1
+PLACES[ord("p")] |= ANY          # pg_advisory_…, pg_try_advisory_…
+PLACES[ord("e")] |= ANY          # E'…', a string with escapes
+for _byte in range(256):
+    if CLASSES[_byte] == LETTER or _byte == ord("$"):
+        SMALL[_byte] = bytes([_byte]).lower()[0]
 
 cdef uint64_t ADVISORY = int.from_bytes(b"pg_advis", "big")
 cdef uint64_t TRY_ADVISORY = int.from_bytes(b"pg_try_a", "big")
@@ -70,24 +85,25 @@ cdef uint32_t find_traces(const char *text, size_t size, bint backslashes) noexc
     """The traces of a text, bits of Trace. `backslashes`: strings have escapes though they do not say E."""
     cdef uint32_t traces = 0
     cdef size_t at = 0, start
-    cdef uint8_t byte
-    cdef bint begins = True, escapes
+    cdef uint8_t byte, letter
+    cdef bint begins = True
     cdef uint64_t packed
     while at < size:
         byte = text[at]
         if CLASSES[byte] == LETTER:
             start = at
-            packed = 0
-            while at < size and (CLASSES[<uint8_t>text[at]] == LETTER or text[at] == c"$"):
-                if at - start < PACKED:
-                    packed = packed << 8 | (<uint8_t>text[at] | 0x20 if b"A" <= text[at] <= b"Z" else <uint8_t>text[at])
-                at += 1
-            escapes = at - start == 1 and (text[start] | 0x20) == c"e"
-            if at < size and text[at] == c"'" and escapes:
-                at = _skip_string(text, at, size, True)
+            letter = SMALL[byte]
+            if PLACES[letter] & (BEGINNING | ANY if begins else ANY):
+                at = _pack(text, at, size, &packed)
+                if letter == c"e" and at == start + 1 and at < size and text[at] == c"'":
+                    at = _skip_string(text, at, size, True)
+                else:
+                    traces |= _look_up(packed, letter, text + start, at - start, begins)
             else:
-                traces |= _look_up(packed, text + start, at - start, begins)
+                at = _skip_word(text, at, size)
             begins = False
+        elif CLASSES[byte] == SPACE:
+            at += 1
         elif byte == c";":
             begins = True
             at += 1
@@ -110,17 +126,33 @@ cdef uint32_t find_traces(const char *text, size_t size, bint backslashes) noexc
         elif byte == c"/" and at + 1 < size and text[at + 1] == c"*":
             at = _skip_comment(text, at, size)
         else:
-            if CLASSES[byte] != SPACE and byte != c"(":
+            if byte != c"(":
                 begins = False
             at += 1
     return traces
 
 
-cdef uint32_t _look_up(uint64_t packed, const char *word, size_t size, bint begins) noexcept nogil:
+cdef inline size_t _skip_word(const char *text, size_t at, size_t size) noexcept nogil:
+    """The place behind a word that begins at `at`."""
+    while at < size and SMALL[<uint8_t>text[at]]:
+        at += 1
+    return at
+
+
+cdef inline size_t _pack(const char *text, size_t at, size_t size, uint64_t *packed) noexcept nogil:
+    """The place behind a word that begins at `at`; its first letters, small, are `packed` as one number."""
+    cdef size_t end = min(size, at + PACKED)
+    cdef uint64_t word = 0
+    while at < end and SMALL[<uint8_t>text[at]]:
+        word = word << 8 | SMALL[<uint8_t>text[at]]
+        at += 1
+    packed[0] = word
+    return _skip_word(text, at, size)
+
+
+cdef uint32_t _look_up(uint64_t packed, uint8_t letter, const char *word, size_t size, bint begins) noexcept nogil:
     cdef uint32_t at, traces = 0
-    if not MAY_BEGIN[(packed >> (8 * (min(size, PACKED) - 1))) & 0xFF]:
-        return 0
-    for at in range(_count):
+    for at in range(FIRST_OF[letter], <uint32_t>FIRST_OF[letter] + COUNT_OF[letter]):
         if WORDS[at].packed == packed and (begins or not WORDS[at].begins):
             traces |= WORDS[at].traces
     if packed == ADVISORY or packed == TRY_ADVISORY:
@@ -144,9 +176,9 @@ cdef uint32_t _look_inside(const char *text, size_t size) noexcept nogil:
         packed = 0
         while at < size and CLASSES[<uint8_t>text[at]] == LETTER:
             if at - start < PACKED:
-                packed = packed << 8 | (<uint8_t>text[at] | 0x20 if b"A" <= text[at] <= b"Z" else <uint8_t>text[at])
+                packed = packed << 8 | SMALL[<uint8_t>text[at]]
             at += 1
-        traces |= _look_up(packed, text + start, at - start, False) & ~<uint32_t>NAMES
+        traces |= _look_up(packed, SMALL[<uint8_t>text[start]], text + start, at - start, False) & ~<uint32_t>NAMES
     return traces
 
 
