@@ -19,8 +19,7 @@ cdef enum Note:                  # what hangs on a NOTED request; notes are (Not
     CLOSED = 2                   # a Close of the client's, which was not sent: its name was free since
     INJECTED = 3                 # a statement that we prepare in between
     EVICTED = 4                  # a statement that we close for want of room
-    MENTIONED = 5                # a text that changes names: the text as sent and what was altered in it, for its name, and
-                                 # [(name, None = all, Statement, whether it makes the name, number of the statement)]
+    MENTIONED = 5                # a text that changes names: its name is (text sent, altered), see `take_back`
 
 cdef class Naming(Streams):
     cdef Library library
