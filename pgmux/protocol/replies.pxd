@@ -34,4 +34,5 @@ cdef Verdict match(Replies *replies, uint8_t reply) noexcept nogil
 cdef uint16_t take_faked(Replies *replies) noexcept nogil
 cdef bint is_settled(Replies *replies) noexcept nogil
 cdef bint is_ours(Replies *replies) noexcept nogil
+cdef bint has_turns(Replies *replies) noexcept nogil
 cdef bint needs_sync(Replies *replies) noexcept nogil

@@ -162,6 +162,17 @@ cdef bint is_ours(Replies *replies) noexcept nogil:
     return replies.count > 0 and _ring(replies)[replies.head] & OURS != 0
 
 
+cdef bint has_turns(Replies *replies) noexcept nogil:
+    """Whether a ReadyForQuery is owed: a segment before the present one is not answered yet."""
+    cdef uint32_t at
+    cdef uint8_t kind
+    for at in range(replies.count, 0, -1):
+        kind = _ring(replies)[(replies.head + at - 1) & (replies.capacity - 1)] & 0xFF
+        if kind == c"S" or kind == c"Q" or kind == c"F":
+            return True
+    return False
+
+
 cdef bint needs_sync(Replies *replies) noexcept nogil:
     """Whether the backend will not come to rest by itself: it owes nothing that ends in a ReadyForQuery, or
     something extended that no Sync follows (were it to fail, a Query after it would not be answered)."""

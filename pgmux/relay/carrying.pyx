@@ -35,6 +35,7 @@ from pgmux.session.studies import Lone, study as study_text
 
 cdef enum:
     HEADER = 5
+    LONGEST_NAME = 63            # bytes, see Naming
     LONGEST_LONE = 120           # bytes of a text that may be one command alone
     LASTING = SETTINGS | LISTENING | TEMPORARY | HOLDING | LOCKING | LOADING | UNSEEN
 
@@ -87,8 +88,8 @@ cdef class Carrying(Naming):
         text = message[HEADER:total - 1]
         study = study_text(text, chunk.traces)
         self.touch(client, backend, study.traces | chunk.traces & (FREEING | DISCARDING), study)
-        if study.forgets_statements:
-            self.forget_names(client, backend)
+        if study.forgets_at >= 0:
+            self.forget_names(client, backend, study.forgets_at)
         if not study.mentions and not self.mentioned:
             expect(&backend.replies, c"Q")
             return PASS
@@ -99,9 +100,7 @@ cdef class Carrying(Naming):
         self.put_header(c"Q", len(text) + 1)
         self.put_request(text, len(text) + 1)
         if expect(&backend.replies, c"Q" | NOTED):
-            self.note_mentions(client, backend)
-        if backend.borrowed is not None:
-            self.return_names(backend)
+            self.note_mentions(client, backend, text)
         return TAKEN
 
     cdef int touch(self, Client client, Backend backend, uint32_t traces, object study) except -1:
@@ -151,7 +150,7 @@ cdef class Carrying(Naming):
             return self.refuse_failed(client, message[0])
         if message[0] == c"C" and total > HEADER + 2 and message[HEADER] == c"S":
             if client.names is not None:
-                name = (message + HEADER + 1)[:total - HEADER - 2]
+                name = (message + HEADER + 1)[:min(total - HEADER - 2, LONGEST_NAME)]
                 client.names.pop(name, None)
             self.send_to_client(client, b"3\0\0\0\4", 5)
             return DROP

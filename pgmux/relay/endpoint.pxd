@@ -100,7 +100,8 @@ cdef class Backend(Endpoint):
     cdef uint32_t segment                # counts the Syncs of a lease: what one error makes fail
     cdef object notes                    # deque of what hangs on NOTED requests, oldest first
     cdef list borrowed                   # names on loan to an empty statement, see Naming; None = none
-    cdef dict inflight                   # Statement that is being prepared: segment of its Parse
+    cdef dict inflight                   # name of a statement that is being prepared or closed: (segment, is prepared)
+    cdef dict wavering                   # client's name that was changed, None = all: number of the segment, plus one
     cdef uint32_t traces                 # of this transaction's texts, bits of Trace
     cdef set touched                     # settings this transaction may have changed; None = it has named none
     cdef bint touched_any                # it may have changed any setting
@@ -115,7 +116,9 @@ cdef class Backend(Endpoint):
     cdef bytearray heard                 # DataRows of our own question, as they come; None = none is asked
     cdef bint mishap                     # our own request has failed
     cdef bint query_failed               # an error has come since the last ReadyForQuery
-    cdef bint distrusted                 # its statements may be gone, or not: what is prepared is closed first
+    cdef bint distrusted                 # its statements may be gone, or not: nothing is relied upon
+    cdef bint poised                     # what was bound last makes it forget its statements when it is executed
+    cdef uint32_t done                   # statements completed since the last ReadyForQuery
     cdef Buffer stash                    # of an incomplete message that must be read whole
 
 cdef class Lobby:

@@ -58,6 +58,7 @@ cdef class Backend(Endpoint):
         self.status = c"I"
         self.notes = deque()
         self.inflight = {}
+        self.wavering = {}
         begin(&self.replies)
 
     def __dealloc__(self):

@@ -16,7 +16,6 @@ cdef class Exchange(Carrying):
     cdef int stop_at(self, Client client, Chunk *chunk, Step verdict) except -1
     cdef Step judge(self, Client client, Chunk *chunk, uint32_t total) except? STOP
     cdef Step begin_request(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
-    cdef Step take_sync(self, Backend backend, Chunk *chunk) except? STOP
     cdef Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP
     cdef uint8_t status_of(self, Client client) noexcept
     cdef bint is_understood(self, Backend backend, Chunk *chunk) except -1

@@ -14,8 +14,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from pgmux.protocol.replies cimport (
-    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, expect, is_ours, is_settled, match, needs_sync,
-    take_faked,
+    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, expect, has_turns, is_ours, is_settled, match,
+    needs_sync, take_faked,
 )
 from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.carrying cimport DEFERRED, OVERSTEPPED, WITHHELD
@@ -26,7 +26,7 @@ from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
 from pgmux.relay.sockets cimport SHUT_WR, big_endian, close, shutdown
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport KEEP, REFUSE, SESSION, STATEMENT, rest_of
-from pgmux.session.traces cimport SETTINGS, UNSEEN, find_traces
+from pgmux.session.traces cimport DISCARDING, NAMES, SETTINGS, UNSEEN, find_traces
 from pgmux.shm.counters cimport observe
 
 cdef extern from "string.h" nogil:
@@ -69,6 +69,8 @@ for _letter in bytearray(b"QPBDC"):
 cdef uint8_t IS_EXTENDED[256]
 for _letter in bytearray(b"PBDEC"):
     IS_EXTENDED[_letter] = 1
+
+cdef bytes CHANGED_PLAN = b"\0RRevalidateCachedQuery\0"     # field of an ErrorResponse: the routine that gave it
 
 FAKES = {b"P": b"1\0\0\0\4", b"C": b"3\0\0\0\4"}      # the replies that we make ourselves, by request
 
@@ -189,13 +191,17 @@ cdef class Exchange(Carrying):
             return WAIT
         if backend.at_rest and (kind == NUDGE or kind == COPYING):
             return DROP                      # PostgreSQL ignores them too, and would not answer
-        if client.mode == STATEMENT and backend.segment:
-            return WAIT                      # until the statement before has been answered
+        if client.mode == STATEMENT and backend.segment and kind == WORK:
+            return WAIT                      # until the statement before has been answered, which may need all else
         return self.begin_request(client, backend, chunk, total)
 
     cdef Step begin_request(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
         """The backend is there and the message may go: in front of it, what its session needs."""
         cdef uint8_t request = chunk.data[chunk.at]
+        cdef Step verdict
+        if request == c"Q" and chunk.traces & (NAMES | DISCARDING) and client.mode != SESSION \
+                and has_turns(&backend.replies):
+            return WAIT                      # what names mean in it depends on what comes before
         if backend.fresh:
             backend.began_at_us = self.now
             if self.open_lease(client, backend):
@@ -211,9 +217,15 @@ cdef class Exchange(Carrying):
             expect(&backend.replies, request)
             return PASS
         if request == c"S":
-            return self.take_sync(backend, chunk)
+            backend.segment += 1
+            backend.unsynced = False
+            expect(&backend.replies, c"S")
+            return PASS
         if backend.replies.failed:           # PostgreSQL skips everything up to the Sync
             return PASS
+        if backend.borrowed is not None and not backend.unsynced:
+            self.cut_requests(chunk, 0)
+            self.return_names(backend)
         if IS_EXTENDED[request]:
             backend.unsynced = True
             if request == c"P":
@@ -224,27 +236,24 @@ cdef class Exchange(Carrying):
                 return self.study_describe(client, backend, chunk, total)
             if request == c"C":
                 return self.study_close(client, backend, chunk, total)
+            if backend.poised:
+                backend.poised = False
+                self.forget_names(client, backend, 0)
+                if expect(&backend.replies, c"E" | NOTED):
+                    self.note_mentions(client, backend, None)
+                return PASS
         elif request == c"Q":
             backend.segment += 1
             backend.unsynced = False
-            return self.study_query(client, backend, chunk, total)
+            verdict = self.study_query(client, backend, chunk, total)
+            backend.segment += 1
+            return verdict
         elif request == c"F":
             backend.segment += 1
         elif request == c"H" and backend.notes:
             self.fake_replies(client, backend)
         expect(&backend.replies, request)
         return PASS
-
-    cdef Step take_sync(self, Backend backend, Chunk *chunk) except? STOP:
-        backend.segment += 1
-        backend.unsynced = False
-        expect(&backend.replies, c"S")
-        if backend.borrowed is None:
-            return PASS
-        self.cut_requests(chunk, HEADER_BYTES)
-        self.put_header(c"S", 0)
-        self.return_names(backend)
-        return TAKEN
 
     cdef Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP:
         """Whether enough of a message has come for its content to be looked at; of a Query, what traces it leaves."""
@@ -364,11 +373,14 @@ cdef class Exchange(Carrying):
             backend.carried = size - chunk.at
             memcpy(backend.carry, data + chunk.at, backend.carried)
         if backend.finished and not backend.remain:
-            return self.finish(backend)
-        if backend.at_rest:
-            return self.settle_if_due(backend)
-        if client is not None and client.terminated and is_settled(&backend.replies):
-            self.see_out(client)                 # all is answered, and its transaction is still open
+            self.finish(backend)
+        elif backend.at_rest:
+            self.settle_if_due(backend)
+        elif client is not None and client.terminated and is_settled(&backend.replies):
+            return self.see_out(client)          # all is answered, and its transaction is still open
+        if client is not None and backend.client is client and length(&client.held) and not client.wanted \
+                and not has_turns(&backend.replies):
+            return self.resume(client)           # it waited for what has been answered now
         return 0
 
     cdef bint is_understood(self, Backend backend, Chunk *chunk) except -1:
@@ -401,9 +413,13 @@ cdef class Exchange(Carrying):
             return self.heed_aside(backend, chunk, total) if is_carried else FORWARD
         backend.last_reply = reply
         backend.at_rest = False
+        if reply == c"C" or reply == c"I":
+            backend.done += 1
         if reply == c"C":
             backend.undone = message[HEADER_BYTES] == c"R" and message[HEADER_BYTES + 1] == c"O"
         elif reply == c"E":
+            if verdict == FORWARD and is_carried and self.mend_error(backend.client, backend, chunk, total):
+                verdict = SWALLOW
             if not self.heed_error(backend, chunk, total, verdict):
                 return MISMATCH
             if backend.overtime is not None and backend.replies.answered & OURS:
@@ -430,11 +446,16 @@ cdef class Exchange(Carrying):
         if backend.replies.kept:
             self.keep_note(backend)
         backend.query_failed = backend.mishap = False
+        backend.done = 0
         if not is_settled(&backend.replies):
             backend.request_at_us += took
             if backend.orphaned and backend.deadline_us != NEVER:
                 self.ask_cancel(backend)             # it goes on with the next of a pipeline
             return verdict
+        if backend.inflight:
+            backend.inflight.clear()
+        if backend.wavering:
+            backend.wavering.clear()
         if status == c"I":
             backend.at_rest = True
             if backend.traces and client is not None and verdict == FORWARD and not backend.finished:
@@ -452,6 +473,9 @@ cdef class Exchange(Carrying):
         cdef uint8_t kind = backend.replies.answered & 0xFF
         cdef const char *message = chunk.data + chunk.at
         backend.query_failed = backend.undone = True
+        if memmem(chunk.data + chunk.at, min(total, chunk.size - chunk.at),
+                  <const char *>CHANGED_PLAN, len(CHANGED_PLAN)) != NULL:
+            backend.soiled = True            # "cached plan must not change result type": next time it is parsed anew
         if backend.replies.lapsed:
             self.lapse_notes(backend, backend.replies.lapsed)
         if backend.overtime is not None and memmem(message, total, b"\0C57014", 7) != NULL:

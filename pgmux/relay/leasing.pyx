@@ -157,7 +157,7 @@ cdef class Leasing(Poller):
         backend.last_reply = 0
         backend.status = c"I"
         backend.fresh = True
-        backend.unsynced = backend.distrusted = False
+        backend.unsynced = backend.distrusted = backend.poised = False
         backend.segment = 0
         self.counters[backend.pool].leases += 1
         self.records.records[client.record].slot = backend.slot
@@ -265,6 +265,7 @@ cdef class Leasing(Poller):
         begin(&backend.replies)
         backend.notes.clear()
         backend.inflight.clear()
+        backend.wavering.clear()
         backend.borrowed = backend.heard = backend.cleaning = None
         backend.touched = backend.returned = backend.unlistened = None
         backend.traces = 0

@@ -19,12 +19,13 @@ cdef enum Note:                  # what hangs on a NOTED request; notes are (Not
     CLOSED = 2                   # a Close of the client's, which was not sent: its name was free since
     INJECTED = 3                 # a statement that we prepare in between
     EVICTED = 4                  # a statement that we close for want of room
-    MENTIONED = 5                # a text that changes names: [(name, Statement, whether it makes the name)]
+    MENTIONED = 5                # a text that changes names: its name is (text sent, altered), see `take_back`
 
 cdef class Naming(Streams):
     cdef Library library
     cdef uint64_t tokens         # the last one given out: a moment in 1/256 microseconds, and this worker's number
     cdef list mentioned          # by the text at hand, see MENTIONED
+    cdef list altered            # names in it: (place in bytes, bytes of the client's, bytes of ours)
 
     cdef Step study_parse(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
     cdef Step parse_unnamed(self, Client client, Backend backend, Chunk *chunk, uint32_t total, const char *text,
@@ -34,13 +35,21 @@ cdef class Naming(Streams):
     cdef Step study_close(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
     cdef bytes name_in_text(self, Client client, Backend backend, object mention)
     cdef bytes rewrite_text(self, Client client, Backend backend, bytes text, object study)
-    cdef int note_mentions(self, Client client, Backend backend) except -1
-    cdef int forget_names(self, Client client, Backend backend) except -1
+    cdef int note_mentions(self, Client client, Backend backend, bytes text) except -1
+    cdef Step note_aside(self, Client client, Backend backend) except? STOP
+    cdef bint mend_error(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except -1
+    cdef int forget_names(self, Client client, Backend backend, uint32_t place) except -1
     cdef int adopt_name(self, Client client, bytes name, Statement statement) except -1
     cdef int close_for_now(self, Backend backend, Statement statement) except -1
     cdef int lend(self, Backend backend, bytes name) except -1
+    cdef bint put_execution(self, Backend backend, bytes sql) except -1
+    cdef int close_statement(self, Backend backend, uint64_t high, uint64_t low, bytes name) except -1
+    cdef bint is_unsettled(self, Backend backend, Statement statement) except -1
+    cdef bint may_be_aborted(self, Backend backend) noexcept
+    cdef bint is_wavering(self, Client client, Backend backend, bytes name) except -1
+    cdef int waver(self, Backend backend, bytes name) except -1
     cdef bint is_prepared(self, Backend backend, Statement statement) except -1
-    cdef int take_back(self, Backend backend, Client client, list mentioned) except -1
+    cdef int take_back(self, Backend backend, Client client, list mentioned, uint32_t done) except -1
     cdef int ensure(self, Backend backend, Statement statement) except -1
     cdef int inject(self, Backend backend, Statement statement) except -1
     cdef int make_room(self, Backend backend) except -1

@@ -75,6 +75,7 @@ class Mention(NamedTuple):
     end: int
     name: bytes  # as PostgreSQL has it
     definition: bytes  # of PREPARE: what follows the name
+    place: int = 0  # of the statement in the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Study:
     listens: bool = False
     unlistens: tuple[bytes, ...] | None = ()  # channels given up, None = all
     mentions: tuple[Mention, ...] = ()  # by place
-    forgets_statements: bool = False  # DEALLOCATE ALL, DISCARD ALL or PLANS
+    forgets_at: int = -1  # place of the statement that is DEALLOCATE ALL or DISCARD ALL
     lone: Lone | None = None
 
 
@@ -124,8 +125,10 @@ def _together(parts: list[Study], traces: int, lone: Lone | None) -> Study:
         resets_all=any(part.resets_all for part in parts),
         listens=any(part.listens for part in parts),
         unlistens=unlistens,
-        mentions=tuple(mention for part in parts for mention in part.mentions),
-        forgets_statements=any(part.forgets_statements for part in parts),
+        mentions=tuple(
+            mention._replace(place=place) for place, part in enumerate(parts) for mention in part.mentions
+        ),
+        forgets_at=next((place for place, part in enumerate(parts) if part.forgets_at >= 0), -1),
         lone=lone,
     )
 
@@ -182,13 +185,13 @@ def _study_statement(text: bytes, tokens: list[_Token]) -> Study:
             return _resetting(_setting_named(tokens, words, 1))
         case b"discard" if words[1:] == [b"all"]:
             everything = Trace.SETTINGS | Trace.LISTENING
-            return Study(everything, resets_all=True, unlistens=None, forgets_statements=True)
+            return Study(everything, resets_all=True, unlistens=None, forgets_at=0)
         case b"listen":
             return Study(Trace.LISTENING, listens=True)
         case b"unlisten":
             return Study(Trace.LISTENING, unlistens=None if words[1:] == [b"*"] else (_name(tokens[-1]),))
         case b"deallocate" if words[1:] in ([b"all"], [b"prepare", b"all"]):
-            return Study(Trace.NAMES, forgets_statements=True)
+            return Study(Trace.NAMES, forgets_at=0)
         case b"do" if _CODE.search(text):
             return Study(Trace.UNSEEN | Trace.SETTINGS | Trace.LISTENING, sets_any=True, listens=True)
     return _study_any(text, tokens, words)

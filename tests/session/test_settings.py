@@ -1,0 +1,105 @@
+"""A session's settings: packed, compared, and how a backend is brought to them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgmux.session.inquiry import Pin, build_question, drop_self, read_answer, settle_settings
+from pgmux.session.settings import BASE, catch_up, pack, quote_literal, quote_name, settings_of, unpack
+from pgmux.session.traces import Trace
+from tests.wire import frontend
+
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(st.dictionaries(WORDS, WORDS))
+def test_what_is_packed_is_unpacked(values: dict[str, str]) -> None:
+    assert unpack(pack(values)) == values
+
+
+def test_equal_settings_are_the_same_object() -> None:
+    one = settings_of({"b": "2", "a": "1"})
+    assert settings_of({"a": "1", "b": "2"}) is one
+    assert one.changed({"a": None, "b": None}) is BASE
+    assert one.digest != BASE.digest == 0
+
+
+def test_what_changes_a_meaning_is_told_apart() -> None:
+    assert settings_of({"work_mem": "1MB"}).meaning == BASE.meaning
+    assert settings_of({"search_path": "x"}).meaning != BASE.meaning
+
+
+def test_who_one_is_must_be_asked_for_each_time() -> None:
+    role = settings_of({"role": "app"})
+    role.prove()
+    assert not role.is_proven
+
+
+def text(have: dict[str, str] | None, want: dict[str, str]) -> list[str]:
+    return [each.decode() for each in catch_up(None if have is None else pack(have), pack(want))]
+
+
+def test_a_backend_that_has_them_needs_nothing() -> None:
+    assert text({"a.b": "1"}, {"a.b": "1"}) == []
+
+
+def test_what_is_too_much_is_reset_and_what_is_missing_is_set() -> None:
+    assert text({"a.b": "1", "c": "2"}, {"c": "3"}) == [
+        """RESET "a"."b"; SELECT pg_catalog.set_config('c', '3', false)"""
+    ]
+
+
+def test_an_identity_is_given_back_first_and_taken_last() -> None:
+    assert text({"role": "x"}, {"role": "y", "work_mem": "1MB"}) == [
+        "RESET SESSION AUTHORIZATION; RESET ROLE",
+        "SELECT pg_catalog.set_config('work_mem', '1MB', false), pg_catalog.set_config('role', 'y', false)",
+    ]
+
+
+def test_where_nobody_knows_all_is_reset() -> None:
+    assert text(None, {})[0].endswith("RESET ALL")
+
+
+@given(WORDS)
+def test_quoting(value: str) -> None:
+    literal = quote_literal(value)
+    assert literal.startswith("E'") == ("\\" in value)
+    assert quote_name(value).count('"') == 2 * (value.count('"') + value.count(".") + 1)
+
+
+def rows(*pairs: tuple[bytes, bytes | None]) -> bytes:
+    return b"".join(frontend.message(b"D", frontend._values(pair)) for pair in pairs)
+
+
+def test_an_answer_is_read_whatever_it_tells() -> None:
+    answer = read_answer(
+        rows((b"work_mem", b"1MB"), (b"a.b", None), (b"*", b"news"), (b"*", b"weather"), (b"4", None))
+    )
+    assert answer == ({"work_mem": "1MB", "a.b": None}, (b"news", b"weather"), Pin.ADVISORY_LOCK)
+    assert read_answer(b"") == ({}, (), Pin(0))
+
+
+def test_a_question_asks_for_what_was_touched_alone() -> None:
+    question = build_question({"work_mem"}, Trace.SETTINGS, every=False).decode()
+    assert "current_setting('work_mem', true)" in question
+    assert "pg_locks" not in question
+    assert "pg_listening_channels" not in question
+    everything = build_question((), Trace.LOCKING | Trace.LISTENING, every=True).decode()
+    assert "pg_settings" in everything
+    assert "pg_locks" in everything
+    assert everything.endswith("UNLISTEN *")
+
+
+def test_what_returns_goes_back_to_the_start_up_and_what_is_set_stays() -> None:
+    startup = settings_of({"timezone": "Asia/Tokyo"})
+    before = startup.changed({"work_mem": "1MB"})
+    after = settle_settings(before, startup, {"timezone": "UTC", "work_mem": None}, {"timezone", "work_mem"})
+    assert dict(after.values) == {"timezone": "Asia/Tokyo"}
+    assert dict(settle_settings(before, startup, {"work_mem": "2MB"}, ()).values)["work_mem"] == "2MB"
+
+
+def test_an_identity_that_is_the_log_ins_own_is_none() -> None:
+    told = {"role": "none", "session_authorization": "app", "a": "b"}
+    assert drop_self(dict(told), "app") == {"role": None, "session_authorization": None, "a": "b"}
+    assert drop_self(dict(told), "else")["session_authorization"] == "app"
