@@ -20,7 +20,7 @@ class Relay(Loop):
         self,
         client: Client,
         pool: int,
-        secret: int,
+        secret: bytes,
         application_name: str,
         greeting: bytes,
         rest: bytes,

@@ -37,7 +37,7 @@ cdef class Relay(Loop):
             self.send_to_client(client, data, len(data))
         client.expecting = True
 
-    def admit(self, Client client, uint32_t pool, uint32_t secret, str application_name, bytes greeting, bytes rest,
+    def admit(self, Client client, uint32_t pool, bytes secret, str application_name, bytes greeting, bytes rest,
               PoolMode mode=TRANSACTION, settings=None, unsure=None):
         """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in.
 

@@ -172,7 +172,7 @@ class Worker:
                 self._relay.adopt_socket(message.target, message.number, message.fd)
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
-                self._canceller.cancel(message.target, message.number)
+                self._canceller.cancel(message.target, message.body)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
     from pgmux.relay.relay import Relay
 
-_KEY_BYTES = 4
+_KEY_BYTES = 4  # of a cancel key before protocol 3.2
+_LONG_KEY_BYTES = 32  # from 3.2 on: as PostgreSQL 18 gives
 
 
 def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -230,7 +231,7 @@ class Reception:
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
-        secret = os.urandom(_KEY_BYTES)
+        secret = _make_key(login)
         mode = MODES[self._config.pool_mode(login.database, login.user)]
         welcome = self._welcomes[pool, mode]
         for ignored in self._config.pgmux.ignore_startup_parameters:
@@ -241,7 +242,7 @@ class Reception:
         self.relay.admit(
             client,
             pool,
-            int.from_bytes(secret, "big"),
+            secret,
             application,
             greeting,
             login.rest,
@@ -249,3 +250,8 @@ class Reception:
             settings_of(differing),
             unsure,
         )
+
+
+def _make_key(login: ClientLogin) -> bytes:
+    """A cancel key for a client, as long as its protocol allows."""
+    return os.urandom(_LONG_KEY_BYTES if login.protocol_version >= (3, 2) else _KEY_BYTES)
