@@ -30,6 +30,11 @@ class Relay(Loop):
     ) -> None:
         """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in."""
 
+    def admit_private(
+        self, client: Client, slot: int, secret: bytes, application_name: str, greeting: bytes, rest: bytes
+    ) -> None:
+        """The same for a client whose backend was opened for it alone and is LEASED to us, its socket adopted."""
+
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""
 

@@ -11,7 +11,7 @@ from pgmux.relay.endpoint cimport Backend, Client, IDLE, LEASED, LOGIN, Lobby, P
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
-from pgmux.session.modes cimport PoolMode, TRANSACTION
+from pgmux.session.modes cimport PoolMode, SESSION, TRANSACTION
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
@@ -68,6 +68,23 @@ cdef class Relay(Loop):
             self.take_requests(client, rest, len(rest))
         if client.readable:
             self.queue(client)
+
+    def admit_private(self, Client client, uint32_t slot, bytes secret, str application_name, bytes greeting,
+                      bytes rest):
+        """The same for a client that brings its own backend, which was opened for it alone, is LEASED to us and
+        has its socket here. The client keeps it until it leaves; then it is closed."""
+        cdef Backend backend = self.backends[slot]
+        cdef int32_t pool = pool_of(self.pools.leases.word(slot))
+        self.now = now_us()
+        if client.phase != LOGIN or not self.is_usable(backend):
+            self.close_backend(slot)
+            self.dismiss(client, self.desk.backend_lost())
+            return
+        backend.private = True
+        self.admit(client, pool, secret, application_name, greeting, b"", SESSION)
+        self.attach(client, backend)
+        if rest:
+            self.take_requests(client, rest, len(rest))
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""
@@ -264,7 +281,8 @@ cdef class Relay(Loop):
 
     def is_between_transactions(self, Client client):
         """Whether the client can be sent off without breaking anything off."""
-        return client.phase == IDLE or client.phase == LOGIN
+        return client.phase == IDLE or client.phase == LOGIN or (
+            client.backend is not None and client.backend.private)   # its stream would never end by itself
 
     def waiting_place(self, Client client):
         """(microseconds a parked client has waited, clients that wait before it in all workers, about)."""

@@ -75,7 +75,8 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
     uint32_t pins                # bits of Pin: why its client keeps it; by the owner
-    uint8_t _pad[8]
+    uint32_t private             # 1 = opened for one client and never anybody else's; by the opener, under the mutex
+    uint8_t _pad[4]
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
@@ -128,7 +129,7 @@ cdef struct ClientRecord:        # four cache lines, single writer: the worker t
     uint8_t _pad1[17]
     char address[NAME_BYTES]     # textual; "unix" for the Unix socket
     char application_name[NAME_BYTES]
-    uint8_t secret[SECRET_BYTES] # the cancel key given to the client
+    uint8_t secret[SECRET_BYTES]  # the cancel key given to the client
     char _pad2[32]
 
 cdef struct Counters:            # one per (worker, pool), single writer: the worker

@@ -58,8 +58,11 @@ class Pools:
     def resize(self, pool: int, pool_size: int, database_limit: int = 0) -> None:
         """New limits for a pool. Backends beyond them are not closed at once."""
 
-    def open(self, pool: int, worker: int) -> int:
-        """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit."""
+    def open(self, pool: int, worker: int, private: bool = False) -> int:
+        """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit.
+
+        A private one is for one client alone and takes no place of the pool's.
+        """
 
     def count(self, pool: int) -> tuple[int, int, int, int]:
         """A pool's (backends, those OPENING, those FREE, those in service: FREE, LEASED or GRANTED)."""

@@ -21,7 +21,14 @@ _old_servers: set[tuple[str, int]] = set()
 
 
 class OpenError(Exception):
-    """A backend could not be opened; the text is what the clients are told, the SQLSTATE first."""
+    """A backend could not be opened; the text is what the clients are told, the SQLSTATE first.
+
+    `fields` is PostgreSQL's own error where it has given one, by the names in messages.ERROR_FIELDS.
+    """
+
+    def __init__(self, text: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.fields = fields
 
 
 class _TooNewError(Exception):
@@ -85,6 +92,7 @@ def _log_in(connection: socket.socket, login: BackendLogin) -> None:
         if login.error:
             if login.refuses_version:
                 raise _TooNewError
-            raise OpenError(f"{login.error.get('sqlstate', 'XX000')}: {login.error.get('message', '')}")
+            text = f"{login.error.get('sqlstate', 'XX000')}: {login.error.get('message', '')}"
+            raise OpenError(text, login.error)
         if answer:
             connection.sendall(answer)

@@ -31,6 +31,7 @@ from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
+from pgmux.worker.replication import Replication
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -61,6 +62,7 @@ class Worker:
         self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
         self._canceller = Canceller(number, self._pools, estate.mailboxes)
         self._listening = Listening(number, config, secrets, self._pools, counters, estate.ear_mailboxes)
+        self._replication = Replication(number, config, secrets, self._pools, counters, estate.mailboxes[-1])
         self._reception = Reception(
             config,
             doors,
@@ -68,6 +70,7 @@ class Worker:
             self._journal,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
+            want_own_backend=self._replication.begin,
         )
         self._relay = Relay(
             number,
@@ -79,9 +82,9 @@ class Worker:
             estate.mock_key,
         )
         self._configure_relay()
-        for part in (self._opener, self._canceller, self._listening, self._reception):
+        for part in (self._opener, self._canceller, self._listening, self._replication, self._reception):
             part.relay = self._relay
-        for each in (self._opener, self._canceller, self._listening):
+        for each in (self._opener, self._canceller, self._listening, self._replication):
             each.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
@@ -163,7 +166,8 @@ class Worker:
         return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
 
     def _is_at_work(self) -> bool:
-        return self._opener.is_at_work or self._canceller.is_at_work or self._listening.is_at_work
+        parts = (self._opener, self._canceller, self._listening, self._replication)
+        return any(part.is_at_work for part in parts)
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -248,6 +252,7 @@ class Worker:
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
         self._listening.reconfigure(config, secrets)
+        self._replication.reconfigure(config, secrets)
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
