@@ -81,6 +81,7 @@ cdef class Backend(Endpoint):
     cdef bint watched                    # is in our epoll
     cdef bint awaited                    # leased by us, but its descriptor has not come yet
     cdef bint orphaned                   # leased by us, its client gone: draining
+    cdef bint private                    # opened for one client and closed with it: never leased to another
     cdef bint closing                    # CLOSING and ours: waiting for PostgreSQL to end it
     cdef bint at_rest                    # the last word was a ReadyForQuery with status I, and nothing is owed
     cdef bint broken                     # a write failed: read its last words, then give it up

@@ -36,4 +36,5 @@ cdef class Exchange(Carrying):
     cdef int ask_cancel(self, Backend backend) except -1
     cdef int send_rollback(self, Backend backend) except -1
     cdef int send_sync(self, Backend backend) except -1
+    cdef int end_private(self, Backend backend, bint midway, bint politely) except -1
     cdef int send_copy_fail(self, Backend backend) except -1

@@ -633,7 +633,7 @@ cdef class Exchange(Carrying):
     cdef int terminate(self, Client client) except -1:
         """The client said Terminate. What it asked before is done and answered first, as PostgreSQL does."""
         cdef Backend backend = client.backend
-        if (backend is None or is_settled(&backend.replies) or needs_sync(&backend.replies)
+        if (backend is None or backend.private or is_settled(&backend.replies) or needs_sync(&backend.replies)
                 or backend.replies.copying):
             return self.vanish(client, True)     # nothing more is answered without more from the client
         client.terminated = True
@@ -666,6 +666,8 @@ cdef class Exchange(Carrying):
 
     cdef int orphan(self, Backend backend, bint midway, bint politely) except -1:
         """Its client left in the middle: bring the backend back clean, or close it when that cannot be done."""
+        if backend.private:
+            return self.end_private(backend, midway, politely)
         if backend.awaited:
             backend.cleaning = None
             return self.settle(backend)      # nothing was ever sent
@@ -687,6 +689,15 @@ cdef class Exchange(Carrying):
         if backend.orphaned and backend.readable:
             self.queue(backend)
         return 0
+
+    cdef int end_private(self, Backend backend, bint midway, bint politely) except -1:
+        """The client that the backend was opened for has gone. It may be sending a stream that never ends, and
+        hears our end of the connection close only when it looks: a cancel request has it look."""
+        if midway or backend.broken or length(&backend.out):
+            politely = False                 # a Terminate would be read as part of something else
+        if not backend.at_rest:
+            self.ask_cancel(backend)
+        return self.retire(backend, politely)
 
     cdef int send_copy_fail(self, Backend backend) except -1:
         """Nobody is left to send the data of a COPY: have it fail, and where it was begun by Execute, end."""

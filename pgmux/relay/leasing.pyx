@@ -203,6 +203,8 @@ cdef class Leasing(Poller):
         """To a client of our own that may be served first, else to whom the queue says, else to nobody."""
         cdef Lobby lobby = self.lobby_of(backend.pool)
         cdef Client client = lobby.first
+        if backend.private:                 # the one way to FREE and GRANTED: no private backend takes it
+            return self.retire(backend, True)
         if client is not None and self.pools.serves_own(lobby.pool, self.worker, self.now):
             self.unpark(client)
             self.attach(client, backend)
@@ -257,6 +259,7 @@ cdef class Leasing(Poller):
         backend.fd = -1
         backend.serial += 1
         backend.watched = backend.readable = backend.hung_up = backend.broken = backend.awaited = False
+        backend.private = False
         backend.at_rest = backend.closing = backend.orphaned = False
         backend.remain = 0
         backend.carried = 0

@@ -2,11 +2,14 @@
 
 from collections.abc import Container
 from enum import IntEnum
+from typing import Final
 
 from pgmux.relay.endpoint import Client, Lobby
 from pgmux.relay.loop import Loop
 from pgmux.session.modes import PoolMode
 from pgmux.session.settings import SessionSettings
+
+RESERVE_IDLE_US: Final[int]
 
 class Stay(IntEnum):
     QUERY_STAY = 0
@@ -27,7 +30,7 @@ class Relay(Loop):
         self,
         client: Client,
         pool: int,
-        secret: int,
+        secret: bytes,
         application_name: str,
         greeting: bytes,
         rest: bytes,
@@ -36,6 +39,11 @@ class Relay(Loop):
         unsure: frozenset[str] | None = None,
     ) -> None:
         """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in."""
+
+    def admit_private(
+        self, client: Client, slot: int, secret: bytes, application_name: str, greeting: bytes, rest: bytes
+    ) -> None:
+        """The same for a client whose backend was opened for it alone and is LEASED to us, its socket adopted."""
 
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""

@@ -11,7 +11,7 @@ from pgmux.relay.endpoint cimport Backend, Client, IDLE, LEASED, LOGIN, Lobby, P
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
-from pgmux.session.modes cimport PoolMode, TRANSACTION
+from pgmux.session.modes cimport PoolMode, SESSION, TRANSACTION
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
@@ -39,7 +39,7 @@ cdef class Relay(Loop):
             self.send_to_client(client, data, len(data))
         client.expecting = True
 
-    def admit(self, Client client, uint32_t pool, uint32_t secret, str application_name, bytes greeting, bytes rest,
+    def admit(self, Client client, uint32_t pool, bytes secret, str application_name, bytes greeting, bytes rest,
               PoolMode mode=TRANSACTION, settings=None, unsure=None):
         """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in.
 
@@ -70,6 +70,23 @@ cdef class Relay(Loop):
             self.take_requests(client, rest, len(rest))
         if client.readable:
             self.queue(client)
+
+    def admit_private(self, Client client, uint32_t slot, bytes secret, str application_name, bytes greeting,
+                      bytes rest):
+        """The same for a client that brings its own backend, which was opened for it alone, is LEASED to us and
+        has its socket here. The client keeps it until it leaves; then it is closed."""
+        cdef Backend backend = self.backends[slot]
+        cdef int32_t pool = pool_of(self.pools.leases.word(slot))
+        self.now = now_us()
+        if client.phase != LOGIN or not self.is_usable(backend):
+            self.close_backend(slot)
+            self.dismiss(client, self.desk.backend_lost())
+            return
+        backend.private = True
+        self.admit(client, pool, secret, application_name, greeting, b"", SESSION)
+        self.attach(client, backend)
+        if rest:
+            self.take_requests(client, rest, len(rest))
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""
@@ -266,8 +283,8 @@ cdef class Relay(Loop):
 
     def is_between_transactions(self, Client client):
         """Whether the client can be sent off without breaking anything off."""
-        if client.phase == LEASED:               # it keeps its backend
-            return client.backend.at_rest and not client.backend.errand
+        if client.phase == LEASED:               # it keeps its backend; a private one's stream would never end
+            return client.backend.private or client.backend.at_rest and not client.backend.errand
         return client.phase == IDLE or client.phase == LOGIN
 
     def waiting_place(self, Client client):

@@ -78,6 +78,8 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], Step]] = {
 }
 
 _ENDED: Final = frozenset({Step.DONE, Step.FAILED})
+# What a server says to a protocol version that it neither knows nor negotiates.
+_UNKNOWN_VERSION: Final = frozenset({"0A000", "08P01"})
 _UNSUPPORTED: Final = frozenset({"AuthenticationKerberosV5", "AuthenticationGSS", "AuthenticationSSPI"})
 
 
@@ -96,6 +98,7 @@ class BackendLogin:
     __slots__ = (
         "_buffer",
         "_dbname",
+        "_has_begun",
         "_parameters",
         "_received",
         "_scram",
@@ -135,6 +138,7 @@ class BackendLogin:
         self._scram: ScramClient | None = None
         self._buffer = bytearray()
         self._received = 0  # bytes
+        self._has_begun = False  # the server has taken our StartupMessage
 
     def __repr__(self) -> str:
         return f"<BackendLogin {self.step.name} user={self._user!r} dbname={self._dbname!r}>"
@@ -143,6 +147,17 @@ class BackendLogin:
     def is_done(self) -> bool:
         """True when the backend is ready for a query; never together with an error."""
         return self.step is Step.DONE
+
+    @property
+    def refuses_version(self) -> bool:
+        """Whether the server may not know our protocol version: it ended the log-in as such a server does,
+        with an error about the protocol or without a word, before it asked for anything. Ask it for 3.0.
+        """
+        if self._has_begun or self._version == (3, 0):
+            return False
+        if self.error is None:
+            return self._received == 0
+        return self.error.get("sqlstate") in _UNKNOWN_VERSION
 
     def start(self) -> bytes:
         """Give the StartupMessage to be sent first."""
@@ -186,6 +201,7 @@ class BackendLogin:
         if step is None:
             raise BackendProtocolError(f"{event} cannot come at step {self.step.name}")
         self.step = step
+        self._has_begun = self._has_begun or event.startswith(("Authentication", "Negotiate"))
 
     def _read(self, message: Message) -> bytes:
         """Take one message and give the answer to it."""

@@ -128,6 +128,7 @@ class ClientLogin:
         "_secret",
         "cancel_request",
         "database",
+        "is_replication",
         "parameters",
         "protocol_version",
         "reason",
@@ -143,6 +144,9 @@ class ClientLogin:
         self.database = ""
         self.parameters: dict[str, str] = {}  # all that the client sent, as it sent it
         self.settings: dict[str, str] = {}  # what it wants set, `options` included; names in lower case
+        self.is_replication = (
+            False  # it wants a backend of its own, which speaks the replication protocol too
+        )
         self.protocol_version = (3, 0)  # the one that is spoken, not the one asked for
         self.cancel_request: CancelRequest | None = None
         self.refusal: Refusal | None = None
@@ -266,8 +270,7 @@ class ClientLogin:
         if not self.user:
             return self._refuse(Refusal.NO_USER_NAME)
         self.database = parameters.get("database") or self.user
-        if parameters.get("replication", "").lower() not in _NO_REPLICATION:
-            return self._refuse(Refusal.NO_REPLICATION)
+        self.is_replication = parameters.get("replication", "").lower() not in _NO_REPLICATION
         self.protocol_version = min(version, messages.LATEST_VERSION)
         if version > messages.LATEST_VERSION or extensions:
             self._outgoing += messages.build_negotiate_protocol_version(self.protocol_version, extensions)

@@ -36,10 +36,10 @@ class Refusal(Enum):
     )
     INVALID_OPTIONS = ("42601", _FATAL, "{problem}", "Write -c name=value for each setting in options.")
     NO_REPLICATION = (
-        "0A000",
+        "28000",  # where PostgreSQL does not say another
         _FATAL,
-        "replication connections are not supported yet",
-        "Connect to PostgreSQL directly.",
+        "{problem}",
+        "PostgreSQL refuses this replication connection: its pg_hba.conf and the role must allow it.",
     )
     AUTHENTICATION_FAILED = (
         "28P01",

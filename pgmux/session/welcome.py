@@ -108,15 +108,18 @@ class Welcome:
         parameters: Mapping[str, str],
         own: Mapping[str, str],
         promised: Collection[str] = SPELLINGS.keys(),
+        *,
+        keeps_name: bool = False,
     ) -> None:
         """`parameters`: as a backend reported them at log-in, in its order; `own`: those of pgmux itself.
 
         `promised`: the settings, in lower case, that a backend will have when it works for a client that
-        asked for them. Of others the greeting must not say so.
+        asked for them. Of others the greeting must not say so. `keeps_name`: the backend's application_name
+        is the client's own.
         """
         self._base = dict(parameters)
         self._parameters = {**parameters, **own}
-        if "application_name" in self._parameters:
+        if "application_name" in self._parameters and not keeps_name:
             self._parameters["application_name"] = ""  # what a session has that does not name itself
         self._messages = {
             name: build_parameter_status(name, value) for name, value in self._parameters.items()

@@ -32,11 +32,14 @@ class Clients:
         """The client is gone: its record is free for another."""
 
     def admit(
-        self, record: int, secret: int, pool: int, address: bytes, port: int, application_name: bytes
+        self, record: int, secret: bytes, pool: int, address: bytes, port: int, application_name: bytes
     ) -> None:
-        """Fill in a claimed record when its client has logged in."""
+        """Fill in a claimed record when its client has logged in. `secret`: its cancel key, 4 to 32 bytes.
 
-    def find(self, record: int, secret: int) -> int | None:
+        Raises ValueError for a key of another length.
+        """
+
+    def find(self, record: int, secret: bytes) -> int | None:
         """The worker that holds the client a cancel key names, or None when the key is not good."""
 
     def expel(self, worker: int) -> int:

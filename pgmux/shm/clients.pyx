@@ -5,11 +5,11 @@ Every worker can list all clients and find the one that a cancel key names. Ther
 max_client_conn records (and a few spare ones, for those who must be told that it is reached),
 so the limit is exact over all workers and nothing counts it.
 """
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
 from pgmux.shm.atomics cimport load, now_us, store, swap
-from pgmux.shm.layout cimport ClientRecord, NAME_BYTES
+from pgmux.shm.layout cimport ClientRecord, NAME_BYTES, SECRET_BYTES
 from pgmux.shm.segment cimport Segment
 
 
@@ -44,7 +44,7 @@ cdef class Clients:
         return not load(owner) and swap(owner, 0, worker + 1)
 
     cdef void forget(self, uint32_t record) noexcept nogil:
-        self.records[record].secret = 0
+        self.records[record].secret_bytes = 0
         if record < self.limit:
             self.next_try = record    # its page is in use already; those of clients that never come are holes
         store(&self.records[record].owner, 0)
@@ -58,9 +58,11 @@ cdef class Clients:
         """The client is gone: its record is free for another."""
         self.forget(record)
 
-    def admit(self, uint32_t record, uint32_t secret, uint32_t pool, bytes address, uint16_t port,
+    def admit(self, uint32_t record, bytes secret, uint32_t pool, bytes address, uint16_t port,
               bytes application_name):
-        """Fill in a claimed record when its client has logged in."""
+        """Fill in a claimed record when its client has logged in. `secret`: its cancel key, 4 to 32 bytes."""
+        if not 4 <= len(secret) <= SECRET_BYTES:
+            raise ValueError(f"a cancel key of ours has 4 to {SECRET_BYTES} bytes, not {len(secret)}")
         cdef ClientRecord *client = &self.records[record]
         address, application_name = address[:NAME_BYTES - 1], application_name[:NAME_BYTES - 1]
         memset(client.address, 0, NAME_BYTES)
@@ -72,16 +74,27 @@ cdef class Clients:
         client.slot = -1
         client.transactions = 0
         client.connected_at_us = client.since_us = now_us()
-        client.secret = secret
+        memcpy(client.secret, <const char *>secret, len(secret))
+        client.secret_bytes = len(secret)
 
-    def find(self, uint32_t record, uint32_t secret):
-        """The worker that holds the client a cancel key names, or None when the key is not good."""
-        if record >= self.count or secret == 0:
+    def find(self, uint32_t record, bytes secret):
+        """The worker that holds the client a cancel key names, or None when the key is not good.
+
+        The key may be half written while another worker looks: that worker's word is none yet, and who
+        holds the client looks again. How long the look takes tells nothing of how much of a key is right.
+        """
+        cdef ClientRecord *client = &self.records[record]
+        cdef const uint8_t *told = secret
+        cdef uint32_t at, size = len(secret)
+        cdef uint8_t differing = 0
+        if record >= self.count:
             return None
-        cdef uint64_t owner = load(&self.records[record].owner)
-        if owner == 0 or self.records[record].secret != secret:
+        cdef uint64_t owner = load(&client.owner)
+        if owner == 0 or size == 0 or size != client.secret_bytes:
             return None
-        return owner - 1
+        for at in range(size):
+            differing |= told[at] ^ client.secret[at]
+        return None if differing else owner - 1
 
     def expel(self, uint32_t worker):
         """Free every record of a dead worker. Gives how many there were."""

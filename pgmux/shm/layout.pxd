@@ -10,6 +10,7 @@ cdef enum:
     CACHE_LINE = 64
     NAME_BYTES = 64          # a name of PostgreSQL's (NAMEDATALEN) with its final zero
     KEY_BYTES = 256          # the longest cancel key of protocol 3.2
+    SECRET_BYTES = 32        # the longest that we give a client: as PostgreSQL 18's
     WELCOME_BYTES = 2048     # ParameterStatus of a pool's backends, as name\0value\0…
     TROUBLE_BYTES = 1024     # why the pool's last log-in failed, as text
     BUCKETS = 32             # of a histogram: bucket n counts durations in [2^n, 2^(n+1)) microseconds
@@ -74,7 +75,8 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
     uint32_t pins                # bits of Pin: why its client keeps it; by the owner
-    uint8_t _pad[8]
+    uint32_t private             # 1 = opened for one client and never anybody else's; by the opener, under the mutex
+    uint8_t _pad[4]
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
@@ -119,7 +121,7 @@ cdef struct ClientRecord:        # four cache lines, single writer: the worker t
     uint64_t since_us            # when the present phase began
     uint64_t connected_at_us
     uint64_t transactions        # served so far
-    uint32_t secret              # the cancel key given to the client
+    uint32_t secret_bytes        # of `secret`; 0 = it has been given none
     int32_t slot                 # the backend it has, -1 = none
     uint32_t pool
     uint16_t port
@@ -127,7 +129,8 @@ cdef struct ClientRecord:        # four cache lines, single writer: the worker t
     uint8_t _pad1[17]
     char address[NAME_BYTES]     # textual; "unix" for the Unix socket
     char application_name[NAME_BYTES]
-    char _pad2[64]
+    uint8_t secret[SECRET_BYTES]  # the cancel key given to the client
+    char _pad2[32]
 
 cdef struct Counters:            # one per (worker, pool), single writer: the worker
     uint64_t transactions

@@ -61,8 +61,12 @@ class Pools:
     def longest_wait_us(self, pool: int) -> int:
         """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
 
-    def open(self, pool: int, worker: int, reserve: int = 0) -> int:
-        """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit."""
+    def open(self, pool: int, worker: int, reserve: int = 0, private: bool = False) -> int:
+        """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit.
+
+        `reserve` backends may come on top of the pool's size. A private one is for one client alone and
+        takes no place of the pool's.
+        """
 
     def count(self, pool: int) -> tuple[int, int, int, int]:
         """A pool's (backends, those OPENING, those FREE, those in service: FREE, LEASED or GRANTED)."""

@@ -204,10 +204,13 @@ cdef class Pools:
         self.records[pool].pool_size = pool_size
         self.records[pool].database_limit = database_limit
 
-    def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0):
+    def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0, bint private=False):
         """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit. Limits count
         all slots that are not EMPTY: one being opened or closed is a PostgreSQL process, or may be. `reserve`
-        backends may come on top of the pool's size."""
+        backends may come on top of the pool's size.
+
+        A private one is for one client alone: it takes no place of the pool's, whose clients it will never
+        serve, but counts within the limits that keep PostgreSQL from having too many."""
         cdef uint32_t slot, in_pool = 0, in_database = 0
         cdef int32_t found = NO_SLOT
         cdef uint64_t word
@@ -220,17 +223,18 @@ cdef class Pools:
                     if found == NO_SLOT:
                         found = slot
                 elif pool_of(word) == pool:
-                    in_pool += 1
+                    in_pool += not self.slots[slot].private
                     in_database += 1
                 elif strncmp(self.records[pool_of(word)].database, record.database, NAME_BYTES) == 0:
                     in_database += 1
-            if in_pool >= record.pool_size + reserve:
+            if in_pool >= record.pool_size + reserve and not private:
                 return POOL_FULL
             if 0 < record.database_limit <= in_database:
                 return DATABASE_FULL
-            if found != NO_SLOT and self.leases.move(found, self.leases.word(found), OPEN, worker, pool):
-                return found
-            return ALL_FULL
+            if found == NO_SLOT:
+                return ALL_FULL
+            self.slots[found].private = private      # nobody else writes to an EMPTY slot while we have the lock
+            return found if self.leases.move(found, self.leases.word(found), OPEN, worker, pool) else ALL_FULL
         finally:
             self.segment.unlock()
 
@@ -252,12 +256,13 @@ cdef class Pools:
         return age_us
 
     def count(self, uint32_t pool):
-        """A pool's (backends, those OPENING, those FREE, those in service: FREE, LEASED or GRANTED)."""
+        """A pool's (backends, those OPENING, those FREE, those in service: FREE, LEASED or GRANTED), without
+        those that are one client's alone."""
         cdef uint32_t slot, every = 0, opening = 0, free = 0, serving = 0
         cdef uint64_t word
         for slot in range(self.leases.count):
             word = self.leases.word(slot)
-            if phase_of(word) != EMPTY and pool_of(word) == pool:
+            if phase_of(word) != EMPTY and pool_of(word) == pool and not self.slots[slot].private:
                 every += 1
                 opening += phase_of(word) == OPENING
                 free += phase_of(word) == FREE

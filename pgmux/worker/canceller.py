@@ -41,19 +41,19 @@ class Canceller:
 
     def request(self, pid: int, key: bytes) -> None:
         """A client's CancelRequest, whichever worker it reached."""
-        record, secret = pid - 1, int.from_bytes(key, "big")
-        if len(key) != 4 or record < 0:
+        record = pid - 1
+        if record < 0:
             return
-        worker = self.relay.records.find(record, secret)
+        worker = self.relay.records.find(record, key)
         if worker == self._worker:
-            self.cancel(record, secret)
+            self.cancel(record, key)
         elif worker is not None:
-            self._mailboxes[worker].send(Message(Kind.CANCEL, record, secret))
+            self._mailboxes[worker].send(Message(Kind.CANCEL, record, body=key))
 
-    def cancel(self, record: int, secret: int) -> None:
+    def cancel(self, record: int, key: bytes) -> None:
         """Cancel what a client of this worker is doing, if the key still is its key."""
         client = self.relay.client(record)
-        if client is None or self.relay.records.find(record, secret) != self._worker:
+        if client is None or self.relay.records.find(record, key) != self._worker:
             return
         if client.phase == ClientPhase.PARKED:
             self.relay.turn_down(client, Refusal.CANCELLED.build())

@@ -14,7 +14,7 @@ stop at net.unix.max_dgram_qlen):
 
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
-    CANCEL  record  secret       -        to the worker that holds the client: cancel what it is doing
+    CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 

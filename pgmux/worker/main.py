@@ -31,6 +31,7 @@ from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
+from pgmux.worker.replication import Replication
 from pgmux.worker.timekeeper import Timekeeper
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
@@ -62,6 +63,7 @@ class Worker:
         self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
         self._canceller = Canceller(number, self._pools, estate.mailboxes)
         self._listening = Listening(number, config, secrets, self._pools, counters, estate.ear_mailboxes)
+        self._replication = Replication(number, config, secrets, self._pools, counters, estate.mailboxes[-1])
         self._reception = Reception(
             config,
             doors,
@@ -69,6 +71,7 @@ class Worker:
             self._journal,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
+            want_own_backend=self._replication.begin,
         )
         self._relay = Relay(
             number,
@@ -81,9 +84,10 @@ class Worker:
         )
         self._configure_relay()
         self._timekeeper = Timekeeper(config.pgmux, self._reception, self._canceller)
-        for part in (self._opener, self._canceller, self._listening, self._reception, self._timekeeper):
+        parts = (self._opener, self._canceller, self._listening, self._replication, self._reception)
+        for part in (*parts, self._timekeeper):
             part.relay = self._relay
-        for each in (self._opener, self._canceller, self._listening):
+        for each in (self._opener, self._canceller, self._listening, self._replication):
             each.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
@@ -167,7 +171,8 @@ class Worker:
         return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
 
     def _is_at_work(self) -> bool:
-        return self._opener.is_at_work or self._canceller.is_at_work or self._listening.is_at_work
+        parts = (self._opener, self._canceller, self._listening, self._replication)
+        return any(part.is_at_work for part in parts)
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -176,7 +181,7 @@ class Worker:
                 self._relay.adopt_socket(message.target, message.number, message.fd)
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
-                self._canceller.cancel(message.target, message.number)
+                self._canceller.cancel(message.target, message.body)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -217,7 +222,9 @@ class Worker:
                     "client %s takes no notifications: it is sent off", ":".join(map(str, client.address()))
                 )
             case "unasked", (int(slot), str(reply)):
-                self._log.error("backend in slot %d sent a message of type %r, which nobody asked for", slot, reply)
+                self._log.error(
+                    "backend in slot %d sent a message of type %r, which nobody asked for", slot, reply
+                )
             case "lost", int(slot):
                 self._log.warning("backend in slot %d is gone", slot)
             case (("out of step" | "stray" | "slow to end"), int(slot)):
@@ -251,6 +258,7 @@ class Worker:
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
         self._listening.reconfigure(config, secrets)
+        self._replication.reconfigure(config, secrets)
         self._timekeeper.reconfigure(config.pgmux)
 
     def _bury_fenced(self) -> None:

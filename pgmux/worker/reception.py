@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
     from pgmux.relay.relay import Relay
 
-_KEY_BYTES = 4
+_KEY_BYTES = 4  # of a cancel key before protocol 3.2
+_LONG_KEY_BYTES = 32  # from 3.2 on: as PostgreSQL 18 gives
 
 
 def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -52,8 +53,10 @@ class Reception:
         *,
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
+        want_own_backend: "Callable[[Client, ClientLogin, int], None]",
     ) -> None:
-        """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest."""
+        """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest.
+        `want_own_backend(client, login, pool)`: a replication client waits for its own."""
         self.relay: Relay
         self.doors = doors
         self._config = config
@@ -61,6 +64,7 @@ class Reception:
         self._journal = journal
         self._want_backend = want_backend
         self._cancel = cancel
+        self._want_own_backend = want_own_backend
         self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
         self._settings: dict[int, PoolSettings] = {}
         self._welcomes: dict[tuple[int, PoolMode], Welcome] = {}
@@ -164,6 +168,23 @@ class Reception:
                 if client.login is not None:
                     self._admit(client, client.login, pool)
 
+    def admit_with(
+        self, client: "Client", login: ClientLogin, slot: int, parameters: Mapping[str, str]
+    ) -> None:
+        """Let in a client with the backend that was opened for it alone, and reported these parameters."""
+        secret = _make_key(login)
+        application = login.settings.get("application_name", "")
+        login.settings = {}  # the backend was started with them, and has told what it made of them
+        own = {"pgmux.version": __version__, "pgmux.pool_mode": "session"}
+        welcome = Welcome(parameters, own, keeps_name=True)
+        greeting = login.admit(welcome, client.record + 1, secret)
+        self.relay.admit_private(client, slot, secret, application, greeting, login.rest)
+
+    def refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
+        """Turn away a client that waits for its own backend, unless it has left."""
+        if client.login is not None:
+            self._refuse(client, refusal, detail, **values)
+
     def turn_away_waiting(self, pool: int, detail: str) -> None:
         """No backend can be opened: tell those who wait for the first one why."""
         for client in self._expecting.pop(pool, ()):
@@ -206,7 +227,10 @@ class Reception:
                 client, Refusal.POOL_LIMIT, limit="max_pools", value=str(self._config.pgmux.max_pools)
             )
             return
-        if (pool, PoolMode.TRANSACTION) in self._welcomes or self._learn_welcome(pool):
+        if login.is_replication:
+            self.relay.keep_waiting(client, login.take_outgoing())
+            self._want_own_backend(client, login, pool)
+        elif (pool, PoolMode.TRANSACTION) in self._welcomes or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:
             self.relay.keep_waiting(client, login.take_outgoing())
@@ -252,7 +276,7 @@ class Reception:
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
-        secret = os.urandom(_KEY_BYTES)
+        secret = _make_key(login)
         mode = MODES[self._config.pool_mode(login.database, login.user)]
         welcome = self._welcomes[pool, mode]
         for ignored in self._config.pgmux.ignore_startup_parameters:
@@ -263,7 +287,7 @@ class Reception:
         self.relay.admit(
             client,
             pool,
-            int.from_bytes(secret, "big"),
+            secret,
             application,
             greeting,
             login.rest,
@@ -271,3 +295,8 @@ class Reception:
             settings_of(differing),
             unsure,
         )
+
+
+def _make_key(login: ClientLogin) -> bytes:
+    """A cancel key for a client, as long as its protocol allows."""
+    return os.urandom(_LONG_KEY_BYTES if login.protocol_version >= (3, 2) else _KEY_BYTES)

@@ -59,6 +59,15 @@ class Inside:
         told = [Phase(phase) for phase, *_ in self._pools.leases.snapshot()]
         return [phase for phase in told if phase != Phase.EMPTY]
 
+    def key_lengths(self) -> set[int]:
+        """The bytes that the cancel keys of our backends have."""
+        slots = self._pools.leases.snapshot()
+        return {
+            len(self._pools.identity(slot)[1])
+            for slot, (phase, *_) in enumerate(slots)
+            if phase in (Phase.FREE, Phase.LEASED)
+        }
+
     def a_client_on_each_worker(self, **login: Any) -> dict[int, Wire]:
         """Connects until every worker has got a client, and gives one of each, by worker."""
         found: dict[int, Wire] = {}

@@ -309,9 +309,9 @@ class Together:
         """Everything that can be done without anything new is done."""
         is_busy = True
         while is_busy:
-            is_busy = any([worker.read() or worker.run_errands(self.world) for worker in self.workers])
+            is_busy = any([worker.read() or worker.run_errands(self.world) for worker in self.workers])  # noqa: C419 -- all of them
             for worker in self.workers:
-                is_busy |= any([ear.step(self.chance) for ear in worker.ears()])
+                is_busy |= any([ear.step(self.chance) for ear in worker.ears()])  # noqa: C419
 
     def _make(self, number: int) -> Worker:
         return Worker(number, self.world, self.mailboxes, self.postgres)

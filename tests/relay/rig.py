@@ -35,7 +35,7 @@ class Desk:
         client.login = self
 
     def hear(self, client: Client, data: bytes) -> None:
-        self.relay.admit(client, POOL, 4711, "", READY, b"")
+        self.relay.admit(client, POOL, b"4711", "", READY, b"")
 
     def malformed(self, kind: str) -> bytes:
         return ERROR

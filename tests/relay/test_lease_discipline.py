@@ -203,7 +203,7 @@ def test_a_client_that_was_sent_off_is_not_let_in_any_more(make_rig: MakeRig) ->
     rig = make_rig()
     _, client = rig.connect()
     rig.relays[0].send_off(client, ERROR)
-    rig.relays[0].admit(client, POOL, 4711, "", READY, b"")
+    rig.relays[0].admit(client, POOL, b"4711", "", READY, b"")
     assert client.phase is ClientPhase.LEAVING
 
 

@@ -186,6 +186,31 @@ def test_server_cannot_negotiate_what_was_not_asked_for(offered: tuple[int, int]
     assert trouble_of(login)["sqlstate"] == "08P01"
 
 
+TOO_NEW = messages.build_error_response("FATAL", "0A000", "unsupported frontend protocol 3.2")
+NOT_FOR_YOU = messages.build_error_response("FATAL", "28000", "no pg_hba.conf entry")
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "refuses"),
+    [
+        ((3, 2), b"", True),
+        ((3, 2), TOO_NEW, True),
+        ((3, 2), NOT_FOR_YOU, False),
+        ((3, 2), ASK_CLEARTEXT, False),
+        ((3, 2), ASK_CLEARTEXT + TOO_NEW, False),
+        ((3, 2), messages.build_negotiate_protocol_version((3, 0), []) + TOO_NEW, False),
+        ((3, 0), b"", False),
+        ((3, 0), TOO_NEW, False),
+    ],
+)
+def test_a_server_that_does_not_know_the_version_is_told_from_others(
+    version: tuple[int, int], said: bytes, refuses: bool
+) -> None:
+    login = start(version=version)
+    login.feed(said)
+    assert login.refuses_version is refuses
+
+
 # ---- the server refuses
 
 

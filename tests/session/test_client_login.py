@@ -143,15 +143,16 @@ def test_options_that_are_no_settings_are_refused_after_authentication(options: 
 
 
 @pytest.mark.parametrize("value", ["true", "on", "1", "yes", "database", "maybe"])
-def test_replication_is_not_offered_yet(value: str) -> None:
-    error = error_of(start_as("alice", "trust", replication=value))
-    assert (error["sqlstate"], error["message"]) == ("0A000", "replication connections are not supported yet")
+def test_replication_is_told_from_an_ordinary_session(value: str) -> None:
+    login = start_as("alice", "trust", replication=value)
+    assert (login.step, login.is_replication) == (Step.AUTHENTICATED, True)
+    assert login.settings == {}
 
 
 @pytest.mark.parametrize("value", ["false", "off", "0", "no", "OFF", ""])
 def test_no_replication_is_an_ordinary_session(value: str) -> None:
     login = start_as("alice", "trust", replication=value)
-    assert login.step is Step.AUTHENTICATED
+    assert (login.step, login.is_replication) == (Step.AUTHENTICATED, False)
     assert login.settings == {}
 
 

@@ -12,9 +12,10 @@ from tests.shm.tally import Tally
 from tests.shm.world import World
 
 LIMIT = 20
+KEY = b"4711"
 
 
-def admit(world: World, record: int, secret: int, **more: int) -> None:
+def admit(world: World, record: int, secret: bytes, **more: int) -> None:
     world.clients.admit(record, secret, more.get("pool", 0), b"127.0.0.1", 5433, b"psql")
 
 
@@ -65,34 +66,50 @@ def test_limit_is_exact_when_many_processes_accept_at_once(make_world: MakeWorld
 def test_a_cancel_key_leads_to_the_worker_that_holds_the_client(world: World) -> None:
     record = world.clients.try_claim(3)
     assert record is not None
-    assert world.clients.find(record, 4711) is None
-    admit(world, record, 4711)
-    assert world.clients.find(record, 4711) == 3
-    for wrong in (0, 4710, 0xFFFF_FFFF):
+    assert world.clients.find(record, KEY) is None
+    admit(world, record, KEY)
+    assert world.clients.find(record, KEY) == 3
+    for wrong in (b"", b"4710", KEY * 2, KEY[:3], b"\0\0\0\0", bytes(256)):
         assert world.clients.find(record, wrong) is None
-    assert world.clients.find(record + 1, 4711) is None
+    assert world.clients.find(record + 1, KEY) is None
+
+
+def test_a_long_key_counts_in_all_its_bytes(world: World) -> None:
+    record = world.clients.try_claim(3)
+    assert record is not None
+    key = bytes(range(1, 33))
+    admit(world, record, key)
+    assert world.clients.find(record, key) == 3
+    for at in range(32):
+        wrong = key[:at] + bytes([key[at] ^ 1]) + key[at + 1 :]
+        assert world.clients.find(record, wrong) is None
+    for wrong in (key[:4], key[:31], key + b"\0"):
+        assert world.clients.find(record, wrong) is None
+    for length in (0, 3, 33):
+        with pytest.raises(ValueError, match=f"not {length}"):
+            admit(world, record, bytes(length))
 
 
 def test_a_key_that_names_no_record_is_no_key(world: World) -> None:
     for record in (LIMIT + SPARE_CLIENTS, 0xFFFF_FFFF):
-        assert world.clients.find(record, 4711) is None
+        assert world.clients.find(record, KEY) is None
 
 
 def test_a_client_that_has_gone_takes_its_key_with_it(world: World) -> None:
     record = world.clients.try_claim(3)
     assert record is not None
-    admit(world, record, 4711)
+    admit(world, record, KEY)
     world.clients.give_back(record)
-    assert world.clients.find(record, 4711) is None
+    assert world.clients.find(record, KEY) is None
     assert world.clients.try_claim(2) == record
-    assert world.clients.find(record, 4711) is None
-    assert world.clients.find(record, 0) is None
+    assert world.clients.find(record, KEY) is None
+    assert world.clients.find(record, b"") is None
 
 
 def test_record_tells_who_the_client_is(world: World) -> None:
     record = world.clients.try_claim(2)
     assert record is not None
-    world.clients.admit(record, 4711, 3, b"::1", 65535, "grüße".encode())
+    world.clients.admit(record, KEY, 3, b"::1", 65535, "grüße".encode())
     told = world.clients.read(record)
     assert told is not None
     assert (told["client"], told["worker"], told["pool"], told["slot"]) == (record, 2, 3, None)
@@ -105,11 +122,11 @@ def test_record_tells_who_the_client_is(world: World) -> None:
 def test_long_names_are_cut_and_leave_nothing_of_the_last_client_behind(world: World) -> None:
     record = world.clients.try_claim(2)
     assert record is not None
-    world.clients.admit(record, 1, 0, b"a" * 100, 1, b"n" * 100)
+    world.clients.admit(record, KEY, 0, b"a" * 100, 1, b"n" * 100)
     told = world.clients.read(record)
     assert told is not None
     assert (told["address"], told["application_name"]) == (b"a" * 63, b"n" * 63)
-    world.clients.admit(record, 1, 0, b"b", 1, b"")
+    world.clients.admit(record, KEY, 0, b"b", 1, b"")
     told = world.clients.read(record)
     assert told is not None
     assert (told["address"], told["application_name"]) == (b"b", b"")

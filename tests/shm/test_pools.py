@@ -393,3 +393,19 @@ def test_a_reader_sees_the_same_and_can_take_no_lock(world: World) -> None:
         reader.register(b"app", b"other", 1)
     with pytest.raises(SegmentError, match="read-only"):
         reader.open(pool, 0)
+
+
+def test_a_private_backend_takes_no_place_of_its_pool_but_counts_within_the_other_limits(
+    world: World,
+) -> None:
+    pool = world.pools.register(b"alone", b"app", 1, 3)
+    private = [world.pools.open(pool, 0, private=True) for _ in range(2)]
+    assert min(private) >= 0
+    assert world.pools.count(pool) == (0, 0, 0, 0)
+    assert world.pools.open(pool, 0) >= 0
+    assert world.pools.open(pool, 0) == POOL_FULL
+    assert world.pools.open(pool, 0, private=True) == DATABASE_FULL
+    assert world.pools.count(pool)[:2] == (1, 1)
+    assert world.pools.shut(private[0], 0)
+    assert world.pools.clear(private[0], 0)
+    assert world.pools.open(pool, 0, private=True) == private[0]
