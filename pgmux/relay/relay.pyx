@@ -324,7 +324,9 @@ cdef class Relay(Loop):
         self.now = now_us()
         for backend in self.backends:
             client = backend.client
-            if client is not None and not backend.awaited and self.now - self.since(backend, stay) > limit_us:
+            if client is None or backend.awaited or backend.private:
+                continue
+            if self.now - self.since(backend, stay) > limit_us:
                 found.append(client)
         if stay == IDLE_STAY or stay == IDLE_IN_TRANSACTION_STAY:
             for client in self.clients:
@@ -384,8 +386,10 @@ cdef class Relay(Loop):
         cdef bint is_idle = 0 < <int64_t>idle_limit_us < idle_us \
             and self.pools.size(pool) > self.lobby_of(pool).least
         cdef bint is_surplus = idle_us > RESERVE_IDLE_US and self.pools.size(pool) > self.pools.records[pool].pool_size
-        if (is_old or is_idle or is_surplus) and self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool_of(word)):
-            self.pools._clear_free(pool_of(word), backend.slot)
+        if not is_old and not is_idle and not is_surplus:
+            return 0
+        if self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool):
+            self.pools._clear_free(pool, backend.slot)
             if self.is_usable(backend):
                 self.retire(backend, True)
         return 0

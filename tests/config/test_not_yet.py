@@ -55,19 +55,16 @@ def test_the_values_that_work_are_accepted(line: str) -> None:
     assert read(f"[pgmux]\n{line}\n").path is None
 
 
-def test_databases_and_users_are_held_to_it_too() -> None:
+def test_databases_are_held_to_it_too() -> None:
     problems = refusals(
         """\
         [pgmux]
         auth_type = "trust"
         [databases.app]
-        reserve_pool_size = 3
         host = ["a", "b"]
-        [users.alice]
-        reserve_pool_size = 1
         """
     )
-    assert [problem.line for problem in problems] == [4, 5, 7]
+    assert [problem.line for problem in problems] == [4]
     assert all("not supported yet" in problem.message for problem in problems)
 
 

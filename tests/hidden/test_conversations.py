@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,18 +13,18 @@ from tests.hidden.conversations import LARGE, PROTOCOL, SQL
 from tests.integration import conversations as general
 from tests.integration.conversations import TABLE, Turn, hold
 from tests.integration.crowd import connect
-from tests.servers import Pgmux, Postgres, Proxy, toml
+from tests.servers import Pgmux, Postgres, Proxy
 from tests.wire import Message, Wire
 from tests.wire.frontend import query
 
 ALL = general.CONVERSATIONS | PROTOCOL | SQL
-ROAMING: dict[str, toml.Value] = {
+ROAMING: dict[str, Any] = {
     "workers": 2,
     "roam": True,
     "default_pool_size": 3,
     "min_pool_size": 3,
 }
-MODES: dict[str, dict[str, toml.Value]] = {
+MODES: dict[str, dict[str, Any]] = {
     "session": {"pool_mode": "session"},
     "session, BEGIN put off": {"pool_mode": "session", "deferred_begin": True},
     "transaction": {},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 import pytest
@@ -122,7 +122,7 @@ def run(connection: Connection, sql: str) -> object:
     """Every result of a text, or its error."""
     cursor = connection.cursor()
     try:
-        cursor.execute(cast(LiteralString, sql), prepare=False)
+        cursor.execute(sql.encode(), prepare=False)
     except psycopg.Error as error:
         return error.sqlstate, str(error)
     told = []
@@ -191,8 +191,8 @@ def test_the_next_client_finds_nothing(pgmux: Pgmux, what: str, is_killed: bool)
         if is_killed:
             with suppress(psycopg.Error):
                 client.pgconn.send_query(b"SELECT pg_sleep(10)")
-                with socket.socket(fileno=os.dup(client.fileno())) as line:
-                    line.shutdown(socket.SHUT_RDWR)
+                with socket.socket(fileno=os.dup(client.fileno())) as wire:
+                    wire.shutdown(socket.SHUT_RDWR)
         client.close()
         wait_until(lambda: traces(pgmux) == clean, what=f"a clean backend after {PROGRAMS[what][end - 1]}")
 

@@ -66,6 +66,6 @@ class Answer:
 
 
 if __name__ == "__main__":
-    ear.PROBE_SECONDS = float(os.environ.get("PGMUX_TEST_PROBE_SECONDS", ear.PROBE_SECONDS))  # type: ignore[misc]
-    supervisor.Worker = ListeningWorker  # type: ignore[misc]
+    ear.PROBE_SECONDS = float(os.environ.get("PGMUX_TEST_PROBE_SECONDS", ear.PROBE_SECONDS))
+    vars(supervisor)["Worker"] = ListeningWorker
     sys.exit(main())
