@@ -101,7 +101,6 @@ CANNOT: dict[tuple[str, str], Inability] = {
     ("pgbouncer", "prepared"): Inability(
         "PgBouncer carries named statements in transaction mode from 1.21 on", until=(1, 21)
     ),
-    ("pgmux", "prepared"): Inability("pgmux does not carry named statements from backend to backend yet"),
     ("floor", "prepared"): Inability("floor carries nothing from backend to backend"),
     ("floor", "connect"): Inability("floor does not log in: it greets whoever comes"),
     ("floor", "backends"): Inability("floor opens its backends at its start"),
