@@ -1,0 +1,48 @@
+"""One connection's TLS: ciphertext in, plaintext out, and the other way round."""
+
+from pgmux.relay.tls_context import TlsContext
+
+class Tls:
+    """The state of one connection. It does no I/O for greenlets; for the relay it reads sockets itself."""
+
+    def __init__(self, context: TlsContext, host: str = "") -> None:
+        """`host`: what we connect to, a name or an address; it is told to the server (SNI), and checked."""
+
+    @property
+    def context(self) -> TlsContext: ...
+    @property
+    def is_secured(self) -> bool: ...
+    @property
+    def has_ended(self) -> bool: ...
+    @property
+    def trouble(self) -> str:
+        """Why the handshake or the connection failed; "" when it did not."""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol agreed on by ALPN, "" for none."""
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether a ticket of an earlier session spared the handshake's expensive half."""
+
+    def describe(self) -> str:
+        """Version and cipher, as "TLSv1.3/TLS_AES_256_GCM_SHA384"."""
+
+    def names(self) -> tuple[str, str]:
+        """(common name, distinguished name as RFC 4514 writes it) of the peer's certificate.
+
+        Two empty texts when it showed none, or one that our authorities do not vouch for.
+        """
+
+    def begin(self) -> bytes:
+        """What is to be sent first by the side that connects."""
+
+    def unseal(self, ciphertext: bytes) -> tuple[bytes, bytes]:
+        """(the plaintext in what came, what is to be sent because of it)."""
+
+    def seal_bytes(self, plaintext: bytes) -> bytes:
+        """What is to be sent for it. Raises TlsError when nothing can be sent any more."""
+
+    def close(self) -> bytes:
+        """What is to be sent last: close_notify."""
