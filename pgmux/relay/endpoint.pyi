@@ -3,6 +3,8 @@
 from enum import IntEnum
 from typing import Any
 
+from pgmux.relay.tls import Tls
+
 class ClientPhase(IntEnum):
     LOGIN = 0
     IDLE = 1
@@ -17,6 +19,8 @@ class Endpoint:
     def __init__(self) -> None: ...
     @property
     def fd(self) -> int: ...
+    @property
+    def tls(self) -> Tls | None: ...
 
 class Client(Endpoint):
     """An application's connection."""

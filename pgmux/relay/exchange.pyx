@@ -18,7 +18,7 @@ from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.endpoint cimport (
     Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED,
 )
-from pgmux.relay.sockets cimport SHUT_WR, big_endian, close, shutdown
+from pgmux.relay.sockets cimport big_endian, close
 from pgmux.shm.counters cimport observe
 
 LINGER_US = 2_000_000            # a client that was told why it must go has so long to read it
@@ -311,7 +311,7 @@ cdef class Exchange(Streams):
         client.deadline_us = client.since_us + LINGER_US
         self.news.append(("leaving", client))
         if not length(&client.out):
-            shutdown(client.fd, SHUT_WR)
+            self.hang_up(client)
         if client.readable:
             self.queue(client)
         return 0
@@ -340,6 +340,10 @@ cdef class Exchange(Streams):
             self.detach(client)
             self.orphan(backend, client.remain > 0 and not client.dropping, politely)
         clear(&client.held)
+        if client.tls is not None:
+            if not politely and not length(&client.out):
+                client.tls.part(client.fd, NULL, 0)
+            client.tls = None
         clear(&client.out)
         close(client.fd)
         client.fd = -1

@@ -21,6 +21,7 @@ cdef class Loop(Exchange):
     cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1
     cdef int serve(self, Client client) except -1
     cdef int serve_login(self, Client client) except -1
+    cdef int announce(self, Client client) except -1
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
     cdef int serve_ready(self) except -1

@@ -7,7 +7,7 @@ What cannot be done here (open a backend, send a cancel, write the log) is left 
 the worker's greenlets.
 
 `desk` answers for the worker in the middle of a run: `greet(client)` and `hear(client, data)`
-drive a log-in, `malformed(type)` and `backend_lost()` give ErrorResponses.
+drive a log-in, `shake_hands(client)` hears that its TLS handshake has ended, `malformed(type)` and `backend_lost()` give ErrorResponses.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
@@ -17,8 +17,8 @@ from pgmux.relay.endpoint cimport (
 )
 from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
-    AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SHUT_WR, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, accept4, close, errno, name_peer, shutdown, sockaddr, sockaddr_storage,
+    AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, accept4, close, errno, name_peer, sockaddr, sockaddr_storage,
 )
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
@@ -136,7 +136,7 @@ cdef class Loop(Exchange):
             if backend is not None and backend.readable:
                 self.serve_backend(backend)
             elif client.phase == LEAVING:
-                shutdown(client.fd, SHUT_WR)
+                self.hang_up(client)
         return self.serve(client)
 
     cdef int serve(self, Client client) except -1:
@@ -234,12 +234,21 @@ cdef class Loop(Exchange):
             return self.vanish(client, False)
         while client.phase == LOGIN and client.readable and not client.expecting:
             size = self.read(client)
+            if client.tls is not None and not client.tls.is_announced:
+                self.announce(client)
             if size == 0:
                 return self.vanish(client, False)
             if size > 0:
                 self.desk.hear(client, self.buffer[CARRY_BYTES:CARRY_BYTES + size])
         if client.phase != LOGIN:
             self.logging_in.discard(client)
+        return 0
+
+    cdef int announce(self, Client client) except -1:
+        """Tell the log-in how the handshake has ended, if it has."""
+        if client.tls.is_secured or client.tls.has_ended:
+            client.tls.is_announced = True
+            self.desk.shake_hands(client)
         return 0
 
     cdef int serve_leaving(self, Client client) except -1:

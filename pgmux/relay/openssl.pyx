@@ -13,22 +13,27 @@ cdef extern from "dlfcn.h" nogil:
 
 LIBRARIES = (b"libssl.so.3", b"libssl.so.1.1")   # tried where Python has no ssl module
 
+
+class NoOpenSslError(PgmuxError):
+    """There is no OpenSSL that could be used; the text says what to install."""
+
+
 cdef void *library = NULL
 cdef list missing = []
 
 
 cdef int load() except -1:
-    """Find the functions; once a process. Raises PgmuxError where there is no OpenSSL 1.1.1 or later."""
+    """Find the functions; once a process. Raises NoOpenSslError where there is no OpenSSL 1.1.1 or later."""
     global library
     if library != NULL and not missing:
         return 0
     library = open_library()
     if library == NULL:
-        raise PgmuxError("TLS needs OpenSSL, which was not found: install its library (libssl3), or a Python with ssl")
+        raise NoOpenSslError("TLS needs OpenSSL, which was not found: install its library (libssl3), or a Python with ssl")
     missing.clear()
     find_all()
     if missing:
-        raise PgmuxError(f"TLS needs OpenSSL 1.1.1 or later: the library that Python uses has no {missing[0]}")
+        raise NoOpenSslError(f"TLS needs OpenSSL 1.1.1 or later: the library that Python uses has no {missing[0]}")
     return 0
 
 

@@ -2,12 +2,18 @@
 
 from pgmux.relay.endpoint import Client, Lobby
 from pgmux.relay.loop import Loop
+from pgmux.relay.tls_context import TlsContext
 
 class Relay(Loop):
     """One worker's relay."""
 
     def say(self, client: Client, data: bytes) -> None:
         """Send bytes of our own to a client that is logging in."""
+
+    def encrypt(self, client: Client, context: TlsContext, answer: bytes, ciphertext: bytes) -> None:
+        """From here on the client's connection is under TLS: `answer` still goes without, `ciphertext` has come
+        already.
+        """
 
     def keep_waiting(self, client: Client, data: bytes) -> None:
         """The client is who it says, but its pool has no backend yet: nothing is read till then."""

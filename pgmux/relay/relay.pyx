@@ -10,6 +10,9 @@ from pgmux.relay.endpoint cimport Backend, Client, IDLE, LOGIN, Lobby, PARKED
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
+from pgmux.relay.streams cimport CHUNK_BYTES
+from pgmux.relay.tls cimport Tls
+from pgmux.relay.tls_context cimport TlsContext
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
@@ -23,6 +26,16 @@ cdef class Relay(Loop):
     def say(self, Client client, bytes data):
         """Send bytes of our own to a client that is logging in."""
         self.send_to_client(client, data, len(data))
+
+    def encrypt(self, Client client, TlsContext context, bytes answer, bytes ciphertext):
+        """From here on the client's connection is under TLS: `answer` still goes without, `ciphertext` has come already."""
+        if answer:
+            self.send_to_client(client, answer, len(answer))
+        client.tls = Tls(context)
+        if ciphertext:
+            client.tls.open(ciphertext, len(ciphertext), self.buffer, CHUNK_BYTES)   # no plaintext comes so early
+            client.readable |= client.tls.has_ended
+            self.send_sealed(client)
 
     def keep_waiting(self, Client client, bytes data):
         """The client is who it says, but its pool has no backend yet: nothing is read until it is admitted."""

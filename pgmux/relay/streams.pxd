@@ -14,3 +14,6 @@ cdef class Streams(Leasing):
     cdef int flush(self, Endpoint endpoint) except -1
     cdef void queue(self, Endpoint endpoint)
     cdef Py_ssize_t read(self, Endpoint endpoint) noexcept
+    cdef Py_ssize_t read_sealed(self, Endpoint endpoint) noexcept
+    cdef int send_sealed(self, Endpoint endpoint) except -1
+    cdef void hang_up(self, Client client) noexcept

@@ -3,12 +3,18 @@
 
 Nothing here waits. What a socket does not take at once goes into its endpoint's `out`, and who
 fills that stops reading the other side until it is empty again: at most one chunk is ever kept.
+
+A connection under TLS differs only here: what is read is opened first, what is sent is sealed
+first, and what is kept is ciphertext (tls.pyx).
 """
 from libc.stdlib cimport free, malloc
 
 from pgmux.relay.buffer cimport append, clear, length
 from pgmux.relay.endpoint cimport Backend, CARRY_BYTES, Client, Endpoint
-from pgmux.relay.sockets cimport EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, errno, recv, send
+from pgmux.relay.sockets cimport (
+    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, errno, recv, send, shutdown,
+)
+from pgmux.relay.tls cimport take_sealed
 
 
 cdef class Streams(Leasing):
@@ -25,7 +31,10 @@ cdef class Streams(Leasing):
 
     cdef Py_ssize_t read(self, Endpoint endpoint) noexcept:
         """Bytes read into the shared buffer; 0 = the peer is gone; -1 = nothing now."""
-        cdef Py_ssize_t size = recv(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, MSG_DONTWAIT)
+        cdef Py_ssize_t size
+        if endpoint.tls is not None:
+            return self.read_sealed(endpoint)
+        size = recv(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, MSG_DONTWAIT)
         if size < 0:
             if errno == EINTR:
                 return -1
@@ -38,8 +47,36 @@ cdef class Streams(Leasing):
             endpoint.readable = False
         return size
 
+    cdef Py_ssize_t read_sealed(self, Endpoint endpoint) noexcept:
+        """The same under TLS. What TLS itself has to say, a part of the handshake or an alert, is sent."""
+        cdef bint has_more = True
+        cdef Py_ssize_t size = endpoint.tls.receive(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, &has_more)
+        if not has_more and not endpoint.hung_up:
+            endpoint.readable = False
+        self.send_sealed(endpoint)
+        return size
+
+    cdef int send_sealed(self, Endpoint endpoint) except -1:
+        """Send the ciphertext that TLS has made, after what was kept back."""
+        cdef const char *data
+        cdef size_t size = take_sealed(&data)
+        if size:
+            append(&endpoint.out, data, size)
+            self.flush(endpoint)
+        return 0
+
+    cdef void hang_up(self, Client client) noexcept:
+        """We have said our last word, and it has gone. The client's own are still read."""
+        if client.tls is not None:
+            client.tls.part(client.fd, NULL, 0)
+        shutdown(client.fd, SHUT_WR)
+
     cdef int send_to_client(self, Client client, const char *data, size_t size) except -1:
         cdef Py_ssize_t sent = 0
+        if client.tls is not None:
+            if not client.tls.seal(data, size):
+                return 0                     # in the middle of a handshake nothing can be said
+            size = take_sealed(&data)
         if not length(&client.out):
             sent = send(client.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent < 0:
@@ -57,6 +94,12 @@ cdef class Streams(Leasing):
             return 0
         if backend.client is not None:
             self.counters[backend.pool].bytes_received += size
+        if backend.tls is not None:
+            if not backend.tls.seal(data, size):
+                backend.broken = backend.readable = backend.hung_up = True
+                self.queue(backend)
+                return 0
+            size = take_sealed(&data)
         if not length(&backend.out):
             sent = send(backend.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent < 0:

@@ -29,10 +29,9 @@ class Tls:
     def describe(self) -> str:
         """Version and cipher, as "TLSv1.3/TLS_AES_256_GCM_SHA384"."""
 
-    def names(self) -> tuple[str, str]:
-        """(common name, distinguished name as RFC 4514 writes it) of the peer's certificate.
-
-        Two empty texts when it showed none, or one that our authorities do not vouch for.
+    def identify_peer(self) -> tuple[bool, str, str]:
+        """(whether the peer showed a certificate that our authorities vouch for, its common name, its distinguished
+        name as RFC 4514 writes it); the names are "" where there is none.
         """
 
     def begin(self) -> bytes:

@@ -217,15 +217,17 @@ cdef class Tls:
         cdef const char *cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(self.ssl))
         return f"{SSL_get_version(self.ssl).decode()}/{cipher.decode()}"
 
-    def names(self):
-        """(common name, distinguished name) of the peer's certificate; both "" without a good one."""
+    def identify_peer(self):
+        """(whether the peer showed a good certificate, its common name, its distinguished name)."""
+        cdef X509_NAME *subject
         cdef X509 *certificate = SSL_get1_peer_certificate(self.ssl)
         if certificate == NULL:
-            return "", ""
+            return False, "", ""
+        subject = X509_get_subject_name(certificate)
         try:
             if SSL_get_verify_result(self.ssl) != X509_V_OK:
-                return "", ""
-            return common_name_of(X509_get_subject_name(certificate)), distinguish(X509_get_subject_name(certificate))
+                return False, "", ""
+            return True, common_name_of(subject), distinguish(subject)
         finally:
             X509_free(certificate)
 

@@ -3,7 +3,8 @@
 Theory of operation. A `ClientLogin` is fed whatever the client sends, in any pieces. It answers through
 `take_outgoing`, and says by `step` where it stands:
 
-    STARTUP         waits for a start-up packet; requests for encryption are answered with N, once each
+    STARTUP         waits for a start-up packet; a request for encryption that is not granted is answered with N
+    ENCRYPTING      TLS begins: the caller sends what is outgoing, shakes hands, and says how that ended
     PASSWORD        waits for a password, or for the answer to an md5 salt
     SASL_INITIAL    waits for SCRAM's first message
     SASL_FINAL      waits for SCRAM's proof
@@ -27,6 +28,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Final
 
+from pgmux.config.settings import TlsMode
 from pgmux.protocol import messages
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
 from pgmux.protocol.scram import (
@@ -46,6 +48,7 @@ from pgmux.protocol.startup import (
     parse_startup_packet,
     startup_packet_size,
 )
+from pgmux.session.arrival import Encryption
 from pgmux.session.doors import Doors
 from pgmux.session.refusals import Refusal
 from pgmux.session.secret import Secret, check_md5_answer, check_password
@@ -57,6 +60,10 @@ MAX_SASL_BYTES: Final = MAX_MESSAGE_BYTES + 64  # and the name of the mechanism
 
 _NOT_SETTINGS: Final = frozenset({"user", "database", "options", "replication"})
 _NO_REPLICATION: Final = frozenset({"", "off", "false", "no", "0"})
+
+_TLS_HANDSHAKE: Final = b"\x16"  # the first byte of a TLS connection; no start-up packet is so long
+_DEMANDING: Final = frozenset({"require", "verify-ca", "verify-full"})
+ALPN_PROTOCOL: Final = "postgresql"
 
 _UNKNOWN: Final = "no such user, or one without a secret"
 _UNSUITABLE: Final = "the secret of this user is an md5 hash, which SCRAM cannot use"
@@ -76,6 +83,7 @@ class Step(IntEnum):
     ADMITTED = 5
     CANCEL = 6
     REFUSED = 7
+    ENCRYPTING = 8
 
 
 class Event(IntEnum):
@@ -90,10 +98,14 @@ class Event(IntEnum):
     PROVED = 6
     ADMITTED = 7
     REFUSED = 8
+    ENCRYPTION_BEGUN = 9
+    SECURED = 10
 
 
 TRANSITIONS: Final[Mapping[tuple[Step, Event], Step]] = {
     (Step.STARTUP, Event.ENCRYPTION_DECLINED): Step.STARTUP,
+    (Step.STARTUP, Event.ENCRYPTION_BEGUN): Step.ENCRYPTING,
+    (Step.ENCRYPTING, Event.SECURED): Step.STARTUP,
     (Step.STARTUP, Event.CANCEL_ASKED): Step.CANCEL,
     (Step.STARTUP, Event.TRUSTED): Step.AUTHENTICATED,
     (Step.STARTUP, Event.PASSWORD_ASKED): Step.PASSWORD,
@@ -103,6 +115,7 @@ TRANSITIONS: Final[Mapping[tuple[Step, Event], Step]] = {
     (Step.SASL_FINAL, Event.PROVED): Step.AUTHENTICATED,
     (Step.AUTHENTICATED, Event.ADMITTED): Step.ADMITTED,
     (Step.STARTUP, Event.REFUSED): Step.REFUSED,
+    (Step.ENCRYPTING, Event.REFUSED): Step.REFUSED,
     (Step.PASSWORD, Event.REFUSED): Step.REFUSED,
     (Step.SASL_INITIAL, Event.REFUSED): Step.REFUSED,
     (Step.SASL_FINAL, Event.REFUSED): Step.REFUSED,
@@ -119,15 +132,18 @@ class ClientLogin:
 
     __slots__ = (
         "_buffer",
-        "_declined",
+        "_answered",
         "_doors",
         "_doubt",
         "_md5_salt",
         "_outgoing",
         "_scram",
         "_secret",
+        "_tls_mode",
         "cancel_request",
         "database",
+        "encryption",
+        "is_direct",
         "parameters",
         "protocol_version",
         "reason",
@@ -137,20 +153,24 @@ class ClientLogin:
         "user",
     )
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Doors, tls_mode: TlsMode = "disable") -> None:
+        """`tls_mode`: client_tls_sslmode, as far as it holds for this connection."""
         self.step = Step.STARTUP
         self.user = ""
         self.database = ""
         self.parameters: dict[str, str] = {}  # all that the client sent, as it sent it
         self.settings: dict[str, str] = {}  # what it wants set, `options` included; names in lower case
         self.protocol_version = (3, 0)  # the one that is spoken, not the one asked for
+        self.encryption: Encryption | None = None  # None = the connection is not encrypted
+        self.is_direct = False  # TLS began without an SSLRequest
         self.cancel_request: CancelRequest | None = None
         self.refusal: Refusal | None = None
         self.reason = ""  # of a refusal, for the log; never sent to the client
         self._doors = doors
         self._buffer = bytearray()  # received and not yet understood
         self._outgoing = b""
-        self._declined: tuple[type, ...] = ()  # the requests for encryption that were answered
+        self._answered: tuple[type, ...] = ()  # the requests for encryption that were answered
+        self._tls_mode = tls_mode
         self._secret: Secret | None = None
         self._doubt = ""  # why this user cannot succeed, whatever the proof
         self._md5_salt = b""
@@ -178,6 +198,24 @@ class ClientLogin:
         """Give what is to be sent now, once."""
         outgoing, self._outgoing = self._outgoing, b""
         return outgoing
+
+    def take_ciphertext(self) -> bytes:
+        """Give what the client has already sent of the handshake, once."""
+        ciphertext = bytes(self._buffer)
+        self._buffer.clear()
+        return ciphertext
+
+    def secure(self, encryption: Encryption, protocol: str) -> None:
+        """Note that the handshake is done. `protocol`: what ALPN has chosen, "" for nothing."""
+        self._move(Event.SECURED)
+        self.encryption = encryption
+        if self.is_direct and protocol != ALPN_PROTOCOL:  # RFC 7301; manual: "SSL Session Encryption"
+            self._refuse(Refusal.MALFORMED, problem=f'direct TLS needs the ALPN protocol "{ALPN_PROTOCOL}"')
+
+    def fail(self, reason: str) -> None:
+        """Note that the handshake has failed. Nothing more can be said to the client."""
+        self._move(Event.REFUSED)
+        self.reason = reason
 
     @property
     def rest(self) -> bytes:
@@ -230,6 +268,12 @@ class ClientLogin:
 
     def _read_startup(self) -> bool:
         """Read one start-up packet; False while it is incomplete."""
+        if self._buffer[:1] == _TLS_HANDSHAKE and self._may_begin_tls():
+            self.is_direct = True
+            self._move(Event.ENCRYPTION_BEGUN)
+            return False
+        if self._buffer[:1] == _TLS_HANDSHAKE and self.encryption is None:
+            raise ClientProtocolError("the client begins with TLS, which is not offered here")
         if self._outgoing and self._buffer:
             # Sent before our answer to SSLRequest or GSSENCRequest was: who put it there cannot be known.
             raise ClientProtocolError("received unencrypted data after a request for encryption")
@@ -246,15 +290,26 @@ class ClientLogin:
             self._buffer.clear()
             self._move(Event.CANCEL_ASKED)
         else:
-            self._decline_encryption(type(request))
+            self._answer_encryption(type(request))
         return True
 
-    def _decline_encryption(self, request: type[SSLRequest] | type[GSSENCRequest]) -> None:
-        if request in self._declined:
+    def _may_begin_tls(self) -> bool:
+        return self._tls_mode != "disable" and self.encryption is None
+
+    def _answer_encryption(self, request: type[SSLRequest] | type[GSSENCRequest]) -> None:
+        if self.encryption is not None:
+            raise ClientProtocolError(f"{request.__name__} where TLS is spoken already")
+        if request in self._answered:
             raise ClientProtocolError(f"a second {request.__name__}")
-        self._declined += (request,)
-        self._outgoing += b"N"
-        self._move(Event.ENCRYPTION_DECLINED)
+        self._answered += (request,)
+        if request is SSLRequest and self._may_begin_tls():
+            if self._buffer:  # who put it there before our answer cannot be known: CVE-2021-23214
+                raise ClientProtocolError("received unencrypted data after a request for encryption")
+            self._outgoing += b"S"
+            self._move(Event.ENCRYPTION_BEGUN)
+        else:
+            self._outgoing += b"N"
+            self._move(Event.ENCRYPTION_DECLINED)
 
     def _begin(self, message: StartupMessage) -> None:
         """Take what the StartupMessage says, and ask for the proof that auth_type demands."""
@@ -263,6 +318,8 @@ class ClientLogin:
             return self._refuse(Refusal.UNSUPPORTED_PROTOCOL, version=f"{version[0]}.{version[1]}")
         self.parameters = parameters
         self.user = parameters.get("user", "")
+        if self._tls_mode in _DEMANDING and self.encryption is None:
+            return self._refuse(Refusal.TLS_REQUIRED, mode=self._tls_mode)
         if not self.user:
             return self._refuse(Refusal.NO_USER_NAME)
         self.database = parameters.get("database") or self.user

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pgmux import __version__
 from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
+from pgmux.session.ticket_keys import TicketKeys
 from pgmux.shm.clients import Clients
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
@@ -34,6 +35,7 @@ from pgmux.worker.journal import open_log
 from pgmux.worker.mailbox import Mailbox
 from pgmux.worker.main import BREAK_OFF, FINISH, Worker
 from pgmux.worker.reception import names_of
+from pgmux.worker.tls import open_tls
 
 WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
 STOP_WITHIN_SECONDS = 60.0  # transactions get so long to finish
@@ -96,6 +98,7 @@ class Supervisor:
         _raise_descriptor_limit(settings.max_client_conn + settings.max_backends + _DESCRIPTORS_TO_SPARE)
         self._lock_runtime_dir(cleanup)
         open_doors(self._config, mock_key := os.urandom(32))  # each worker opens its own; trouble shows now
+        open_tls(self._config, ticket_keys := TicketKeys(os.urandom(64), time.monotonic()))
         listeners: list[list[socket.socket]] = [[] for _ in range(workers)]
         for address in settings.listen:
             for mine, listener in zip(listeners, bind_tcp(address, workers), strict=True):
@@ -116,7 +119,7 @@ class Supervisor:
         self._pools, self._clients = Pools(segment, bells), Clients(segment)
         self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
-            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets
+            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys, self._vault.sockets
         )
         self._listen_for_signals()
         gc.collect()
@@ -198,10 +201,13 @@ class Supervisor:
         try:
             config, waiting = reload(self._config)
             open_doors(config, self._estate.mock_key)
+            open_tls(config, self._estate.ticket_keys)
         except PgmuxError as error:
             self._log.error("not reloaded, nothing has changed: %s", error)
             return
         self._config = config
+        for warning in config.warnings:
+            self._log.warning("%s", warning)
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
         for number in range(self._pools.segment.pool_count):
             pool = self._pools.read(number)
@@ -230,6 +236,7 @@ class Supervisor:
     def _tick(self) -> None:
         now = time.monotonic()
         self._vault.sweep()
+        self._estate.ticket_keys.advance(now)  # what a successor inherits must not open old tickets
         for number, post in enumerate(self._posts):
             if post.pid == 0:
                 if self._stop_signal is None and now >= post.due:

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import time
 
 import gevent
 from gevent.hub import get_hub
@@ -30,6 +31,7 @@ from pgmux.worker.journal import Journal
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
+from pgmux.worker.tls import open_tls
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -51,6 +53,7 @@ class Worker:
         self._config = config
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
+        self._tls = open_tls(config, estate.ticket_keys)
         self._journal = Journal(f"worker {number}")
         self._log = logging.getLogger(f"worker {number}")
         self._pools = Pools(estate.segment, estate.bells)
@@ -62,6 +65,7 @@ class Worker:
             doors,
             self._pools,
             self._journal,
+            tls=self._tls.clients,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
         )
@@ -196,12 +200,13 @@ class Worker:
         try:
             config, _ = reload(self._config)
             secrets, doors = open_doors(config, self._estate.mock_key)
+            tls = open_tls(config, self._estate.ticket_keys)
         except PgmuxError as error:
             self._log.error("not reloaded here: %s", error)
             return
-        self._config = config
+        self._config, self._tls = config, tls
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
-        self._reception.reconfigure(config, doors)
+        self._reception.reconfigure(config, doors, tls.clients)
         self._opener.reconfigure(config, secrets)
 
     def _bury_fenced(self) -> None:
@@ -221,6 +226,8 @@ class Worker:
 
     def _tick(self) -> None:
         self._pools.workers.beat(self.number, self._relay.client_count)
+        if self._estate.ticket_keys.advance(time.monotonic()) and self._tls.clients is not None:
+            self._tls.clients.set_ticket_key(self._estate.ticket_keys.key)
         settings = self._config.pgmux
         late, tired = self._relay.overdue(int(settings.client_login_timeout * 1_000_000))
         for client in late:

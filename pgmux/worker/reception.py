@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
+from pgmux.relay.tls_context import TlsContext
+from pgmux.session.arrival import Encryption
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
 from pgmux.session.refusals import Refusal
@@ -46,13 +48,15 @@ class Reception:
         pools: Pools,
         journal: Journal,
         *,
+        tls: TlsContext | None,
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
     ) -> None:
-        """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest."""
+        """`tls`: for clients who ask for it; None = they cannot. `want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest."""
         self.relay: Relay
         self.doors = doors
         self._config = config
+        self._tls = tls
         self._pools = pools
         self._journal = journal
         self._want_backend = want_backend
@@ -66,14 +70,19 @@ class Reception:
     # --- called by the relay, inside its loop
 
     def greet(self, client: "Client") -> None:
-        """A connection was accepted."""
-        client.login = ClientLogin(self.doors)
+        """A connection was accepted. TLS is for the network: on the Unix socket there is none, and none is demanded."""
+        client.login = ClientLogin(
+            self.doors, "disable" if client.is_unix else self._config.pgmux.client_tls_sslmode
+        )
 
     def hear(self, client: "Client", data: bytes) -> None:
         """A client that logs in has sent something."""
         login: ClientLogin = client.login
         login.feed(data)
-        if login.step is Step.CANCEL:
+        if login.step is Step.ENCRYPTING:
+            assert self._tls is not None
+            self.relay.encrypt(client, self._tls, login.take_outgoing(), login.take_ciphertext())
+        elif login.step is Step.CANCEL:
             assert login.cancel_request is not None
             self._cancel(*login.cancel_request)
             self.relay.send_off(client)
@@ -88,6 +97,20 @@ class Reception:
         elif outgoing := login.take_outgoing():
             self.relay.say(client, outgoing)
 
+    def shake_hands(self, client: "Client") -> None:
+        """A client's TLS handshake has ended, well or not."""
+        login: ClientLogin = client.login
+        tls = client.tls
+        if tls is None or login.step is not Step.ENCRYPTING:
+            return
+        if tls.is_secured:
+            login.secure(Encryption(*tls.identify_peer(), tls.context.end_point), tls.protocol)
+        elif tls.trouble:
+            login.fail(f"TLS handshake: {tls.trouble}")
+        if login.reason:
+            self._journal.refused(client, login)
+            self.relay.send_off(client, login.take_outgoing())
+
     def malformed(self, kind: str) -> bytes:
         """What a client is told whose message cannot be understood."""
         return Refusal.MALFORMED.build(problem=f"invalid frontend message type {ord(kind)} or length")
@@ -98,9 +121,11 @@ class Reception:
 
     # --- called by the worker
 
-    def reconfigure(self, config: Config, doors: Doors) -> None:
+    def reconfigure(self, config: Config, doors: Doors, tls: TlsContext | None) -> None:
         """After a reload: log-ins from now on, and what pools are to be."""
         self._config, self.doors = config, doors
+        if tls is not None:  # who came when TLS was offered still gets it
+            self._tls = tls
         for pool, settings in list(self._settings.items()):
             with suppress(KeyError):  # its database is gone: who is in goes on as before
                 self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
