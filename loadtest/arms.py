@@ -2,7 +2,8 @@
 
 An arm is entered and left with its with statement; in between, `address` is where clients go, `pid` its
 first process. To add one, write a class like PgBouncer's and a line in ARMS. All are configured alike:
-transaction mode, trust, the same pool size, nothing logged for each connection.
+transaction mode, trust, the same pool size, TLS for clients who ask for it, nothing logged for
+each connection.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from loadtest.certificate import write_certificate
 from loadtest.client import USER, Address
 from loadtest.debian import find_pgbouncer
 from loadtest.program import Program
@@ -99,6 +101,7 @@ class Pooler(Arm):
 
     def __enter__(self) -> Self:
         self._port = free_port()
+        write_certificate(self._place.folder)
         try:
             self._program = self._start(self._place, self._port)
             try:
@@ -149,6 +152,9 @@ max_client_conn = {max_clients}
 log_connections = 0
 log_disconnections = 0
 log_stats = 0
+client_tls_sslmode = allow
+client_tls_key_file = {folder}/server.key
+client_tls_cert_file = {folder}/server.crt
 server_tls_sslmode = disable
 {account}
 """
@@ -206,6 +212,9 @@ pool_mode = "transaction"
 default_pool_size = {pool_size}
 max_backends = {pool_size}
 max_client_conn = {max_clients}
+client_tls_sslmode = "allow"
+client_tls_key_file = "server.key"
+client_tls_cert_file = "server.crt"
 server_tls_sslmode = "disable"
 
 [databases."*"]

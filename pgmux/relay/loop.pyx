@@ -23,6 +23,7 @@ from pgmux.relay.sockets cimport (
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
 from pgmux.shm.counters cimport CounterTable
+from pgmux.shm.homes cimport Homes
 from pgmux.shm.layout cimport NAME_BYTES
 from pgmux.shm.leases cimport FREE, TAKE, generation_of, phase_of, pool_of
 from pgmux.shm.pools cimport Pools
@@ -41,6 +42,7 @@ cdef class Loop(Exchange):
     def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk):
         self.worker = worker
         self.pools = pools
+        self.homes = Homes(pools)
         self.records = records
         self.counters = counters.rows(worker)
         self.desk = desk

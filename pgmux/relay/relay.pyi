@@ -2,6 +2,7 @@
 
 from pgmux.relay.endpoint import Client, Lobby
 from pgmux.relay.loop import Loop
+from pgmux.relay.tls import Tls
 from pgmux.relay.tls_context import TlsContext
 
 class Relay(Loop):
@@ -41,8 +42,11 @@ class Relay(Loop):
     def every_client(self) -> list[Client]:
         """All clients whose sockets are open here."""
 
-    def adopt_socket(self, slot: int, generation: int, fd: int) -> None:
-        """A descriptor for a slot has come, from its opener or from the vault. Takes it over."""
+    def adopt_socket(self, slot: int, generation: int, fd: int, tls: Tls | None = None) -> None:
+        """A descriptor for a slot has come, from its opener or from the vault. Takes it over.
+
+        `tls`: what the connection is under, if it is and this worker is its home.
+        """
 
     def hand_out(self, slot: int) -> None:
         """A backend we have just opened: LEASED to us, its socket adopted. To whoever waits, or free."""
@@ -52,6 +56,12 @@ class Relay(Loop):
 
     def close_backend(self, slot: int, politely: bool = True) -> None:
         """Close a backend that is leased to us and serves nobody."""
+
+    def give_up(self, slot: int, generation: int) -> None:
+        """A client elsewhere starves: close a backend whose home we are, if it still is idle."""
+
+    def leave_home(self) -> None:
+        """This worker ends, and with it the idle backends whose home it is: PostgreSQL is told."""
 
     def bury_fenced(self, slot: int) -> bool:
         """A slot left to us CLOSING: wait for PostgreSQL to end it. False = already doing so."""

@@ -96,8 +96,11 @@ cdef class Relay(Loop):
         """All clients whose sockets are open here."""
         return [client for client in self.clients if client is not None]
 
-    def adopt_socket(self, uint32_t slot, uint64_t generation, int fd):
-        """A descriptor for a slot has come, from the worker that opened it or from the vault. Takes it over."""
+    def adopt_socket(self, uint32_t slot, uint64_t generation, int fd, Tls tls=None):
+        """A descriptor for a slot has come, from the worker that opened it or from the vault. Takes it over.
+
+        `tls`: what the connection is under, if it is and this worker is its home.
+        """
         cdef Backend backend = self.backends[slot]
         cdef Client client
         cdef uint64_t word = self.pools.leases.word(slot)
@@ -111,6 +114,7 @@ cdef class Relay(Loop):
         if backend.fd >= 0:
             self.drop_socket(backend)
         backend.fd = fd
+        backend.tls = tls
         backend.generation = generation
         backend.serial += 1
         if backend.closing:
@@ -153,6 +157,24 @@ cdef class Relay(Loop):
         self.now = now_us()
         backend.pool = pool_of(self.pools.leases.word(slot))
         self.retire(backend, politely)
+
+    def give_up(self, uint32_t slot, uint64_t generation):
+        """A client elsewhere starves: close a backend whose home we are, if it still is idle."""
+        cdef Backend backend = self.backends[slot]
+        cdef uint64_t word = self.pools.leases.word(slot)
+        self.now = now_us()
+        if (backend.tls is not None and generation_of(word) == generation and phase_of(word) == FREE
+                and self.pools.leases.move(slot, word, TAKE, self.worker, pool_of(word))):
+            self.pools._clear_free(pool_of(word), slot)
+            if self.is_usable(backend):
+                self.retire(backend, True)
+
+    def leave_home(self):
+        """This worker ends, and with it the idle backends whose home it is: PostgreSQL is told."""
+        cdef Backend backend
+        for backend in self.backends:
+            if backend.tls is not None:
+                self.give_up(backend.slot, backend.generation)
 
     def bury_fenced(self, uint32_t slot):
         """A slot that is CLOSING and was left to us: wait for PostgreSQL to end it. False = already doing so."""

@@ -63,7 +63,8 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t client              # record of the client it serves, for readers only; by the owner
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
-    uint8_t _pad[12]
+    uint32_t home                # 0 = any worker may take it, else the only one that may, + 1: see homes.pyx; by the opener
+    uint8_t _pad[8]
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
@@ -80,7 +81,7 @@ cdef struct PoolRecord:
     uint64_t created_at_us
     uint64_t retry_at_us         # no log-in is tried before this moment; by the worker whose log-in failed
     uint32_t welcome_bytes       # 0 = no backend of this pool was ever opened
-    uint32_t _pad0
+    uint32_t is_homed            # 1 = its backend opened last has a home; by the opener
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
     uint8_t _pad1[24]

@@ -77,7 +77,9 @@ class Pools:
     def rebuild(self) -> None:
         """Set the free bit of every FREE slot, from the words: a process may have died before it could."""
 
-    def introduce(self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0) -> None:
+    def introduce(
+        self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0, home: int | None = None
+    ) -> None:
         """Write down who the backend in a slot is, before its first lease."""
 
     def identity(self, slot: int) -> tuple[int, bytes]:

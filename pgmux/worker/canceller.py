@@ -7,17 +7,21 @@ connection has been closed by PostgreSQL, for by then the signal has been delive
 """
 
 import logging
+from contextlib import closing
 
 import gevent
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
+from pgmux.config import Config
+from pgmux.errors import PgmuxError
 from pgmux.protocol.messages import build_cancel_request
 from pgmux.relay.endpoint import ClientPhase
 from pgmux.relay.relay import Relay
+from pgmux.relay.tls_context import TlsContext
 from pgmux.session.refusals import Refusal
 from pgmux.shm.pools import Pools
-from pgmux.worker.dialing import dial
+from pgmux.worker.channel import connect
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -29,15 +33,28 @@ _WITHIN_SECONDS = 10.0
 class Canceller:
     """One worker's cancel requests."""
 
-    def __init__(self, worker: int, pools: Pools, mailboxes: list[Mailbox]) -> None:
+    def __init__(
+        self,
+        worker: int,
+        config: Config,
+        tls: TlsContext | None,
+        pools: Pools,
+        mailboxes: list[Mailbox],
+    ) -> None:
+        """`tls`: for connections to PostgreSQL."""
         self.relay: Relay
         self.reception: Reception
         self._worker = worker
+        self._config, self._tls = config, tls
         self._pools = pools
         self._mailboxes = mailboxes
         self._turns = BoundedSemaphore(_AT_ONCE)
         self._greenlets = Group()
         self._log = logging.getLogger(f"worker {worker}")
+
+    def reconfigure(self, config: Config, tls: TlsContext | None) -> None:
+        """After a reload: requests from now on."""
+        self._config, self._tls = config, tls
 
     def request(self, pid: int, key: bytes) -> None:
         """A client's CancelRequest, whichever worker it reached."""
@@ -79,15 +96,20 @@ class Canceller:
     def _send(self, slot: int, generation: int, pid: int, key: bytes) -> None:
         """One CancelRequest, to its end: PostgreSQL closes the connection when it has sent the signal."""
         try:
-            pool = self._pools.describe_slot(slot)["pool"]
-            if pool is None:
+            backend = self._pools.describe_slot(slot)
+            if backend["pool"] is None:
                 return  # EMPTY: nothing is left to be cancelled
             with self._turns, gevent.Timeout(_WITHIN_SECONDS, TimeoutError("no answer")):
-                with dial(self.reception.settings(pool)) as connection:
-                    connection.sendall(build_cancel_request(pid, key))
-                    while connection.recv(64):
-                        pass
-        except OSError as error:
+                self._deliver(backend["pool"], build_cancel_request(pid, key), backend["home"] is not None)
+        except (OSError, PgmuxError) as error:
             self._log.warning("cannot send a cancel request: %s", error)
         finally:
             self.relay.cancel_settled(slot, generation)
+
+    def _deliver(self, pool: int, request: bytes, is_encrypted: bool) -> None:
+        """Send it the way the backend itself was connected to. A key is a secret where a query is one."""
+        settings = self.reception.settings(pool)
+        with closing(connect(self._config.pgmux, settings, self._tls, with_tls=is_encrypted)) as channel:
+            channel.sendall(request)
+            while channel.recv():
+                pass

@@ -58,8 +58,10 @@ class Worker:
         self._log = logging.getLogger(f"worker {number}")
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
-        self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
-        self._canceller = Canceller(number, self._pools, estate.mailboxes)
+        self._opener = Opener(
+            number, config, secrets, self._tls.server, self._pools, counters, estate.mailboxes
+        )
+        self._canceller = Canceller(number, config, self._tls.server, self._pools, estate.mailboxes)
         self._reception = Reception(
             config,
             doors,
@@ -107,6 +109,7 @@ class Worker:
             self._tick()
         for watcher, _ in watchers:
             watcher.stop()
+        self._relay.leave_home()
 
     def stop(self) -> None:
         """Take no more connections, let transactions finish, then leave."""
@@ -149,6 +152,8 @@ class Worker:
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.number)
+            elif message.kind is Kind.GIVE_UP:
+                self._relay.give_up(message.target, message.number)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -207,7 +212,8 @@ class Worker:
         self._config, self._tls = config, tls
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
         self._reception.reconfigure(config, doors, tls.clients)
-        self._opener.reconfigure(config, secrets)
+        self._opener.reconfigure(config, secrets, tls.server)
+        self._canceller.reconfigure(config, tls.server)
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""

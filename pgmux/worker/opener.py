@@ -13,30 +13,37 @@ import logging
 import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import gevent
-from gevent import socket
 from gevent.pool import Group
 
 from pgmux.config import PoolSettings
 from pgmux.config.configuration import Config
 from pgmux.relay.relay import Relay
+from pgmux.relay.tls_context import TlsContext, TlsError
 from pgmux.session.backend_login import BackendLogin
 from pgmux.session.refusals import Refusal
 from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
+from pgmux.shm.homes import Homes
 from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
-from pgmux.worker.dialing import dial
+from pgmux.shm.workers import Errand
+from pgmux.worker.channel import Channel, attempts, connect
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
-_READ_BYTES = 65536
 _LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
 _VAULT_RETRY_SECONDS = 0.05
+_NO_SUCH_WAY = "28000"  # what PostgreSQL says when pg_hba.conf has no line for the connection
 
 
 class OpenError(Exception):
     """A backend could not be opened; the text is what the clients are told, the SQLSTATE first."""
+
+
+class AnotherWay(OpenError):  # noqa: N818 -- it is not the last word
+    """PostgreSQL refuses the connection because it is under TLS, or because it is not."""
 
 
 class Opener:
@@ -47,18 +54,22 @@ class Opener:
         worker: int,
         config: Config,
         secrets: Mapping[str, Secret],
+        tls: TlsContext | None,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
     ) -> None:
-        """`mailboxes`: one a worker, then the vault's."""
+        """`tls`: for connections to PostgreSQL. `mailboxes`: one a worker, then the vault's."""
         self.relay: Relay
         self.reception: Reception
         self._worker = worker
         self._config = config
         self._secrets = secrets
+        self._tls = tls
         self._pools = pools
+        self._homes = Homes(pools)
         self._counters = counters
+        self._mailboxes = mailboxes
         self._vault = mailboxes[-1]
         self._others = [box for number, box in enumerate(mailboxes[:-1]) if number != worker]
         self._greenlets = Group()
@@ -69,9 +80,9 @@ class Opener:
         """Whether some backend is being opened now."""
         return bool(self._greenlets)
 
-    def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
+    def reconfigure(self, config: Config, secrets: Mapping[str, Secret], tls: TlsContext | None) -> None:
         """After a reload: backends from now on."""
-        self._config, self._secrets = config, secrets
+        self._config, self._secrets, self._tls = config, secrets, tls
 
     def look(self, pool: int) -> None:
         """Open backends for a pool, if somebody waits, there is room, and PostgreSQL let us in lately."""
@@ -82,10 +93,12 @@ class Opener:
         lobby = self.relay.lobby(pool)
         lobby.asked = False
         self.relay.serve_waiting(pool)
-        waiting = max(self._pools.waiters.waiting(pool), lobby.waiting)
+        waiting = lobby.waiting
+        if not self._homes.is_homed(pool):  # else what we open is of use to our own clients alone
+            waiting = max(self._pools.waiters.waiting(pool), waiting)
         if self.reception.waiting(pool):
             waiting = max(waiting, 1)
-        every, opening, _, serving = self._pools.count(pool)
+        every, opening, serving = self._homes.count(pool, self._worker)
         wanted = max(waiting - opening, warm - every)
         if wanted <= 0 or self._pools.is_paused:
             return
@@ -97,8 +110,7 @@ class Opener:
         for _ in range(wanted):
             slot = self._pools.open(pool, self._worker)
             if slot < 0:
-                if slot != POOL_FULL:
-                    self._make_room(pool, within_database=slot == DATABASE_FULL)
+                self._make_room(pool, slot)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._greenlets.spawn(self._open, pool, slot)
@@ -114,66 +126,110 @@ class Opener:
         """Some worker's log-in failed: refuse those who have nothing left to wait for."""
         for pool in self.reception.pools_in_use():
             trouble, _ = self._pools.trouble(pool)
-            if trouble and not self._pools.count(pool)[3]:
+            if trouble and not self._homes.count(pool, self._worker)[2]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
-    def _make_room(self, pool: int, *, within_database: bool) -> None:
-        """A limit over several pools is reached: close a backend that another of them has left idle."""
-        victim = self._pools.evict(pool, self._worker, within_database)
-        if victim >= 0:
-            self.relay.close_backend(victim)
+    def _make_room(self, pool: int, limit: int) -> None:
+        """A limit is reached. If it is one over several pools, close a backend that another of them has left
+        idle. Else, or when there is none, ask for one whose home is another worker: shm/homes.pyx.
+        """
+        if limit != POOL_FULL:
+            victim = self._pools.evict(pool, self._worker, limit == DATABASE_FULL)
+            if victim >= 0:
+                self.relay.close_backend(victim)
+                return
+        idle = self._homes.find_idle_abroad(pool, self._worker, limit)
+        if idle is not None:
+            slot, generation, home = idle
+            self._mailboxes[home].send(Message(Kind.GIVE_UP, slot, generation))
 
     def _open(self, pool: int, slot: int) -> None:
         settings = self.reception.settings(pool)
         limit = self._config.pgmux.server_connect_timeout
         too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit:g}s)")
-        connection = None
+        channel = None
         try:
             with gevent.Timeout(limit or None, too_late):
-                connection = dial(settings)
-                login = self._log_in(connection, settings)
-            self._publish(pool, slot, connection, login)
+                channel, login = self._enter(settings)
+            self._publish(pool, slot, channel, login)
         except OpenError as error:
             self._give_up(pool, slot, str(error))
+        except TlsError as error:
+            self._give_up(pool, slot, f"08001: {error}")
         except OSError as error:
             self._give_up(pool, slot, f"08001: {error.strerror or error}")
         except BaseException:
             self._give_up(pool, slot, "XX000: pgmux failed to open a backend, its log says why")
             raise
         finally:
-            if connection is not None:
-                connection.close()
+            if channel is not None:
+                channel.close()
 
-    def _log_in(self, connection: socket.socket, settings: PoolSettings) -> BackendLogin:
-        """The finished log-in. Raises OpenError with what the server said, OSError. May switch."""
+    def _enter(self, settings: PoolSettings) -> tuple[Channel, BackendLogin]:
+        """A connection that is logged in: with TLS or without, as server_tls_sslmode has it, or the one after
+        the other. Raises as `_log_in` does, of the last attempt. May switch.
+        """
+        ways = list(attempts(self._config.pgmux, settings.host))
+        for with_tls in ways[:-1]:
+            with suppress(TlsError, AnotherWay):
+                return self._try_to_enter(settings, with_tls)
+        try:
+            return self._try_to_enter(settings, ways[-1])
+        except AnotherWay as refused:
+            raise OpenError(str(refused)) from None
+
+    def _try_to_enter(self, settings: PoolSettings, with_tls: bool) -> tuple[Channel, BackendLogin]:
+        channel = connect(self._config.pgmux, settings, self._tls, with_tls=with_tls)
+        try:
+            return channel, self._log_in(channel, settings)
+        except OpenError as error:
+            channel.close()
+            is_other = with_tls == (channel.tls is not None)  # else PostgreSQL had no TLS, and that was this way
+            if is_other and str(error).startswith(_NO_SUCH_WAY):
+                raise AnotherWay(str(error)) from None
+            raise
+        except BaseException:
+            channel.close()
+            raise
+
+    def _log_in(self, channel: Channel, settings: PoolSettings) -> BackendLogin:
+        """The finished log-in. Raises OpenError with what the server said, TlsError, OSError. May switch."""
         password = settings.server_password or self._secrets.get(settings.server_user)
         login = BackendLogin(settings.server_user, password, settings.dbname, {"application_name": "pgmux"})
-        connection.sendall(login.start())
+        channel.sendall(login.start())
         while not login.is_done:
-            data = connection.recv(_READ_BYTES)
+            data = channel.recv()
             if not data:
                 raise OpenError("08001: PostgreSQL closed the connection during the log-in")
             answer = login.feed(data)
             if login.error:
                 raise OpenError(f"{login.error.get('sqlstate', 'XX000')}: {login.error.get('message', '')}")
             if answer:
-                connection.sendall(answer)
+                channel.sendall(answer)
         return login
 
-    def _publish(self, pool: int, slot: int, connection: socket.socket, login: BackendLogin) -> None:
-        """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""
+    def _publish(self, pool: int, slot: int, channel: Channel, login: BackendLogin) -> None:
+        """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one.
+
+        Under TLS it cannot be everybody's: this worker is its home.
+        """
         generation = self._pools.generation(slot)
-        message = Message(Kind.SOCKET, slot, generation, 0, connection.fileno())
-        self._pools.introduce(slot, login.pid, login.key, self._expiry())
+        message = Message(Kind.SOCKET, slot, generation, 0, channel.fileno())
+        home = None if channel.tls is None else self._worker
+        self._pools.introduce(slot, login.pid, login.key, self._expiry(), home)
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
         self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):
             gevent.sleep(_VAULT_RETRY_SECONDS)
-        for mailbox in self._others:
-            mailbox.send(message)  # a full one is no harm: its worker asks the vault when it needs the socket
+        if home is None:
+            for mailbox in self._others:
+                mailbox.send(message)  # a full one is no harm: its worker asks the vault when it needs the socket
         if not self._pools.try_adopt(slot, self._worker):
             return
-        self.relay.adopt_socket(slot, generation, connection.detach())
+        self.relay.adopt_socket(slot, generation, channel.detach(), channel.tls)
+        if self._homes.is_homed(pool) != (home is not None):
+            self._homes.settle(pool, is_homed=home is not None)
+            self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)  # each must now look for itself
         self._counters.add(self._worker, pool, "backends_opened")
         if self._pools.trouble(pool)[0]:
             self._pools.set_trouble(pool, b"", 0)
