@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport Replies
 from pgmux.relay.buffer cimport Buffer
+from pgmux.shm.layout cimport ClientRecord
 
 
 cpdef enum ClientPhase:
@@ -29,6 +30,7 @@ cdef class Endpoint:
 
 cdef class Client(Endpoint):
     cdef readonly uint32_t record        # its index in shared memory and in this worker's table
+    cdef ClientRecord *row               # the record itself, ours to write until the client is GONE
     cdef readonly ClientPhase phase      # moved by Leasing.enter alone
     cdef bint dropping                   # the rest of the present message is not forwarded
     cdef bint terminated                 # it said Terminate: nothing more is read, what it asked is still answered

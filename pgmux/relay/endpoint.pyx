@@ -4,11 +4,9 @@
 Plain objects with C fields and no behaviour beyond their own bookkeeping; who changes which
 field is said in endpoint.pxd. An idle client is one such object: no buffer, no stack.
 """
-import os
-import socket
-
 from pgmux.protocol.replies cimport begin, end
 from pgmux.relay.buffer cimport clear
+from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 
 
 cdef class Endpoint:
@@ -30,13 +28,17 @@ cdef class Client(Endpoint):
 
     def address(self):
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
-        if self.is_unix:
-            return "unix", 0
-        try:
-            with socket.socket(fileno=os.dup(self.fd)) as peer:
-                return peer.getpeername()[:2]
-        except OSError:
+        if self.fd < 0:
             return "", 0
+        return self.row.address.decode(), self.row.port
+
+    def peer_uid(self):
+        """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
+        cdef int credentials[3]              # struct ucred: pid, uid, gid
+        cdef unsigned int size = sizeof(credentials)
+        if not self.is_unix or getsockopt(self.fd, SOL_SOCKET, SO_PEERCRED, credentials, &size) < 0:
+            return -1
+        return <unsigned int>credentials[1]
 
     def __dealloc__(self):
         clear(&self.held)

@@ -24,4 +24,5 @@ cdef class Loop(Exchange):
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
     cdef int serve_ready(self) except -1
+    cdef int note_partings(self) except -1
     cdef int forget(self, Client client) except -1

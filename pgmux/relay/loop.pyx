@@ -17,16 +17,15 @@ from pgmux.relay.endpoint cimport (
 )
 from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
-    EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, IPPROTO_TCP, SHUT_WR, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, SOL_SOCKET, SO_KEEPALIVE, TCP_NODELAY, accept4, close, errno, setsockopt, shutdown,
+    AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SHUT_WR, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, accept4, close, errno, name_peer, shutdown, sockaddr, sockaddr_storage,
 )
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
 from pgmux.shm.counters cimport CounterTable
+from pgmux.shm.layout cimport NAME_BYTES
 from pgmux.shm.leases cimport FREE, TAKE, generation_of, phase_of, pool_of
 from pgmux.shm.pools cimport Pools
-
-import socket
 
 cdef enum:
     ACCEPTS_A_TURN = 32
@@ -75,6 +74,8 @@ cdef class Loop(Exchange):
         while True:
             self.check_inbox()
             self.serve_ready()
+            if self.news:
+                self.note_partings()
             if self.news or self.is_hubs_turn or self.now >= stop_at:
                 return has_served
             if not self.pools.workers.sleep(self.worker):
@@ -194,12 +195,14 @@ cdef class Loop(Exchange):
     # --- clients come and go
 
     cdef int accept(self, uint32_t index) except -1:
-        cdef int _turn, fd, one = 1
+        cdef int _turn, fd, listener = self.listeners[index].fileno()
         cdef int32_t record
+        cdef sockaddr_storage peer
+        cdef unsigned int size
         cdef Client client
-        listener = self.listeners[index]
         for _turn in range(ACCEPTS_A_TURN):
-            fd = accept4(listener.fileno(), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            size = sizeof(peer)
+            fd = accept4(listener, <sockaddr *>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
                 if errno == EMFILE or errno == ENFILE:
                     self.news.append(("accept failed", errno))
@@ -211,12 +214,11 @@ cdef class Loop(Exchange):
             client = Client()
             client.fd = fd
             client.record = record
+            client.row = &self.records.records[record]
+            client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
+            client.is_unix = peer.ss_family == AF_UNIX
             self.next_serial += 1
             client.serial = self.next_serial
-            client.is_unix = listener.family == socket.AF_UNIX
-            if not client.is_unix:
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-                setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
             self.clients[record] = client
             self.client_count += 1
             self.enter(client, LOGIN)
@@ -247,6 +249,20 @@ cdef class Loop(Exchange):
                 return self.vanish(client, True)
         return 0
 
+    cdef int note_partings(self) except -1:
+        """Take the clients that are gone, or about to leave, out of the news: they are our own affair."""
+        cdef list news = []
+        for word, what in self.news:
+            if word == "gone":
+                self.forget(what)
+            elif word == "leaving":
+                self.leaving.add(what)
+                self.logging_in.discard(what)
+            else:
+                news.append((word, what))
+        self.news = news
+        return 0
+
     cdef int forget(self, Client client) except -1:
         """A client that is GONE: its record is free for another."""
         if self.clients[client.record] is client:
@@ -262,14 +278,9 @@ cdef class Loop(Exchange):
 
     def take_news(self):
         """What happened that needs more than the relay: [(word, argument)], oldest first."""
+        self.note_partings()
         news = self.news
         self.news = []
-        for word, client in news:
-            if word == "gone":
-                self.forget(client)
-            elif word == "leaving":
-                self.leaving.add(client)
-                self.logging_in.discard(client)
         return news
 
     def start_accepting(self):

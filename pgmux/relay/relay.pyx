@@ -39,9 +39,7 @@ cdef class Relay(Loop):
         if client.phase != LOGIN:
             return                               # sent off while it waited
         self.send_to_client(client, greeting, len(greeting))
-        host, port = client.address()
-        self.records.admit(client.record, secret, pool, host.encode(), port,
-                           application_name.encode("utf-8", "replace"))
+        self.records.admit(client.record, secret, pool, application_name.encode("utf-8", "replace"))
         client.lobby = self.lobby_of(pool)
         client.login = None
         client.expecting = False

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 class Encryption:
     """What TLS tells about a client whose handshake is done."""
 
-    common_name: str = ""  # CN of the client's certificate, verified against our authorities; "" = it showed none
-    distinguished_name: str = ""  # the subject of the same certificate, as RFC 4514 writes it
+    has_certificate: bool = False  # the client showed one that our authorities signed, and holds its key
+    common_name: str = ""  # CN of that certificate's subject; "" = it has none
+    distinguished_name: str = ""  # the whole subject, as RFC 4514 writes it
     end_point: bytes = b""  # of our own certificate: tls-server-end-point (RFC 5929 section 4.1); b"" = not known
 
 

@@ -31,10 +31,11 @@ class Clients:
     def give_back(self, record: int) -> None:
         """The client is gone: its record is free for another."""
 
-    def admit(
-        self, record: int, secret: int, pool: int, address: bytes, port: int, application_name: bytes
-    ) -> None:
-        """Fill in a claimed record when its client has logged in."""
+    def introduce(self, record: int, address: bytes, port: int) -> None:
+        """Write down where the client of a claimed record comes from."""
+
+    def admit(self, record: int, secret: int, pool: int, application_name: bytes) -> None:
+        """Fill in the rest of a claimed record when its client has logged in."""
 
     def find(self, record: int, secret: int) -> int | None:
         """The worker that holds the client a cancel key names, or None when the key is not good."""

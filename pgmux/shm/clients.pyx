@@ -58,16 +58,20 @@ cdef class Clients:
         """The client is gone: its record is free for another."""
         self.forget(record)
 
-    def admit(self, uint32_t record, uint32_t secret, uint32_t pool, bytes address, uint16_t port,
-              bytes application_name):
-        """Fill in a claimed record when its client has logged in."""
+    def introduce(self, uint32_t record, bytes address, uint16_t port):
+        """Write down where the client of a claimed record comes from."""
         cdef ClientRecord *client = &self.records[record]
-        address, application_name = address[:NAME_BYTES - 1], application_name[:NAME_BYTES - 1]
+        address = address[:NAME_BYTES - 1]
         memset(client.address, 0, NAME_BYTES)
-        memset(client.application_name, 0, NAME_BYTES)
         memcpy(client.address, <const char *>address, len(address))
-        memcpy(client.application_name, <const char *>application_name, len(application_name))
         client.port = port
+
+    def admit(self, uint32_t record, uint32_t secret, uint32_t pool, bytes application_name):
+        """Fill in the rest of a claimed record when its client has logged in."""
+        cdef ClientRecord *client = &self.records[record]
+        application_name = application_name[:NAME_BYTES - 1]
+        memset(client.application_name, 0, NAME_BYTES)
+        memcpy(client.application_name, <const char *>application_name, len(application_name))
         client.pool = pool
         client.slot = -1
         client.transactions = 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pgmux.relay.relay import Relay
 
 _KEY_BYTES = 4
+_MOST_KNOWN = 10_000
 
 
 def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -57,6 +58,7 @@ class Reception:
         self._want_backend = want_backend
         self._cancel = cancel
         self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
+        self._known: dict[tuple[str, str], int] = {}  # (database, client's user): pool; until a reload
         self._settings: dict[int, PoolSettings] = {}
         self._welcomes: dict[int, Welcome] = {}
         self._expecting: defaultdict[int, list[Client]] = defaultdict(list)  # authenticated, by pool
@@ -102,6 +104,7 @@ class Reception:
         for pool, settings in list(self._settings.items()):
             with suppress(KeyError):  # its database is gone: who is in goes on as before
                 self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
+        self._known.clear()
         for pool in self._numbers.values():
             self._set_wait_limit(pool)
 
@@ -156,13 +159,17 @@ class Reception:
 
     def _receive(self, client: "Client", login: ClientLogin) -> None:
         """The client is who it says: find its pool, and the pool's welcome."""
-        try:
-            pool = self._pool_of(login.database, login.user)
-        except PoolsExhausted:
-            self._refuse(
-                client, Refusal.POOL_LIMIT, limit="max_pools", value=str(self._config.pgmux.max_pools)
-            )
-            return
+        pool = self._known.get((login.database, login.user))
+        if pool is None:
+            try:
+                pool = self._pool_of(login.database, login.user)
+            except PoolsExhausted:
+                limit = str(self._config.pgmux.max_pools)
+                self._refuse(client, Refusal.POOL_LIMIT, limit="max_pools", value=limit)
+                return
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()  # strangers' names: nobody may fill our memory with them
+            self._known[login.database, login.user] = pool
         if pool in self._welcomes or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:

@@ -15,7 +15,8 @@ LIMIT = 20
 
 
 def admit(world: World, record: int, secret: int, **more: int) -> None:
-    world.clients.admit(record, secret, more.get("pool", 0), b"127.0.0.1", 5433, b"psql")
+    world.clients.introduce(record, b"127.0.0.1", 5433)
+    world.clients.admit(record, secret, more.get("pool", 0), b"psql")
 
 
 def claim_all(clients: Clients, worker: int) -> list[int]:
@@ -92,7 +93,8 @@ def test_a_client_that_has_gone_takes_its_key_with_it(world: World) -> None:
 def test_record_tells_who_the_client_is(world: World) -> None:
     record = world.clients.try_claim(2)
     assert record is not None
-    world.clients.admit(record, 4711, 3, b"::1", 65535, "grüße".encode())
+    world.clients.introduce(record, b"::1", 65535)
+    world.clients.admit(record, 4711, 3, "grüße".encode())
     told = world.clients.read(record)
     assert told is not None
     assert (told["client"], told["worker"], told["pool"], told["slot"]) == (record, 2, 3, None)
@@ -105,11 +107,13 @@ def test_record_tells_who_the_client_is(world: World) -> None:
 def test_long_names_are_cut_and_leave_nothing_of_the_last_client_behind(world: World) -> None:
     record = world.clients.try_claim(2)
     assert record is not None
-    world.clients.admit(record, 1, 0, b"a" * 100, 1, b"n" * 100)
+    world.clients.introduce(record, b"a" * 100, 1)
+    world.clients.admit(record, 1, 0, b"n" * 100)
     told = world.clients.read(record)
     assert told is not None
     assert (told["address"], told["application_name"]) == (b"a" * 63, b"n" * 63)
-    world.clients.admit(record, 1, 0, b"b", 1, b"")
+    world.clients.introduce(record, b"b", 1)
+    world.clients.admit(record, 1, 0, b"")
     told = world.clients.read(record)
     assert told is not None
     assert (told["address"], told["application_name"]) == (b"b", b"")
