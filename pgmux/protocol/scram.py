@@ -91,8 +91,8 @@ def parse_verifier(text: str) -> ScramVerifier:
 
 def derive_verifier(password: bytes, salt: bytes, iterations: int) -> ScramVerifier:
     """Give the verifier of a password. Slow by design: about a millisecond for 4096 iterations."""
-    client_key, server_key = _derive_keys(password, salt, iterations)
-    return ScramVerifier(iterations, salt, hashlib.sha256(client_key).digest(), server_key)
+    keys = derive_keys(password, salt, iterations)
+    return ScramVerifier(iterations, salt, hashlib.sha256(keys.client_key).digest(), keys.server_key)
 
 
 class ScramServer:
@@ -208,16 +208,17 @@ class ScramClient:
         """
         nonce, salt, iterations = self._parse_server_first(server_first)
         if not isinstance(self._secret, ScramKeys):
-            client_key, server_key = _remember_keys(self._secret, salt, iterations)
+            keys = _remember_keys(self._secret, salt, iterations)
         elif (iterations, salt) == self._secret[:2]:
-            client_key, server_key = self._secret[2:]
+            keys = self._secret
         else:
             raise ScramKeysError
         bound_to = self._end_point if self.mechanism == MECHANISM_PLUS else b""
         without_proof = b"c=" + b64encode(self._header + bound_to) + b",r=" + nonce
         auth_message = b",".join((b"n=,r=" + self._nonce, server_first, without_proof))
-        self._server_signature = _hmac(server_key, auth_message)
-        proof = _xor(client_key, _hmac(hashlib.sha256(client_key).digest(), auth_message))
+        self._server_signature = _hmac(keys.server_key, auth_message)
+        stored_key = hashlib.sha256(keys.client_key).digest()
+        proof = _xor(keys.client_key, _hmac(stored_key, auth_message))
         return without_proof + b",p=" + b64encode(proof)
 
     def _parse_server_first(self, server_first: bytes) -> tuple[bytes, bytes, int]:
@@ -264,15 +265,15 @@ def _decode_base64(text: bytes, name: str) -> bytes:
     return data
 
 
-def _derive_keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
-    """Give ClientKey and ServerKey."""
+def derive_keys(password: bytes, salt: bytes, iterations: int) -> ScramKeys:
+    """Give the keys of a password. Slow by design: about a millisecond for 4096 iterations."""
     salted = hashlib.pbkdf2_hmac("sha256", prepare_password(password), salt, iterations)
-    return _hmac(salted, b"Client Key"), _hmac(salted, b"Server Key")
+    return ScramKeys(iterations, salt, _hmac(salted, b"Client Key"), _hmac(salted, b"Server Key"))
 
 
 # A role has one salt, so all backends of a pool log in with the same keys, which a client may keep (RFC 5802
 # section 5.1).
-_remember_keys = lru_cache(maxsize=128)(_derive_keys)
+_remember_keys = lru_cache(maxsize=128)(derive_keys)
 
 
 def _hmac(key: bytes, text: bytes) -> bytes:

@@ -33,6 +33,16 @@ class Method(NamedTuple):
     is_by_subject: bool = False  # the certificate's name is its whole subject, not its CN
     line: int = 0  # of the rule in auth_hba_file; 0 = it comes from auth_type
 
+    @property
+    def looks_at_connection(self) -> bool:
+        """Whether the connection itself may be an objection."""
+        return self.certificate != "" or self.name in ("cert", "peer", "reject")
+
+    @property
+    def is_settled_by_connection(self) -> bool:
+        """Whether nothing more is asked where there is no objection to the connection."""
+        return self.name in ("trust", "cert", "peer")
+
     def objection(self, arrival: Arrival, user: str, name_of_uid: NameOfUid) -> str:
         """Give why this connection cannot be `user`'s, whatever else it shows; "" where it can."""
         if self.name == "reject":

@@ -12,7 +12,6 @@ pool has no backend at all, its clients are told so at once, in every worker.
 import logging
 import random
 import time
-from collections.abc import Mapping
 
 import gevent
 from gevent import socket
@@ -22,8 +21,8 @@ from pgmux.config import PoolSettings
 from pgmux.config.configuration import Config
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
-from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
 from pgmux.worker.dialing import dial
@@ -46,7 +45,7 @@ class Opener:
         self,
         worker: int,
         config: Config,
-        secrets: Mapping[str, Secret],
+        keyring: Keyring,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
@@ -56,7 +55,7 @@ class Opener:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._secrets = secrets
+        self._keyring = keyring
         self._pools = pools
         self._counters = counters
         self._vault = mailboxes[-1]
@@ -69,9 +68,9 @@ class Opener:
         """Whether some backend is being opened now."""
         return bool(self._greenlets)
 
-    def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
+    def reconfigure(self, config: Config) -> None:
         """After a reload: backends from now on."""
-        self._config, self._secrets = config, secrets
+        self._config = config
 
     def look(self, pool: int) -> None:
         """Open backends for a pool, if somebody waits, there is room, and PostgreSQL let us in lately."""
@@ -146,7 +145,7 @@ class Opener:
 
     def _log_in(self, connection: socket.socket, settings: PoolSettings) -> BackendLogin:
         """The finished log-in. Raises OpenError with what the server said, OSError. May switch."""
-        password = settings.server_password or self._secrets.get(settings.server_user)
+        password = settings.server_password or self._keyring.find(settings.server_user)
         login = BackendLogin(settings.server_user, password, settings.dbname, {"application_name": "pgmux"})
         connection.sendall(login.start())
         while not login.is_done:
