@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from pgmux.protocol.replies cimport Replies
 from pgmux.relay.buffer cimport Buffer
 from pgmux.relay.tls cimport Tls
+from pgmux.session.client_login cimport ClientLogin
 from pgmux.shm.layout cimport ClientRecord
 
 
@@ -44,8 +45,8 @@ cdef class Client(Endpoint):
     cdef Client before, after            # neighbours in the lobby
     cdef uint64_t since_us               # when it parked, or when its lease began
     cdef uint64_t deadline_us            # of LOGIN and LEAVING
-    cdef bint expecting                  # authenticated, waits for its pool's first backend: nothing is read
-    cdef public object login             # the worker's, until admitted
+    cdef bint expecting                  # its log-in waits for PostgreSQL (a lookup, the first backend): nothing is read
+    cdef readonly ClientLogin login      # until admitted
     cdef readonly bint is_unix
 
 cdef class Backend(Endpoint):
@@ -65,6 +66,13 @@ cdef class Backend(Endpoint):
     cdef uint64_t request_at_us          # when the query under way was sent
     cdef Client client                   # None unless leased by us for a client
     cdef Replies replies
+
+cdef class Greeting:
+    cdef readonly uint32_t pool
+    cdef readonly bytes application_name
+    cdef readonly bytes told             # ParameterStatus messages
+    cdef readonly object credential      # what the last who was told this had proved; it is known already
+    cdef readonly uint32_t edition       # the relay's, when it was made: it holds for no other
 
 cdef class Lobby:
     cdef readonly uint32_t pool

@@ -8,6 +8,8 @@ from pgmux.protocol.replies cimport begin, end
 from pgmux.relay.buffer cimport clear
 from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 
+from pgmux.session.arrival import Arrival, Encryption
+
 
 cdef class Endpoint:
     """A socket and where its streams stand."""
@@ -40,6 +42,14 @@ cdef class Client(Endpoint):
             return -1
         return <unsigned int>credentials[1]
 
+    def arrival(self):
+        """How it came in, for the rules."""
+        address, port = self.address()
+        encryption = None
+        if self.tls is not None:
+            encryption = Encryption(*self.tls.identify_peer(), self.tls.context.end_point)
+        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid(), encryption)
+
     def __dealloc__(self):
         clear(&self.held)
 
@@ -55,6 +65,20 @@ cdef class Backend(Endpoint):
 
     def __dealloc__(self):
         end(&self.replies)
+
+
+cdef class Greeting:
+    """Where a client is let in, and what it is told: the same for all that introduce themselves alike.
+
+    It holds as long as the relay's `edition` does not change.
+    """
+
+    def __init__(self, uint32_t pool, bytes application_name, bytes told, object credential, uint32_t edition):
+        self.pool = pool
+        self.application_name = application_name
+        self.told = told
+        self.credential = credential
+        self.edition = edition
 
 
 cdef class Lobby:

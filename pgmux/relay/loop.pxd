@@ -1,10 +1,10 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from pgmux.relay.endpoint cimport Backend, Client
-from pgmux.relay.exchange cimport Exchange
+from pgmux.relay.endpoint cimport Backend, Client, Greeting
+from pgmux.relay.handshakes cimport Handshakes
 
 
-cdef class Loop(Exchange):
+cdef class Loop(Handshakes):
     cdef list clients                    # by record: Client or None
     cdef readonly list listeners         # listening sockets
     cdef uint32_t next_serial
@@ -13,6 +13,10 @@ cdef class Loop(Exchange):
     cdef public uint32_t client_count    # whose sockets are open
     cdef bint is_hubs_turn               # its epoll has something
     cdef set logging_in                  # clients in LOGIN, for their deadline
+    cdef public object doors             # what log-ins from now on ask; the worker's
+    cdef public uint32_t edition         # raised by the worker to have all clients greeted anew; see Greeting
+    cdef bytes randomness                # for cancel keys, drawn ahead
+    cdef Py_ssize_t drawn                # bytes of it that were used
     cdef set leaving                     # clients in LEAVING, for theirs
 
     cdef int on_event(self, uint64_t tag, uint32_t events) except -1
@@ -21,7 +25,8 @@ cdef class Loop(Exchange):
     cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1
     cdef int serve(self, Client client) except -1
     cdef int serve_login(self, Client client) except -1
-    cdef int announce(self, Client client) except -1
+    cdef int let_in(self, Client client, Greeting greeting) except -1
+    cdef bytes draw_key(self)
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
     cdef int serve_ready(self) except -1

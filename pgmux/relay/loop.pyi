@@ -5,21 +5,22 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from pgmux.relay.endpoint import Client
-from pgmux.relay.exchange import Exchange
+from pgmux.relay.handshakes import Handshakes
+from pgmux.session.doors import Doors
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import Pools
 
 class _Desk(Protocol):
-    def greet(self, client: Client) -> None: ...
-    def hear(self, client: Client, data: bytes) -> None: ...
-    def shake_hands(self, client: Client) -> None: ...
+    def hear(self, client: Client) -> None: ...
     def malformed(self, kind: str) -> bytes: ...
     def backend_lost(self) -> bytes: ...
 
-class Loop(Exchange):
+class Loop(Handshakes):
     """One worker's clients, backends and event loop."""
 
+    doors: Doors
+    edition: int
     slice_us: int
     client_count: int
     def __init__(

@@ -6,20 +6,22 @@ descriptor. So a message costs no turn of the hub, and what comes for the hub en
 What cannot be done here (open a backend, send a cancel, write the log) is left in `news` for
 the worker's greenlets.
 
-`desk` answers for the worker in the middle of a run: `greet(client)` and `hear(client, data)`
-drive a log-in, `shake_hands(client)` hears that its TLS handshake has ended, `malformed(type)` and `backend_lost()` give ErrorResponses.
+`desk` answers for the worker in the middle of a run: `hear(client)` when a log-in wants a decision
+that its own machine cannot make, `malformed(type)` and `backend_lost()` give ErrorResponses.
+A client whose like was let in before is let in without it.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, Endpoint, IDLE, LEASED, LEAVING, LOGIN, PARKED,
+    Backend, CARRY_BYTES, Client, Endpoint, Greeting, IDLE, LEASED, LEAVING, LOGIN, PARKED,
 )
 from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
     AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, accept4, close, errno, name_peer, sockaddr, sockaddr_storage,
+    SOCK_NONBLOCK, accept4, big_endian, close, errno, name_peer, sockaddr, sockaddr_storage,
 )
+from pgmux.session.client_login cimport AUTHENTICATED, ClientLogin, ENCRYPTING, LOOKUP
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
 from pgmux.shm.counters cimport CounterTable
@@ -28,15 +30,19 @@ from pgmux.shm.layout cimport NAME_BYTES
 from pgmux.shm.leases cimport FREE, TAKE, generation_of, phase_of, pool_of
 from pgmux.shm.pools cimport Pools
 
+import os
+
 cdef enum:
     ACCEPTS_A_TURN = 32
+    KEY_BYTES = 4            # of a cancel key
+    RANDOM_BYTES = 4096
     HUBS_TURN = 1            # index of the event that the hub's epoll makes
 
 
 cdef uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 
-cdef class Loop(Exchange):
+cdef class Loop(Handshakes):
     """One worker's clients, backends and event loop."""
 
     def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk):
@@ -53,6 +59,7 @@ cdef class Loop(Exchange):
         self.listeners = list(listeners)
         self.logging_in = set()
         self.leaving = set()
+        self.randomness = b""
         self.slice_us = 5000
         self.start_accepting()
         self.watch(pools.workers.bells[worker], BELL, 0, 0, EPOLLIN | <uint32_t>EPOLLET)
@@ -225,7 +232,8 @@ cdef class Loop(Exchange):
             self.client_count += 1
             self.enter(client, LOGIN)
             self.logging_in.add(client)
-            self.desk.greet(client)
+            # TLS is for the network: on the Unix socket there is none, and none is demanded.
+            client.login = ClientLogin(self.doors, client.arrival, "disable" if client.is_unix else self.tls_mode)
             self.watch(fd, CLIENT, record, client.serial, EDGES)
         return 0
 
@@ -237,21 +245,61 @@ cdef class Loop(Exchange):
         while client.phase == LOGIN and client.readable and not client.expecting:
             size = self.read(client)
             if client.tls is not None and not client.tls.is_announced:
-                self.announce(client)
+                self.shake_hands(client)
             if size == 0:
                 return self.vanish(client, False)
-            if size > 0:
-                self.desk.hear(client, self.buffer[CARRY_BYTES:CARRY_BYTES + size])
+            if size > 0 and client.phase == LOGIN:
+                client.login.feed(self.buffer[CARRY_BYTES:CARRY_BYTES + size])
+                self.attend(client)
         if client.phase != LOGIN:
             self.logging_in.discard(client)
         return 0
 
-    cdef int announce(self, Client client) except -1:
-        """Tell the log-in how the handshake has ended, if it has."""
-        if client.tls.is_secured or client.tls.has_ended:
-            client.tls.is_announced = True
-            self.desk.shake_hands(client)
+    cdef int attend(self, Client client) except -1:
+        """Do what a client's log-in wants now."""
+        cdef ClientLogin login = client.login
+        cdef Greeting greeting
+        cdef bytes words
+        if login.introduction is None or client.record < self.records.limit:
+            if login.at == ENCRYPTING:
+                return self.encrypt(client)
+            if login.at < LOOKUP:
+                words, login.outgoing = login.outgoing, b""
+                return self.send_to_client(client, words, len(words)) if words else 0
+            greeting = login.introduction.greeting if login.at == AUTHENTICATED else None
+            if (greeting is not None and greeting.edition == self.edition
+                    and (login.credential is None or login.credential == greeting.credential)):
+                return self.let_in(client, greeting)
+        self.desk.hear(client)
         return 0
+
+    cdef int let_in(self, Client client, Greeting greeting) except -1:
+        """The log-in is done: greet the client, and begin its session with what it has asked already."""
+        cdef bytes key = self.draw_key()
+        cdef bytes words = client.login.admit_told(greeting.told, client.record + 1, key)
+        cdef bytes rest = client.login.rest
+        self.send_to_client(client, words, len(words))
+        self.records.admit(client.record, big_endian(key), greeting.pool, greeting.application_name)
+        client.lobby = self.lobby_of(greeting.pool)
+        client.login = None
+        client.expecting = False
+        self.logging_in.discard(client)
+        self.counters[greeting.pool].logins += 1
+        self.enter(client, IDLE)
+        if rest:
+            self.take_requests(client, rest, len(rest))
+        if client.readable:
+            self.queue(client)
+        return 0
+
+    cdef bytes draw_key(self):
+        """A cancel key: random, from a stock that is drawn a page at a time."""
+        cdef Py_ssize_t begin = self.drawn
+        if begin + KEY_BYTES > len(self.randomness):
+            self.randomness = os.urandom(RANDOM_BYTES)
+            begin = 0
+        self.drawn = begin + KEY_BYTES
+        return self.randomness[begin:self.drawn]
 
     cdef int serve_leaving(self, Client client) except -1:
         """Read on, into the void: a close with bytes unread would take our last words from the client."""

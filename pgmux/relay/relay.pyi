@@ -1,28 +1,20 @@
 """The relay, as its worker sees it: what may be asked of it, and what it is asked once in a while."""
 
-from pgmux.relay.endpoint import Client, Lobby
+from pgmux.relay.endpoint import Client, Greeting, Lobby
 from pgmux.relay.loop import Loop
 from pgmux.relay.tls import Tls
-from pgmux.relay.tls_context import TlsContext
 
 class Relay(Loop):
     """One worker's relay."""
 
-    def say(self, client: Client, data: bytes) -> None:
-        """Send bytes of our own to a client that is logging in."""
+    def keep_waiting(self, client: Client) -> None:
+        """A log-in waits for PostgreSQL: nothing is read of the client until `go_on` or `admit`."""
 
-    def encrypt(self, client: Client, context: TlsContext, answer: bytes, ciphertext: bytes) -> None:
-        """From here on the client's connection is under TLS: `answer` still goes without, `ciphertext` has come
-        already.
-        """
+    def go_on(self, client: Client) -> None:
+        """What a log-in waited for has come."""
 
-    def keep_waiting(self, client: Client, data: bytes) -> None:
-        """The client is who it says, but its pool has no backend yet: nothing is read till then."""
-
-    def admit(
-        self, client: Client, pool: int, secret: int, application_name: str, greeting: bytes, rest: bytes
-    ) -> None:
-        """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in."""
+    def admit(self, client: Client, greeting: Greeting) -> None:
+        """The log-in is done: the client's session begins. Nothing, where it was sent off meanwhile."""
 
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""

@@ -6,13 +6,11 @@ never does any of it block. Each call takes the time once, as the loop does for 
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from pgmux.relay.endpoint cimport Backend, Client, IDLE, LOGIN, Lobby, PARKED
+from pgmux.relay.endpoint cimport Backend, Client, Greeting, LOGIN, Lobby, PARKED, IDLE
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
-from pgmux.relay.streams cimport CHUNK_BYTES
 from pgmux.relay.tls cimport Tls
-from pgmux.relay.tls_context cimport TlsContext
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
@@ -23,46 +21,26 @@ from pgmux.shm.pools cimport NO_SLOT
 cdef class Relay(Loop):
     """One worker's relay. `news` says what it cannot do by itself; see Loop for the events."""
 
-    def say(self, Client client, bytes data):
-        """Send bytes of our own to a client that is logging in."""
-        self.send_to_client(client, data, len(data))
-
-    def encrypt(self, Client client, TlsContext context, bytes answer, bytes ciphertext):
-        """From here on the client's connection is under TLS: `answer` still goes without, `ciphertext` has come already."""
-        if answer:
-            self.send_to_client(client, answer, len(answer))
-        client.tls = Tls(context)
-        if ciphertext:
-            client.tls.open(ciphertext, len(ciphertext), self.buffer, CHUNK_BYTES)   # no plaintext comes so early
-            client.readable |= client.tls.has_ended
-            self.send_sealed(client)
-
-    def keep_waiting(self, Client client, bytes data):
-        """The client is who it says, but its pool has no backend yet: nothing is read until it is admitted."""
-        if data:
-            self.send_to_client(client, data, len(data))
+    def keep_waiting(self, Client client):
+        """A log-in waits for PostgreSQL: nothing is read of the client until `go_on` or `admit`."""
+        cdef bytes words = client.login.take_outgoing()
+        if words:
+            self.send_to_client(client, words, len(words))
         client.expecting = True
 
-    def admit(self, Client client, uint32_t pool, uint32_t secret, str application_name, bytes greeting, bytes rest):
-        """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in.
-
-        `secret` is the key that the client's cancel requests will carry, with its record + 1 as the pid.
-        """
+    def go_on(self, Client client):
+        """What a log-in waited for has come."""
         self.now = now_us()
-        if client.phase != LOGIN:
-            return                               # sent off while it waited
-        self.send_to_client(client, greeting, len(greeting))
-        self.records.admit(client.record, secret, pool, application_name.encode("utf-8", "replace"))
-        client.lobby = self.lobby_of(pool)
-        client.login = None
         client.expecting = False
-        self.logging_in.discard(client)
-        self.counters[pool].logins += 1
-        self.enter(client, IDLE)
-        if rest:
-            self.take_requests(client, rest, len(rest))
+        self.attend(client)
         if client.readable:
             self.queue(client)
+
+    def admit(self, Client client, Greeting greeting):
+        """The log-in is done: the client's session begins. Nothing, where it was sent off meanwhile."""
+        self.now = now_us()
+        if client.phase == LOGIN:
+            self.let_in(client, greeting)
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""

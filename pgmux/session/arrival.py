@@ -14,7 +14,9 @@ class Encryption:
     has_certificate: bool = False  # the client showed one that our authorities signed, and holds its key
     common_name: str = ""  # CN of that certificate's subject; "" = it has none
     distinguished_name: str = ""  # the whole subject, as RFC 4514 writes it
-    end_point: bytes = b""  # of our own certificate: tls-server-end-point (RFC 5929 section 4.1); b"" = not known
+    end_point: bytes = (
+        b""  # tls-server-end-point of our own certificate (RFC 5929 section 4.1); b"" = unknown
+    )
 
 
 @dataclass(slots=True)
@@ -24,7 +26,7 @@ class Arrival:
     address: str = ""  # numeric, without a port; "" for the Unix socket
     port: int = 0
     is_unix: bool = False
-    peer_uid: int = -1  # of the process at the other end of a Unix socket (SO_PEERCRED, unix(7)); -1 = not known
+    peer_uid: int = -1  # of the process at the Unix socket's other end (SO_PEERCRED, unix(7)); -1 = unknown
     encryption: Encryption | None = None  # None = the connection is not encrypted
 
     @property

@@ -18,6 +18,7 @@ from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
@@ -54,17 +55,19 @@ class Worker:
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
         self._tls = open_tls(config, estate.ticket_keys)
+        self._keyring = Keyring(secrets)
         self._journal = Journal(f"worker {number}")
         self._log = logging.getLogger(f"worker {number}")
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
         self._opener = Opener(
-            number, config, secrets, self._tls.server, self._pools, counters, estate.mailboxes
+            number, config, self._keyring, self._tls.server, self._pools, counters, estate.mailboxes
         )
         self._canceller = Canceller(number, config, self._tls.server, self._pools, estate.mailboxes)
         self._reception = Reception(
             config,
             doors,
+            self._keyring,
             self._pools,
             self._journal,
             tls=self._tls.clients,
@@ -74,8 +77,9 @@ class Worker:
         self._relay = Relay(
             number, self._pools, records, counters, estate.listeners_of(number), self._reception
         )
-        for part in (self._opener, self._canceller, self._reception):
+        for part in (self._opener, self._canceller):
             part.relay = self._relay
+        self._reception.attend(self._relay)
         self._opener.reception = self._canceller.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
@@ -211,8 +215,9 @@ class Worker:
             return
         self._config, self._tls = config, tls
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
+        self._keyring.reconfigure(secrets)
         self._reception.reconfigure(config, doors, tls.clients)
-        self._opener.reconfigure(config, secrets, tls.server)
+        self._opener.reconfigure(config, tls.server)
         self._canceller.reconfigure(config, tls.server)
 
     def _bury_fenced(self) -> None:

@@ -12,7 +12,6 @@ pool has no backend at all, its clients are told so at once, in every worker.
 import logging
 import random
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 
 import gevent
@@ -23,8 +22,8 @@ from pgmux.config.configuration import Config
 from pgmux.relay.relay import Relay
 from pgmux.relay.tls_context import TlsContext, TlsError
 from pgmux.session.backend_login import BackendLogin
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
-from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.homes import Homes
 from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
@@ -53,7 +52,7 @@ class Opener:
         self,
         worker: int,
         config: Config,
-        secrets: Mapping[str, Secret],
+        keyring: Keyring,
         tls: TlsContext | None,
         pools: Pools,
         counters: CounterTable,
@@ -64,7 +63,7 @@ class Opener:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._secrets = secrets
+        self._keyring = keyring
         self._tls = tls
         self._pools = pools
         self._homes = Homes(pools)
@@ -80,9 +79,9 @@ class Opener:
         """Whether some backend is being opened now."""
         return bool(self._greenlets)
 
-    def reconfigure(self, config: Config, secrets: Mapping[str, Secret], tls: TlsContext | None) -> None:
+    def reconfigure(self, config: Config, tls: TlsContext | None) -> None:
         """After a reload: backends from now on."""
-        self._config, self._secrets, self._tls = config, secrets, tls
+        self._config, self._tls = config, tls
 
     def look(self, pool: int) -> None:
         """Open backends for a pool, if somebody waits, there is room, and PostgreSQL let us in lately."""
@@ -194,7 +193,7 @@ class Opener:
 
     def _log_in(self, channel: Channel, settings: PoolSettings) -> BackendLogin:
         """The finished log-in. Raises OpenError with what the server said, TlsError, OSError. May switch."""
-        password = settings.server_password or self._secrets.get(settings.server_user)
+        password = settings.server_password or self._keyring.find(settings.server_user)
         login = BackendLogin(settings.server_user, password, settings.dbname, {"application_name": "pgmux"})
         channel.sendall(login.start())
         while not login.is_done:

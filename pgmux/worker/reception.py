@@ -1,11 +1,10 @@
 """The reception: where a worker's clients log in, and what they are told that PostgreSQL does not say.
 
-The relay reads what a client sends and hands it to `hear`; the log-in itself is the sans-IO
-machine of session/client_login.py. A client that has shown who it is waits in the lobby of its
+The relay reads what a client sends and hands it to the log-in's sans-IO machine (session/client_login.pyx);
+what that cannot decide comes to `hear`. A client that has shown who it is waits in the lobby of its
 pool until the pool's welcome is known, which the first backend of that pool brings.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
+from pgmux.relay.endpoint import Greeting
 from pgmux.relay.tls_context import TlsContext
-from pgmux.session.arrival import Encryption
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.session.welcome import Welcome
 from pgmux.shm.pools import Pools, PoolsExhausted
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
     from pgmux.relay.relay import Relay
 
-_KEY_BYTES = 4
 _MOST_KNOWN = 10_000
 
 
@@ -45,6 +44,7 @@ class Reception:
         self,
         config: Config,
         doors: Doors,
+        keyring: Keyring,
         pools: Pools,
         journal: Journal,
         *,
@@ -52,11 +52,14 @@ class Reception:
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
     ) -> None:
-        """`tls`: for clients who ask for it; None = they cannot. `want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest."""
+        """`tls`: for clients that ask for it; None = they cannot. `want_backend(pool)`: a client waits for its
+        first backend. `cancel(pid, key)`: a CancelRequest.
+        """
         self.relay: Relay
-        self.doors = doors
+        self._doors = doors
         self._config = config
         self._tls = tls
+        self._keyring = keyring
         self._pools = pools
         self._journal = journal
         self._want_backend = want_backend
@@ -69,47 +72,23 @@ class Reception:
 
     # --- called by the relay, inside its loop
 
-    def greet(self, client: "Client") -> None:
-        """A connection was accepted. TLS is for the network: on the Unix socket there is none, and none is demanded."""
-        client.login = ClientLogin(
-            self.doors, "disable" if client.is_unix else self._config.pgmux.client_tls_sslmode
-        )
-
-    def hear(self, client: "Client", data: bytes) -> None:
-        """A client that logs in has sent something."""
-        login: ClientLogin = client.login
-        login.feed(data)
-        if login.step is Step.ENCRYPTING:
-            assert self._tls is not None
-            self.relay.encrypt(client, self._tls, login.take_outgoing(), login.take_ciphertext())
-        elif login.step is Step.CANCEL:
+    def hear(self, client: "Client") -> None:
+        """A client's log-in wants a decision."""
+        login = client.login
+        assert login is not None
+        if login.step is Step.CANCEL:
             assert login.cancel_request is not None
             self._cancel(*login.cancel_request)
             self.relay.send_off(client)
         elif login.step is Step.REFUSED:
-            self._journal.refused(client, login)
+            if login.reason:
+                self._journal.refused(client, login)
             self.relay.send_off(client, login.take_outgoing())
-        elif login.user and client.record >= self._pools.segment.client_limit:
+        elif client.record >= self._pools.segment.client_limit:
             limit = self._pools.segment.client_limit
             self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
         elif login.step is Step.AUTHENTICATED:
             self._receive(client, login)
-        elif outgoing := login.take_outgoing():
-            self.relay.say(client, outgoing)
-
-    def shake_hands(self, client: "Client") -> None:
-        """A client's TLS handshake has ended, well or not."""
-        login: ClientLogin = client.login
-        tls = client.tls
-        if tls is None or login.step is not Step.ENCRYPTING:
-            return
-        if tls.is_secured:
-            login.secure(Encryption(*tls.identify_peer(), tls.context.end_point), tls.protocol)
-        elif tls.trouble:
-            login.fail(f"TLS handshake: {tls.trouble}")
-        if login.reason:
-            self._journal.refused(client, login)
-            self.relay.send_off(client, login.take_outgoing())
 
     def malformed(self, kind: str) -> bytes:
         """What a client is told whose message cannot be understood."""
@@ -121,11 +100,20 @@ class Reception:
 
     # --- called by the worker
 
+    def attend(self, relay: "Relay") -> None:
+        """Receive the clients of this relay, from now on."""
+        self.relay = relay
+        relay.doors = self._doors
+        relay.tls, relay.tls_mode = self._tls, self._config.pgmux.client_tls_sslmode
+
     def reconfigure(self, config: Config, doors: Doors, tls: TlsContext | None) -> None:
         """After a reload: log-ins from now on, and what pools are to be."""
-        self._config, self.doors = config, doors
-        if tls is not None:  # who came when TLS was offered still gets it
-            self._tls = tls
+        self._config = config
+        self.relay.tls_mode = config.pgmux.client_tls_sslmode
+        if tls is not None:  # who came while TLS was offered may still ask for it
+            self.relay.tls = tls
+        self.relay.doors = self._doors = doors
+        self.relay.edition += 1
         for pool, settings in list(self._settings.items()):
             with suppress(KeyError):  # its database is gone: who is in goes on as before
                 self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
@@ -177,7 +165,8 @@ class Reception:
     # --- steps of a log-in
 
     def _refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
-        login: ClientLogin = client.login
+        login = client.login
+        assert login is not None
         last_words = login.refuse(refusal, detail, **values)
         self._journal.refused(client, login)
         self.relay.send_off(client, last_words)
@@ -198,7 +187,7 @@ class Reception:
         if pool in self._welcomes or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:
-            self.relay.keep_waiting(client, login.take_outgoing())
+            self.relay.keep_waiting(client)
             self._expecting[pool].append(client)
             self._want_backend(pool)
 
@@ -231,7 +220,15 @@ class Reception:
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
-        secret = os.urandom(_KEY_BYTES)
-        greeting = login.admit(self._welcomes[pool], client.record + 1, secret)
-        application = login.settings.get("application_name", "")
-        self.relay.admit(client, pool, int.from_bytes(secret, "big"), application, greeting, login.rest)
+        """Let the client in, and whoever introduces himself alike from now on without asking here."""
+        self._keyring.keep(login.user, login.credential)
+        greeting = Greeting(
+            pool,
+            login.settings.get("application_name", "").encode("utf-8", "replace"),
+            self._welcomes[pool].build(login.settings),
+            login.credential,
+            self.relay.edition,
+        )
+        assert login.introduction is not None
+        login.introduction.greeting = greeting
+        self.relay.admit(client, greeting)
