@@ -15,6 +15,7 @@ def check(path: str | None) -> int:
     """Read the configuration and print a summary of it. Raises ConfigError with all problems."""
     config = load(path)
     user_count = _count_users(config)
+    _try_tls(config)
     print_answer("\n".join([f"{config.path}: ok", *_summarise(config, user_count)]))
     print_warnings(config.warnings)
     return 0
@@ -34,6 +35,14 @@ def _count_users(config: Config) -> int:
         raise ConfigError([Problem(file, None, "", f"cannot be read: {error.strerror}")]) from None
 
 
+def _try_tls(config: Config) -> None:
+    """Have OpenSSL look at certificates and keys, as at a start. Raises ConfigError."""
+    from pgmux.session.ticket_keys import KEY_BYTES, TicketKeys
+    from pgmux.worker.tls import open_tls
+
+    open_tls(config, TicketKeys(bytes(KEY_BYTES), 0.0))
+
+
 def _summarise(config: Config, user_count: int) -> Iterator[str]:
     settings = config.pgmux
     is_automatic = "" if settings.workers else " (one per CPU core)"
@@ -43,6 +52,9 @@ def _summarise(config: Config, user_count: int) -> Iterator[str]:
         yield _line("log-in", f"{settings.auth_type}, {_count(user_count, 'user')} in {settings.auth_file}")
     else:
         yield _line("log-in", settings.auth_type)
+    if settings.client_tls_sslmode != "disable":
+        versions = " and ".join(settings.client_tls_protocols).replace("tlsv", "")
+        yield _line("TLS", f"{settings.client_tls_sslmode}, versions {versions}")
     yield _line("clients", f"at most {settings.max_client_conn}")
     pools = f"{settings.pool_mode} mode, {_count(settings.default_pool_size, 'backend')} each"
     yield _line("pools", f"{pools}, at most {settings.max_backends} in all")

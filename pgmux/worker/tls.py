@@ -10,6 +10,7 @@ from pgmux.config import Config
 from pgmux.config.addresses import is_directory
 from pgmux.config.settings import Settings
 from pgmux.config.tls_options import expand_ciphers
+from pgmux.errors import ConfigError, PgmuxError, Problem
 from pgmux.relay.openssl import NoOpenSslError
 from pgmux.relay.tls_context import TLS_1_2, TLS_1_3, TlsContext
 from pgmux.session.ticket_keys import TicketKeys
@@ -26,15 +27,21 @@ class TlsContexts:
 
 
 def open_tls(config: Config, ticket_keys: TicketKeys) -> TlsContexts:
-    """Read the files of certificates and keys. Raises PgmuxError, which names what cannot be used."""
+    """Read the files of certificates and keys. Raises ConfigError, which names what cannot be used."""
     settings = config.pgmux
     clients = server = None
-    if settings.client_tls_sslmode != "disable":
-        clients = _make_clients_context(settings)
-        clients.set_ticket_key(ticket_keys.key)
-    hosts = [host for database in config.databases.values() for host in database.host]
-    if settings.server_tls_sslmode != "disable" and not all(map(is_directory, hosts)):
-        server = _make_server_context(settings)
+    whose = "TLS for clients"
+    try:
+        if settings.client_tls_sslmode != "disable":
+            clients = _make_clients_context(settings)
+            clients.set_ticket_key(ticket_keys.key)
+        whose = "TLS to PostgreSQL"
+        hosts = [host for database in config.databases.values() for host in database.host]
+        if settings.server_tls_sslmode != "disable" and not all(map(is_directory, hosts)):
+            server = _make_server_context(settings)
+    except PgmuxError as error:
+        problem = Problem(config.path or "pgmux.toml", None, "", f"{whose}: {error}")
+        raise ConfigError([problem]) from None
     return TlsContexts(clients, server)
 
 

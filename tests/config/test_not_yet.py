@@ -20,16 +20,6 @@ TABLES = (Settings, Database, User)
         "auth_user = 'pgmux'",
         "auth_query = 'SELECT 1'",
         "metrics_listen = ':9930'",
-        "client_tls_sslmode = 'allow'",
-        "client_tls_sslmode = 'require'",
-        "client_tls_key_file = 'key.pem'",
-        "client_tls_cert_file = 'cert.pem'",
-        "client_tls_ca_file = 'ca.pem'",
-        "server_tls_sslmode = 'require'",
-        "server_tls_sslmode = 'verify-full'",
-        "server_tls_key_file = 'key.pem'",
-        "server_tls_cert_file = 'cert.pem'",
-        "server_tls_ca_file = 'ca.pem'",
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
@@ -49,7 +39,6 @@ def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
         "client_tls_sslmode = 'disable'",
         "client_tls_key_file = ''",
         "server_tls_sslmode = 'disable'",
-        "server_tls_sslmode = 'allow'",
         "server_tls_sslmode = 'prefer'",
     ],
 )
