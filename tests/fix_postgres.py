@@ -13,6 +13,7 @@ import pytest
 
 from pgmux.demo.embedded import Setting
 from pgmux.demo.installations import find_installations
+from tests.servers.certificates import Certificate
 from tests.fix_evidence import Evidence
 from tests.servers.postgres import Postgres
 from tests.servers.waiting import wait_until
@@ -80,8 +81,9 @@ class MakePostgres:
         version: str | None = None,
         settings: Mapping[str, Setting] | None = None,
         hba: Sequence[str] = (),
+        certificate: Certificate | None = None,
     ) -> Postgres:
-        server = Postgres(version, {**_SETTINGS, **(settings or {})}, hba)
+        server = Postgres(version, {**_SETTINGS, **(settings or {})}, hba, certificate)
         self._evidence(f"log of PostgreSQL {server.version}", server.log_file.tail)
         return self._stack.enter_context(server)
 

@@ -216,7 +216,7 @@ cdef class Leasing(Poller):
         if backend.generation + 1 != self.pools.generation(backend.slot):
             self.drop_socket(backend)           # its predecessor's: the slot's own has not come yet
         backend.closing = True
-        backend.orphaned = False
+        backend.orphaned = backend.at_rest = False      # it will not be settled once more, nor handed to anybody
         backend.deadline_us = self.now + CLOSE_WITHIN_US
         if backend.fd < 0:
             self.news.append(("fetch", backend.slot))

@@ -24,7 +24,6 @@ cdef class Loop(Handshakes):
     cdef int on_backend(self, Backend backend, uint32_t events) except -1
     cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1
     cdef int serve(self, Client client) except -1
-    cdef int serve_login(self, Client client) except -1
     cdef int let_in(self, Client client, Greeting greeting) except -1
     cdef bytes draw_key(self)
     cdef int serve_leaving(self, Client client) except -1

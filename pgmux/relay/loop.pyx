@@ -83,15 +83,17 @@ cdef class Loop(Handshakes):
         while True:
             self.check_inbox()
             self.serve_ready()
+            if self.shaking:
+                self.shake_next()
             if self.news:
                 self.note_partings()
             if self.news or self.is_hubs_turn or self.now >= stop_at:
                 return has_served
             if not self.pools.workers.sleep(self.worker):
                 continue
-            count = self.wait(0 if self.ready else patience_us)
+            count = self.wait(0 if self.ready or self.shaking else patience_us)
             self.pools.workers.rise(self.worker)
-            if count == 0 and not self.ready:
+            if count == 0 and not self.ready and not self.shaking:
                 return has_served
             has_served = True
             for at in range(count):
@@ -152,6 +154,8 @@ cdef class Loop(Handshakes):
         if client.phase == IDLE or client.phase == LEASED:
             return self.serve_client(client)
         if client.phase == LOGIN:
+            if client.tls is not None and not client.tls.is_announced:
+                return self.defer(client)
             return self.serve_login(client)
         if client.phase == LEAVING:
             return self.serve_leaving(client)

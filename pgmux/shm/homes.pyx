@@ -130,7 +130,7 @@ cdef class Homes:
         """Whether a backend less in pool `other` is room for one more in `pool`. Who waits there goes first."""
         if other == pool:
             return True
-        if scope == POOL_FULL or self.pools.waiters.length(other):
+        if scope == POOL_FULL or self.pools.waiters.waiting(other):
             return False
         return scope != DATABASE_FULL or strncmp(
             self.pools.records[other].database, self.pools.records[pool].database, NAME_BYTES) == 0

@@ -65,6 +65,9 @@ class Pools:
         """Lease the backend of another pool that has been FREE longest and nobody waits for, so that
         its slot can serve `pool`. Gives the slot, or NO_SLOT."""
 
+    def expire(self) -> None:
+        """Every backend there is now is to be replaced when it is free next."""
+
     def shut(self, slot: int, worker: int) -> bool:
         """CLOSE a slot this worker is opening or has leased. Whether it was the worker's."""
 

@@ -248,9 +248,9 @@ cdef class Pools:
             word = self.leases.word(slot)
             if phase_of(word) == CLOSING:
                 return NO_SLOT
-            if phase_of(word) != FREE or pool_of(word) == pool or self.waiters.length(pool_of(word)):
+            if phase_of(word) != FREE or pool_of(word) == pool or not is_usable_by(worker, &self.slots[slot]):
                 continue
-            if not is_usable_by(worker, &self.slots[slot]):
+            if self.waiters.waiting(pool_of(word)):
                 continue
             if within_database and strncmp(self.records[pool_of(word)].database, self.records[pool].database, NAME_BYTES):
                 continue
@@ -262,6 +262,12 @@ cdef class Pools:
                 self._clear_free(pool_of(word), oldest)
                 return oldest
         return NO_SLOT
+
+    def expire(self):
+        """Every backend there is now is to be replaced when it is free next."""
+        cdef uint32_t slot
+        for slot in range(self.leases.count):
+            self.slots[slot].expires_s = 1
 
     def shut(self, uint32_t slot, uint32_t worker):
         """CLOSE a slot this worker is opening or has leased. Whether it was the worker's."""

@@ -35,7 +35,7 @@ from pgmux.worker.journal import open_log
 from pgmux.worker.mailbox import Mailbox
 from pgmux.worker.main import BREAK_OFF, FINISH, Worker
 from pgmux.worker.reception import names_of
-from pgmux.worker.tls import open_tls
+from pgmux.worker.tls import open_tls, server_tls_differs
 
 WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
 STOP_WITHIN_SECONDS = 60.0  # transactions get so long to finish
@@ -205,6 +205,8 @@ class Supervisor:
         except PgmuxError as error:
             self._log.error("not reloaded, nothing has changed: %s", error)
             return
+        if server_tls_differs(self._config, config):
+            self._pools.expire()
         self._config = config
         for warning in config.warnings:
             self._log.warning("%s", warning)

@@ -45,6 +45,15 @@ def open_tls(config: Config, ticket_keys: TicketKeys) -> TlsContexts:
     return TlsContexts(clients, server)
 
 
+def server_tls_differs(before: Config, after: Config) -> bool:
+    """Whether a reload changes how PostgreSQL is to be connected to, so that no backend of before may stay."""
+    return any(
+        getattr(before.pgmux, name) != getattr(after.pgmux, name)
+        for name in Settings.__struct_fields__
+        if name.startswith("server_tls_")
+    )
+
+
 def _make_clients_context(settings: Settings) -> TlsContext:
     versions = [_VERSIONS[name] for name in settings.client_tls_protocols]
     curves = settings.client_tls_ecdhcurve

@@ -9,7 +9,7 @@ import pytest
 
 from pgmux.cli.main import main
 from pgmux.config.sample import render_sample
-from tests.fix_certificates import Authority
+from tests.servers.certificates import Authority
 
 CONFIGURATION = """\
 [pgmux]

@@ -7,7 +7,7 @@ import pytest
 
 from pgmux.config.certificates import find_certificate
 from tests.config.texts import read, refusal, refusals, warnings
-from tests.fix_certificates import Authority, Certificate
+from tests.servers.certificates import Authority, Certificate
 
 TRUST = "auth_type = 'trust'\n"
 

@@ -9,7 +9,7 @@ import pytest
 
 from pgmux.relay.tls import Tls
 from pgmux.relay.tls_context import TICKET_KEY_BYTES, TLS_1_2, TLS_1_3, TlsContext, TlsError
-from tests.fix_certificates import Authority, Certificate
+from tests.servers.certificates import Authority, Certificate
 
 
 class Application:
