@@ -165,6 +165,8 @@ class Rig:
 
     def _listen(self, path: Path | None) -> socket.socket:
         listener = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
+        if path is None:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits it
         listener.bind(("127.0.0.1", 0) if path is None else str(path))
         listener.listen()
         listener.setblocking(False)
