@@ -13,8 +13,8 @@ import pytest
 
 from pgmux.demo.embedded import Setting
 from pgmux.demo.installations import find_installations
-from tests.servers.certificates import Certificate
 from tests.fix_evidence import Evidence
+from tests.servers.certificates import Certificate
 from tests.servers.postgres import Postgres
 from tests.servers.waiting import wait_until
 

@@ -1,4 +1,4 @@
-"""What can be seen of a certificate or a private key without OpenSSL: that it is one, and until when it is good.
+"""What can be seen of a certificate or a private key without OpenSSL: what it is, and until when it is good.
 
 Whether key and certificate belong together, and whether OpenSSL takes them, shows when TLS is set up.
 """
@@ -23,7 +23,7 @@ class Validity(NamedTuple):
 def find_certificate(path: str) -> Validity:
     """Give the validity of the first certificate in a file.
 
-    Raises ValueError, with a message for the user, for a file that holds none; OSError when it cannot be read.
+    Raises ValueError, with a message for the user, for a file without one; OSError when it cannot be read.
     """
     for kind, body in _blocks(path):
         if kind in _CERTIFICATES:
@@ -32,7 +32,7 @@ def find_certificate(path: str) -> Validity:
 
 
 def check_private_key(path: str) -> None:
-    """Raise ValueError, with a message for the user, unless a file holds a private key that can be used as it is.
+    """Raise ValueError, with a message for the user, unless a file holds a private key without a passphrase.
 
     Raises OSError when it cannot be read.
     """
@@ -51,7 +51,7 @@ def _blocks(path: str) -> list[tuple[bytes, bytes]]:
 
 
 def _read_validity(body: bytes) -> Validity:
-    """The validity in a certificate: the fifth part of its first part, or the fourth if no version is told."""
+    """The validity in a certificate: the fifth part of its first part; the fourth if no version is told."""
     try:
         der = base64.b64decode(body, validate=False)
         parts = _parts(_parts(_parts(der)[0][1])[0][1])

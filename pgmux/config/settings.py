@@ -45,7 +45,9 @@ Duration = Annotated[float, Notation(parse_duration, format_duration, "duration"
 Path = Annotated[str, Notation(_parse_path, str, "path", is_path=True)]
 Listens = Annotated[tuple[Listen, ...], Notation(parse_listens, _show_listens)]
 OptionalListen = Annotated[Listen | None, Notation(parse_optional_listen, str)]
-Protocols = Annotated[tuple[str, ...], Notation(parse_protocols, show_protocols, "secure | tlsv1.2 | tlsv1.3")]
+Protocols = Annotated[
+    tuple[str, ...], Notation(parse_protocols, show_protocols, "secure | tlsv1.2 | tlsv1.3")
+]
 Hosts = Annotated[tuple[str, ...], Notation(parse_hosts, _show_hosts)]
 
 
@@ -244,8 +246,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     server_tls_sslmode: Annotated[
         TlsMode,
         Option(
-            "TLS between pgmux and PostgreSQL, with the words of PostgreSQL's sslmode; never on a Unix socket, "
-            'and with "prefer" on this machine\'s own addresses only if PostgreSQL insists.'
+            "TLS between pgmux and PostgreSQL, with the words of PostgreSQL's sslmode; never on a Unix "
+            'socket, and by "prefer" on a loopback address only if PostgreSQL insists.'
         ),
     ] = "prefer"
     server_tls_key_file: Annotated[Path, Option("Private key that pgmux shows to PostgreSQL.")] = ""
@@ -253,7 +255,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     server_tls_ca_file: Annotated[
         Path,
         Option(
-            'Authorities that sign PostgreSQL\'s certificate; "" with "verify-full" = those the system trusts.'
+            'Authorities that sign PostgreSQL\'s certificate; "" for "verify-full" = those the system trusts.'
         ),
     ] = ""
     server_tls_negotiation: Annotated[

@@ -1,4 +1,4 @@
-"""What may be written about TLS: versions of the protocol, and lists of ciphers by PgBouncer's names for them."""
+"""What may be written about TLS: versions of the protocol, and PgBouncer's names for lists of ciphers."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ VERSIONS: Final = ("tlsv1.2", "tlsv1.3")  # oldest first; older ones are depreca
 
 _EXPECTED: Final = '"secure" (TLS 1.2 and 1.3), "tlsv1.2" or "tlsv1.3"'
 _TOO_OLD: Final = frozenset({"tlsv1", "tlsv1.0", "tlsv1.1", "all", "legacy"})
-_CIPHER_LISTS: Final = {  # in OpenSSL's syntax, see ciphers(1); "" leaves OpenSSL's own, which the system may set
+_CIPHER_LISTS: Final = {  # in OpenSSL's syntax, see ciphers(1); "" = OpenSSL's own, which the system may set
     "default": "",
     "secure": "TLSv1.2+AEAD+ECDHE",
     "normal": "HIGH:!aNULL",

@@ -23,13 +23,13 @@ cdef list missing = []
 
 
 cdef int load() except -1:
-    """Find the functions; once a process. Raises NoOpenSslError where there is no OpenSSL 1.1.1 or later."""
+    """Find the functions; once a process. Raises NoOpenSslError where there is none, or one before 1.1.1."""
     global library
     if library != NULL and not missing:
         return 0
     library = open_library()
     if library == NULL:
-        raise NoOpenSslError("TLS needs OpenSSL, which was not found: install its library (libssl3), or a Python with ssl")
+        raise NoOpenSslError("TLS needs OpenSSL, which was not found: install its library, or a Python with ssl")
     missing.clear()
     find_all()
     if missing:

@@ -30,8 +30,8 @@ class Tls:
         """Version and cipher, as "TLSv1.3/TLS_AES_256_GCM_SHA384"."""
 
     def identify_peer(self) -> tuple[bool, str, str]:
-        """(whether the peer showed a certificate that our authorities vouch for, its common name, its distinguished
-        name as RFC 4514 writes it); the names are "" where there is none.
+        """(whether the peer showed a certificate that our authorities vouch for, its common name, its
+        distinguished name as RFC 4514 writes it); the names are "" where there is none.
         """
 
     def begin(self) -> bytes:

@@ -13,9 +13,8 @@ of their own, use the same by `unseal` and `seal_bytes`.
 """
 import ipaddress
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t
 
-from pgmux.errors import PgmuxError
 from pgmux.relay.tls_context import TlsError
 
 from pgmux.relay.buffer cimport Buffer, try_append
@@ -23,7 +22,7 @@ from pgmux.relay.openssl cimport (
     ASN1_STRING_to_UTF8, BIO, BIO_CTRL_FLUSH, BIO_FLAGS_READ, BIO_FLAGS_SHOULD_RETRY, BIO_METHOD,
     BIO_TYPE_SOURCE_SINK, BIO_clear_flags, BIO_free, BIO_meth_new, BIO_meth_set_ctrl, BIO_meth_set_read,
     BIO_meth_set_write, BIO_new, BIO_read, BIO_s_mem, BIO_set_flags, BIO_set_init, CRYPTO_free, ERR_clear_error,
-    ERR_peek_error, ERR_reason_error_string, NID_commonName, SSL, SSL_CIPHER_get_name,
+    ERR_peek_error, ERR_reason_error_string, NID_commonName, SSL_CIPHER_get_name,
     SSL_CTRL_SET_TLSEXT_HOSTNAME, SSL_ctrl, SSL_do_handshake, SSL_free, SSL_get0_alpn_selected, SSL_get0_param,
     SSL_get1_peer_certificate, SSL_get_current_cipher, SSL_get_shutdown, SSL_get_verify_result, SSL_get_version,
     SSL_is_init_finished, SSL_new, SSL_read, SSL_session_reused, SSL_set_accept_state, SSL_set_bio,

@@ -1,4 +1,4 @@
-"""What the TLS connections of one configuration have in common: certificate, authorities, versions, ciphers."""
+"""What the TLS connections of one configuration have in common: certificate, authorities, ciphers."""
 
 from pgmux.errors import PgmuxError
 
@@ -28,7 +28,7 @@ class TlsContext:
         groups: str = "",
     ) -> None:
         """`verifies`: the peer must show a certificate that an authority in `ca_file` has signed; without a
-        `ca_file`, PostgreSQL's must be signed by one that the system trusts. Texts "" leave OpenSSL's defaults.
+        `ca_file`, PostgreSQL's must be signed by one that the system trusts. Texts "" = OpenSSL's defaults.
 
         Raises TlsError, which names the file or list that cannot be used.
         """
@@ -40,4 +40,4 @@ class TlsContext:
     @property
     def end_point(self) -> bytes: ...
     def set_ticket_key(self, key: bytes) -> None:
-        """Session tickets are sealed with this from now on, TICKET_KEY_BYTES long, and only such are accepted."""
+        """Seal session tickets with this from now on, TICKET_KEY_BYTES long, and accept no others."""

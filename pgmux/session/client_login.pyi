@@ -56,8 +56,8 @@ class ClientLogin:
     def __init__(
         self, doors: Doors, arrive: Callable[[], Arrival] = ..., tls_mode: TlsMode = "disable"
     ) -> None:
-        """`arrive` gives the client's Arrival; it is called when that is needed, once, after the handshake if there
-        is one. `tls_mode`: client_tls_sslmode, as far as it holds for this connection.
+        """`arrive` gives the client's Arrival; it is called when that is needed, once, after the handshake if
+        there is one. `tls_mode`: client_tls_sslmode, as far as it holds for this connection.
         """
 
     @property
@@ -133,7 +133,7 @@ class ClientLogin:
         """The handshake is done. `protocol`: what ALPN has chosen, which counts where TLS began directly."""
 
     def lose(self, reason: str) -> None:
-        """The handshake has failed: nothing can be said to the client. `reason`: "" where it has just left."""
+        """The handshake has failed: nothing can be said to the client. `reason`: "" where it just left."""
 
     def take_outgoing(self) -> bytes:
         """Give what is to be sent now, once."""

@@ -30,7 +30,7 @@ from libc.stdint cimport int8_t, uint32_t
 from pgmux.protocol import messages, scram
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
 from pgmux.protocol.scram import ScramServer, ScramVerifier
-from pgmux.protocol.startup import CancelRequest, GSSENCRequest, SSLRequest, startup_packet_size
+from pgmux.protocol.startup import CancelRequest, SSLRequest, startup_packet_size
 from pgmux.session.arrival import Arrival
 from pgmux.session.hba import RolesWanted
 from pgmux.session.introduction import Introduction, introduce

@@ -1,4 +1,4 @@
-"""The keys of session tickets: the same in all workers at any moment, new ones twice a day, the old ones forgotten.
+"""The keys of session tickets: the same in all workers at any moment, and twice a day new ones.
 
 A client that comes back shows a ticket, and need not shake hands in full, whichever worker it
 meets. What opens a ticket also opens what was said under it by TLS 1.2, so keys must not lie

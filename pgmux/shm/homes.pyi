@@ -17,7 +17,7 @@ class Homes:
         """Whether the backends of a pool have homes."""
 
     def count(self, pool: int, worker: int) -> tuple[int, int, int]:
-        """A pool's (backends; those being opened for clients of the worker; those that could serve them)."""
+        """A pool's (backends; those being opened for the worker's clients; those that can serve them)."""
 
     def find_idle_abroad(self, pool: int, worker: int, scope: int) -> tuple[int, int, int] | None:
         """(slot, generation, home) of a backend that another worker could close to make room for `pool`.

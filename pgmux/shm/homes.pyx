@@ -92,7 +92,7 @@ cdef class Homes:
         return bool(self.pools.records[pool].is_homed)
 
     def count(self, uint32_t pool, uint32_t worker):
-        """A pool's (backends; those being opened for clients of the worker; those that could serve them)."""
+        """A pool's (backends; those being opened for the worker's clients; those that could serve them)."""
         cdef uint32_t slot, every = 0, opening = 0, serving = 0
         cdef uint64_t word
         cdef bint is_homed = self.pools.records[pool].is_homed

@@ -63,7 +63,7 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t client              # record of the client it serves, for readers only; by the owner
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
-    uint32_t home                # 0 = any worker may take it, else the only one that may, + 1: see homes.pyx; by the opener
+    uint32_t home                # the only worker that may take it, + 1; 0 = any may: see homes.pyx; by the opener
     uint8_t _pad[8]
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease

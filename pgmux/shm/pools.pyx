@@ -283,7 +283,7 @@ cdef class Pools:
             return False
         for pool in range(self.segment.header.pools):
             if load(&self.records[pool].in_use) and self.waiters.length(pool):
-                if self.records[pool].is_homed:      # what this worker opens would be of no use to who waits elsewhere
+                if self.records[pool].is_homed:      # what this worker opens is of no use to who waits elsewhere
                     self.workers.send_all_on_errand(OPEN_BACKENDS)
                     break
                 self.workers.ask(worker, OPEN_BACKENDS)
@@ -294,7 +294,8 @@ cdef class Pools:
 
         Its tickets leave the queues first, so that nothing new is granted to it; then its slots: what
         was granted to it is free again, what it was opening, using or closing, and what it was the home
-        of, is CLOSING, for `successor` to bury. Last, the others look for what it may not have told them. Gives the slots fenced.
+        of, is CLOSING, for `successor` to bury. Last, the others look for what it may not have told them.
+        Gives the slots fenced.
         """
         cdef uint32_t slot
         cdef uint64_t seen

@@ -108,9 +108,7 @@ def attempts(settings: Settings, host: str) -> Iterator[bool]:
         yield from (True, False)
 
 
-def connect(
-    settings: Settings, pool: PoolSettings, context: TlsContext | None, *, with_tls: bool
-) -> Channel:
+def connect(settings: Settings, pool: PoolSettings, context: TlsContext | None, *, with_tls: bool) -> Channel:
     """A connection to the pool's PostgreSQL, not logged in. Raises OSError, TlsError. May switch.
 
     With "allow" and "prefer" a PostgreSQL that has no TLS is connected to without.

@@ -12,7 +12,7 @@ stop at net.unix.max_dgram_qlen):
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
     CANCEL  record  secret       -        to the worker that holds the client: cancel what it is doing
-    GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if it is idle
+    GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
 
 See unix(7), sendmsg(2).
 """

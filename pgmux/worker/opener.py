@@ -183,7 +183,9 @@ class Opener:
             return channel, self._log_in(channel, settings)
         except OpenError as error:
             channel.close()
-            is_other = with_tls == (channel.tls is not None)  # else PostgreSQL had no TLS, and that was this way
+            is_other = with_tls == (
+                channel.tls is not None
+            )  # else PostgreSQL had no TLS, and that was this way
             if is_other and str(error).startswith(_NO_SUCH_WAY):
                 raise AnotherWay(str(error)) from None
             raise
@@ -222,7 +224,9 @@ class Opener:
             gevent.sleep(_VAULT_RETRY_SECONDS)
         if home is None:
             for mailbox in self._others:
-                mailbox.send(message)  # a full one is no harm: its worker asks the vault when it needs the socket
+                mailbox.send(
+                    message
+                )  # a full one is no harm: its worker asks the vault when it needs the socket
         if not self._pools.try_adopt(slot, self._worker):
             return
         self.relay.adopt_socket(slot, generation, channel.detach(), channel.tls)

@@ -52,8 +52,8 @@ class Reception:
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
     ) -> None:
-        """`tls`: for clients that ask for it; None = they cannot. `want_backend(pool)`: a client waits for its
-        first backend. `cancel(pid, key)`: a CancelRequest.
+        """`tls`: for clients that ask for it. `want_backend(pool)`: a client waits for its first backend.
+        `cancel(pid, key)`: a CancelRequest.
         """
         self.relay: Relay
         self._doors = doors

@@ -46,7 +46,7 @@ def open_tls(config: Config, ticket_keys: TicketKeys) -> TlsContexts:
 
 
 def server_tls_differs(before: Config, after: Config) -> bool:
-    """Whether a reload changes how PostgreSQL is to be connected to, so that no backend of before may stay."""
+    """Whether a reload changes how PostgreSQL is to be connected to, so that no old backend may stay."""
     return any(
         getattr(before.pgmux, name) != getattr(after.pgmux, name)
         for name in Settings.__struct_fields__

@@ -158,7 +158,8 @@ def test_openssl_is_asked_about_certificates_too(
 
 
 @pytest.mark.parametrize(
-    "line", ["client_tls_ciphers = 'ROT13'", "client_tls13_ciphers = 'ROT13'", "client_tls_ecdhcurve = 'circle'"]
+    "line",
+    ["client_tls_ciphers = 'ROT13'", "client_tls13_ciphers = 'ROT13'", "client_tls_ecdhcurve = 'circle'"],
 )
 def test_a_cipher_or_curve_that_openssl_does_not_know_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], authority: Authority, line: str

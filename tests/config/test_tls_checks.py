@@ -37,7 +37,9 @@ def test_tls_for_clients_needs_a_certificate_and_its_key(mode: str, certificate:
 
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
-def test_clients_certificates_need_an_authority(mode: str, certificate: Certificate, authority: Authority) -> None:
+def test_clients_certificates_need_an_authority(
+    mode: str, certificate: Certificate, authority: Authority
+) -> None:
     problem = refusal(text(certificate, client_tls_sslmode=mode))
     assert problem.key == "client_tls_ca_file"
     options = {"client_tls_sslmode": mode, "client_tls_ca_file": authority.ca_file}
@@ -86,7 +88,10 @@ def test_key_and_certificate_confused_are_told_apart(certificate: Certificate) -
 
 
 def test_a_key_with_a_passphrase_is_refused(certificate: Certificate, tmp_path: Path) -> None:
-    for label, body in (("ENCRYPTED PRIVATE KEY", "MII="), ("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nMII=")):
+    for label, body in (
+        ("ENCRYPTED PRIVATE KEY", "MII="),
+        ("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nMII="),
+    ):
         key = tmp_path / "locked.key"
         key.touch(0o600)
         key.write_text(f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")

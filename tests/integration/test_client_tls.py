@@ -18,10 +18,10 @@ import psycopg
 import pytest
 
 from pgmux.demo.account import environment
-from tests.servers.certificates import Authority, Certificate
 from tests.fix_pgmux import MakePgmux
 from tests.integration.crowd import Crowd, approach
 from tests.servers import Pgmux, Postgres, wait_until
+from tests.servers.certificates import Authority, Certificate
 from tests.wire import LoginRefusedError, Wire, WireClosedError, frontend
 
 GIGABYTE = 1 << 30
@@ -58,7 +58,10 @@ def test_psycopg_speaks_tls(
 ) -> None:
     pgmux = make_pgmux(**tls_options(certificate))
     with pgmux.connect(
-        sslmode=sslmode, sslrootcert=authority.ca_file, ssl_max_protocol_version=protocol, prepare_threshold=None
+        sslmode=sslmode,
+        sslrootcert=authority.ca_file,
+        ssl_max_protocol_version=protocol,
+        prepare_threshold=None,
     ) as connection:
         assert connection.pgconn.ssl_in_use
         for _ in range(50):
@@ -105,7 +108,9 @@ def test_asyncpg_speaks_tls_also_without_asking_first(
     assert asyncio.run(run()) == list(range(1, 51))
 
 
-def test_libpq_speaks_direct_tls(make_pgmux: MakePgmux, authority: Authority, certificate: Certificate) -> None:
+def test_libpq_speaks_direct_tls(
+    make_pgmux: MakePgmux, authority: Authority, certificate: Certificate
+) -> None:
     if psycopg.pq.version() < 170000:
         pytest.skip("libpq knows sslnegotiation from 17 on")
     pgmux = make_pgmux(**tls_options(certificate))
@@ -118,9 +123,7 @@ def test_libpq_speaks_direct_tls(make_pgmux: MakePgmux, authority: Authority, ce
 def test_passwords_and_binding_work_under_tls(
     make_pgmux: MakePgmux, authority: Authority, certificate: Certificate
 ) -> None:
-    pgmux = make_pgmux(
-        auth_type="scram-sha-256", passwords={"app": "secret"}, **tls_options(certificate)
-    )
+    pgmux = make_pgmux(auth_type="scram-sha-256", passwords={"app": "secret"}, **tls_options(certificate))
     with pgmux.connect(password="secret", sslmode="require", channel_binding="require") as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
@@ -169,7 +172,10 @@ def test_verify_lets_in_who_shows_a_good_certificate(
     make_pgmux: MakePgmux, authority: Authority, stranger: Authority, certificate: Certificate, mode: str
 ) -> None:
     pgmux = make_pgmux(**tls_options(certificate, mode, client_tls_ca_file=authority.ca_file))
-    good, bad = authority.certify("app@here", common_name="app"), stranger.certify("app@here", common_name="app")
+    good, bad = (
+        authority.certify("app@here", common_name="app"),
+        stranger.certify("app@here", common_name="app"),
+    )
     with pgmux.connect(sslmode="require", sslcert=good.cert_file, sslkey=good.key_file) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     with pytest.raises(psycopg.OperationalError):
@@ -195,7 +201,9 @@ def test_ciphers_are_as_configured(
     make_pgmux: MakePgmux, authority: Authority, certificate: Certificate
 ) -> None:
     pgmux = make_pgmux(
-        **tls_options(certificate, client_tls13_ciphers="TLS_CHACHA20_POLY1305_SHA256", client_tls_ecdhcurve="P-256")
+        **tls_options(
+            certificate, client_tls13_ciphers="TLS_CHACHA20_POLY1305_SHA256", client_tls_ecdhcurve="P-256"
+        )
     )
     wire = wire_under_tls(pgmux, authority.trusting())
     assert isinstance(wire.socket, ssl.SSLSocket)
@@ -215,7 +223,11 @@ def test_a_gigabyte_passes_and_is_not_piled_up(
     wire.startup()
     before = pgmux.uss_bytes()
     row = 1 << 16
-    wire.send(frontend.query(f"COPY (SELECT repeat('x', {row - 1}) FROM generate_series(1, {GIGABYTE // row})) TO STDOUT"))
+    wire.send(
+        frontend.query(
+            f"COPY (SELECT repeat('x', {row - 1}) FROM generate_series(1, {GIGABYTE // row})) TO STDOUT"
+        )
+    )
     wire.read_until(b"d")
     received = most = 0
     tail = b""
@@ -475,7 +487,9 @@ def test_certificates_are_renewed_by_a_reload_and_nobody_is_disconnected(
     assert old.query("SELECT 1").value == b"1"
 
 
-def test_a_bad_certificate_is_not_taken_up(make_pgmux: MakePgmux, authority: Authority, tmp_path: Path) -> None:
+def test_a_bad_certificate_is_not_taken_up(
+    make_pgmux: MakePgmux, authority: Authority, tmp_path: Path
+) -> None:
     files = Certificate(str(tmp_path / "server.crt"), str(tmp_path / "server.key"))
     install(authority.certify(), files)
     pgmux = make_pgmux(workers=2, **tls_options(files))

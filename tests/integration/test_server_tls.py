@@ -115,7 +115,9 @@ def test_a_server_without_tls_is_refused_where_it_is_demanded(
     assert how_connected(make_pgmux(server_tls_sslmode="prefer", **by_tcp(postgres))) == "false"
 
 
-def test_on_a_unix_socket_there_is_none(make_pgmux: MakePgmux, secure: Postgres, authority: Authority) -> None:
+def test_on_a_unix_socket_there_is_none(
+    make_pgmux: MakePgmux, secure: Postgres, authority: Authority
+) -> None:
     pgmux = make_pgmux(
         postgres=secure, server_tls_sslmode="verify-full", server_tls_ca_file=authority.ca_file
     )
@@ -136,12 +138,15 @@ def test_a_certificate_for_another_name_is_refused_by_verify_full_alone(
     make_pgmux: MakePgmux, make_secure: Any, authority: Authority
 ) -> None:
     secure = make_secure(certificate=authority.certify("db.example.org"))
-    options = {"server_tls_ca_file": authority.ca_file}
+    options: dict[str, Any] = {"server_tls_ca_file": authority.ca_file}
     pgmux = make_pgmux(server_tls_sslmode="verify-full", **options, **by_tcp(secure))
     assert "certificate verify failed: IP address mismatch" in why_not(pgmux)
     pgmux = make_pgmux(server_tls_sslmode="verify-full", **options, **by_tcp(secure, "localhost"))
     assert "certificate verify failed: hostname mismatch" in why_not(pgmux)
-    assert how_connected(make_pgmux(server_tls_sslmode="verify-ca", **options, **by_tcp(secure))) == "true TLSv1.3"
+    assert (
+        how_connected(make_pgmux(server_tls_sslmode="verify-ca", **options, **by_tcp(secure)))
+        == "true TLSv1.3"
+    )
 
 
 def test_the_systems_authorities_do_not_know_ours(make_pgmux: MakePgmux, secure: Postgres) -> None:
@@ -157,8 +162,8 @@ def test_pgmux_shows_a_certificate_of_its_own(
     secure.sql(f"ALTER SYSTEM SET ssl_ca_file = '{secure.data_dir}/ca.crt'")
     secure.sql("SELECT pg_reload_conf()")
     ours = authority.certify("app@pgmux", common_name="app")
-    options = {"server_tls_sslmode": "require"}
-    shown = {"server_tls_cert_file": ours.cert_file, "server_tls_key_file": ours.key_file}
+    options: dict[str, Any] = {"server_tls_sslmode": "require"}
+    shown: dict[str, Any] = {"server_tls_cert_file": ours.cert_file, "server_tls_key_file": ours.key_file}
     wait_until(lambda: how_connected(make_pgmux(**options, **shown, **by_tcp(secure))) == "true TLSv1.3")
     assert "requires a valid client certificate" in why_not(make_pgmux(**options, **by_tcp(secure)))
 
@@ -262,7 +267,9 @@ def pids(client: Any, count: int = 20) -> set[bytes]:
     return {client.query(PID).value for _ in range(count)}
 
 
-def test_each_worker_has_backends_of_its_own_within_one_budget(make_pgmux: MakePgmux, secure: Postgres) -> None:
+def test_each_worker_has_backends_of_its_own_within_one_budget(
+    make_pgmux: MakePgmux, secure: Postgres
+) -> None:
     pgmux = make_pgmux(workers=4, default_pool_size=6, server_tls_sslmode="require", **by_tcp(secure))
 
     def member(number: int) -> Iterator[None]:
@@ -306,7 +313,9 @@ def test_a_busy_home_gives_one_up_for_clients_elsewhere(make_pgmux: MakePgmux, s
     assert len(census.seen) > 1  # it has moved
 
 
-def test_an_idle_backend_makes_room_for_another_pool_elsewhere(make_pgmux: MakePgmux, secure: Postgres) -> None:
+def test_an_idle_backend_makes_room_for_another_pool_elsewhere(
+    make_pgmux: MakePgmux, secure: Postgres
+) -> None:
     pgmux = make_pgmux(workers=2, max_backends=1, server_tls_sslmode="require", **by_tcp(secure))
     clients = Lobbies(pgmux).a_client_on_each_worker()
     with Census(secure) as census:

@@ -80,7 +80,7 @@ class Peer:
 
 
 class Rig:
-    """So many workers, one pool, and no supervisor. Leave it by `close`. Clients come by the Unix socket, or by TCP."""
+    """So many workers, one pool, no supervisor; clients come by Unix sockets or TCP. Leave it by `close`."""
 
     def __init__(
         self, folder: Path, *, workers: int = 1, pool_size: int = 1, backends: int = 8, tcp: bool = False

@@ -55,7 +55,7 @@ class Authority:
         return certificate
 
     def trusting(self, client: Certificate | None = None, *, direct: bool = False) -> ssl.SSLContext:
-        """A client's context that trusts this authority, with a certificate of its own if it is to show one."""
+        """A client's context that trusts this authority, with a certificate of its own to show, if any."""
         context = ssl.create_default_context(cafile=self.ca_file)
         if client is not None:
             context.load_cert_chain(client.cert_file, client.key_file)

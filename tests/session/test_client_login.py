@@ -580,7 +580,11 @@ def test_a_failed_handshake_is_told_to_the_log_alone() -> None:
     login = ask_for_tls("require", SSL_REQUEST)
     login.take_outgoing()
     login.lose("unknown ca")
-    assert (login.step, login.reason, login.take_outgoing()) == (Step.REFUSED, "TLS handshake: unknown ca", b"")
+    assert (login.step, login.reason, login.take_outgoing()) == (
+        Step.REFUSED,
+        "TLS handshake: unknown ca",
+        b"",
+    )
     login = ask_for_tls("require", SSL_REQUEST)
     login.lose("")
     assert login.reason == ""
