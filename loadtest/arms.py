@@ -101,7 +101,6 @@ class Pooler(Arm):
 
     def __enter__(self) -> Self:
         self._port = free_port()
-        write_certificate(self._place.folder)
         try:
             self._program = self._start(self._place, self._port)
             try:
@@ -177,6 +176,7 @@ class PgBouncer(Pooler):
 
     def _start(self, place: Place, port: int) -> Program:
         configuration = place.folder / "pgbouncer.ini"
+        write_certificate(place.folder)
         (place.folder / "userlist.txt").write_text(f'"{USER}" ""\n')
         configuration.write_text(
             _PGBOUNCER_INI.format(
@@ -245,6 +245,7 @@ class Pgmux(Pooler):
     def write_configuration(self, place: Place, port: int) -> Path:
         """Writes the configuration file into the arm's folder."""
         configuration = place.folder / "pgmux.toml"
+        write_certificate(place.folder)
         configuration.write_text(
             _PGMUX_TOML.format(  # a JSON string of these is a TOML string too
                 workers=self._workers,

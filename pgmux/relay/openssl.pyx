@@ -11,7 +11,7 @@ cdef extern from "dlfcn.h" nogil:
     void *dlsym(void *library, const char *name)
     int RTLD_LAZY
 
-LIBRARIES = (b"libssl.so.3", b"libssl.so.1.1")   # tried where Python has no ssl module
+_LIBRARIES = (b"libssl.so.3", b"libssl.so.1.1")   # tried where Python has no ssl module
 
 
 class NoOpenSslError(PgmuxError):
@@ -50,7 +50,7 @@ cdef void *open_library() except? NULL:
             return dlopen(NULL, RTLD_LAZY)
         path = file.encode("utf-8", "surrogateescape")
         return dlopen(path, RTLD_LAZY)           # a name is looked for in what it depends on, too
-    for path in LIBRARIES:
+    for path in _LIBRARIES:
         found = dlopen(path, RTLD_LAZY)
         if found != NULL:
             return found

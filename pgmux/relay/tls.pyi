@@ -3,7 +3,7 @@
 from pgmux.relay.tls_context import TlsContext
 
 class Tls:
-    """The state of one connection. It does no I/O for greenlets; for the relay it reads sockets itself."""
+    """The state of one connection."""
 
     def __init__(self, context: TlsContext, host: str = "") -> None:
         """`host`: what we connect to, a name or an address; it is told to the server (SNI), and checked."""

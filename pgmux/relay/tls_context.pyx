@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False
-"""What the TLS connections of one configuration have in common: certificate, authorities, versions, ciphers.
+"""What the TLS connections of one configuration have in common: certificate, authorities, ciphers.
 
 A reload makes a new context. Connections begun under the old one keep it alive, and it ends
 with the last of them.

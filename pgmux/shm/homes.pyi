@@ -22,6 +22,6 @@ class Homes:
     def find_idle_abroad(self, pool: int, worker: int, scope: int) -> tuple[int, int, int] | None:
         """(slot, generation, home) of a backend that another worker could close to make room for `pool`.
 
-        The one that has been idle longest; None when there is none, or when room is being made already. `scope`
-        is what `Pools.open` said is full.
+        The one that has been idle longest; None when there is none, or when room is being made already.
+        `scope` is what `Pools.open` said is full.
         """

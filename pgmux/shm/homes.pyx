@@ -25,7 +25,7 @@ from pgmux.shm.leases cimport (
 from pgmux.shm.pools cimport NO_SLOT, Pools
 from pgmux.shm.waiters cimport NO_TICKET
 
-from pgmux.shm.pools import DATABASE_FULL, POOL_FULL
+from pgmux.shm.pools import DATABASE_FULL as _DATABASE_FULL, POOL_FULL as _POOL_FULL
 
 STAY_SECONDS = STAY_US / 1_000_000
 
@@ -130,7 +130,7 @@ cdef class Homes:
         """Whether a backend less in pool `other` is room for one more in `pool`. Who waits there goes first."""
         if other == pool:
             return True
-        if scope == POOL_FULL or self.pools.waiters.waiting(other):
+        if scope == _POOL_FULL or self.pools.waiters.waiting(other):
             return False
-        return scope != DATABASE_FULL or strncmp(
+        return scope != _DATABASE_FULL or strncmp(
             self.pools.records[other].database, self.pools.records[pool].database, NAME_BYTES) == 0
