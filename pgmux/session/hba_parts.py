@@ -4,7 +4,7 @@ Manual: "The pg_hba.conf File", fields `address`, `IP-mask`, `auth-method` and `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -113,17 +113,17 @@ def _apply_options(
             case "map", _ if value not in maps:
                 raise ValueError(f'there is no map "{value}": auth_ident_file would have to hold it')
             case "map", _:
-                method = method._replace(names=maps[value])
+                method = replace(method, names=maps[value])
             case (("clientcert" | "clientname"), _) if kind != "hostssl":
                 raise ValueError(f"option {name} is possible in a rule for hostssl only")
             case "clientcert", ("verify-ca" | "verify-full"):
                 if method.name == "cert" and value == "verify-ca":
                     raise ValueError("cert verifies the name: clientcert=verify-ca contradicts it")
-                method = method._replace(certificate=value)
+                method = replace(method, certificate=value)
             case "clientcert", _:
                 raise ValueError(f'clientcert is verify-ca or verify-full, not "{value}"')
             case "clientname", ("CN" | "DN"):
-                method = method._replace(is_by_subject=value == "DN")
+                method = replace(method, is_by_subject=value == "DN")
             case "clientname", _:
                 raise ValueError(f'clientname is CN or DN, not "{value}"')
             case _:
