@@ -30,6 +30,7 @@ cdef class Loop(Exchange):
     cdef bytes draw_key(self)
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
+    cdef Client take_in(self, int fd, uint32_t record)
     cdef int serve_ready(self) except -1
     cdef int note_partings(self) except -1
     cdef int forget(self, Client client) except -1

@@ -218,21 +218,26 @@ cdef class Loop(Exchange):
             if record == NO_RECORD:
                 close(fd)                    # not even room to say why
                 continue
-            client = Client()
-            client.fd = fd
-            client.record = record
-            client.row = &self.records.records[record]
+            client = self.take_in(fd, record)
             client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
             client.is_unix = peer.ss_family == AF_UNIX
-            self.next_serial += 1
-            client.serial = self.next_serial
-            self.clients[record] = client
-            self.client_count += 1
-            self.enter(client, LOGIN)
             self.logging_in.add(client)
-            client.login = ClientLogin(self.doors, client.arrival)
-            self.watch(fd, CLIENT, record, client.serial, EDGES)
         return 0
+
+    cdef Client take_in(self, int fd, uint32_t record):
+        """A client for a connection and a record that was claimed for it; its log-in begins."""
+        cdef Client client = Client()
+        client.fd = fd
+        client.record = record
+        client.row = &self.records.records[record]
+        self.next_serial += 1
+        client.serial = self.next_serial
+        self.clients[record] = client
+        self.client_count += 1
+        self.enter(client, LOGIN)
+        client.login = ClientLogin(self.doors, client.arrival)
+        self.watch(fd, CLIENT, record, client.serial, EDGES)
+        return client
 
     cdef int serve_login(self, Client client) except -1:
         """Hand what came to the log-in, until it is done or wants more."""

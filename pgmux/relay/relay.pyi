@@ -15,6 +15,9 @@ class Relay(Loop):
     def admit(self, client: Client, greeting: Greeting) -> None:
         """The log-in is done: the client's session begins. Nothing, where it was sent off meanwhile."""
 
+    def invite(self, pool: int, name: bytes) -> int | None:
+        """A client of our own, logged in already: the descriptor of the other end of its connection."""
+
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""
 

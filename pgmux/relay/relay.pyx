@@ -11,10 +11,13 @@ from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
 from pgmux.shm.atomics cimport now_us
+from pgmux.shm.clients cimport NO_RECORD
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
 )
 from pgmux.shm.pools cimport NO_SLOT
+
+import socket
 
 
 cdef class Relay(Loop):
@@ -30,6 +33,8 @@ cdef class Relay(Loop):
     def go_on(self, Client client):
         """What a log-in waited for has come."""
         self.now = now_us()
+        if client.phase != LOGIN:
+            return
         client.expecting = False
         self.attend(client)
         if client.readable:
@@ -40,6 +45,27 @@ cdef class Relay(Loop):
         self.now = now_us()
         if client.phase == LOGIN:
             self.let_in(client, greeting)
+
+    def invite(self, uint32_t pool, bytes name):
+        """A client of our own, logged in already: the descriptor of the other end of its connection.
+
+        None when even the spare records are taken. `name`: its application_name, in SHOW CLIENTS.
+        """
+        cdef int32_t record = self.records.claim(self.worker)
+        cdef Client client
+        if record == NO_RECORD:
+            return None
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.now = now_us()
+        client = self.take_in(ours.detach(), record)
+        client.is_unix = True
+        client.login = None
+        client.lobby = self.lobby_of(pool)
+        self.records.introduce(record, b"pgmux", 0)
+        self.records.admit(record, 0, pool, name)
+        self.enter(client, IDLE)
+        return theirs.detach()
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""

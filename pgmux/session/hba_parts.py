@@ -5,7 +5,16 @@ Manual: "The pg_hba.conf File", fields `address`, `IP-mask`, `auth-method` and `
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Final
 
 from pgmux.session.fields import Field
@@ -13,6 +22,7 @@ from pgmux.session.ident_map import IdentMap
 from pgmux.session.method import METHODS, Method
 
 Network = IPv4Network | IPv6Network
+Interface = IPv4Interface | IPv6Interface  # an address of this machine, and the network that it is in
 
 _OTHERS: Final = ("gss", "sspi", "ldap", "radius", "pam", "bsd", "oauth", "ident")  # PostgreSQL's, not ours
 
@@ -29,7 +39,7 @@ class Addresses:
 
 
 def parse_addresses(
-    fields: list[Field], own_networks: tuple[Network, ...]
+    fields: list[Field], interfaces: tuple[Interface, ...]
 ) -> tuple[Addresses | None, list[Field]]:
     """Give the addresses (None = all) and the fields that follow. Raises ValueError."""
     if not fields:
@@ -40,9 +50,9 @@ def parse_addresses(
     if word.is_keyword("all"):
         return None, fields[1:]
     if word.is_keyword("samenet"):
-        return Addresses(own_networks), fields[1:]
+        return Addresses(tuple(interface.network for interface in interfaces)), fields[1:]
     if word.is_keyword("samehost"):
-        return Addresses(tuple(ip_network(network.network_address) for network in own_networks)), fields[1:]
+        return Addresses(tuple(ip_network(interface.ip) for interface in interfaces)), fields[1:]
     if "/" in word.text:
         return Addresses((_parse_network(word.text),)), fields[1:]
     try:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pgmux import __version__
 from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
+from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
@@ -114,6 +115,7 @@ class Supervisor:
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
         self._pools, self._clients = Pools(segment, bells), Clients(segment)
+        self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
             segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets
@@ -208,7 +210,7 @@ class Supervisor:
             if pool is None:
                 break
             with contextlib.suppress(KeyError):  # its database is gone: its backends end when they are old
-                settings = config.pool_settings(*names_of(pool))
+                settings = config.settings_of_pool(*names_of(pool))
                 self._pools.resize(number, settings.pool_size, settings.max_backends)
         self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)
         self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
@@ -298,6 +300,7 @@ class Supervisor:
         self._pools.workers.dismiss(number)
         fenced = self._pools.fence(number, number)
         gone = self._clients.expel(number)
+        self._answers.expel(number)
         if self._stop_signal is not None:
             return
         self._log.error(

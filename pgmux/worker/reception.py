@@ -19,6 +19,7 @@ from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.session.welcome import Welcome
 from pgmux.shm.pools import Pools, PoolsExhausted
+from pgmux.worker.informant import Informant
 from pgmux.worker.journal import Journal
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Reception:
         *,
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
+        informant: Informant,
     ) -> None:
         """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest."""
         self.relay: Relay
@@ -59,6 +61,7 @@ class Reception:
         self._journal = journal
         self._want_backend = want_backend
         self._cancel = cancel
+        self._informant = informant
         self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
         self._known: dict[tuple[str, str], int] = {}  # (database, client's user): pool; until a reload
         self._settings: dict[int, PoolSettings] = {}
@@ -76,11 +79,15 @@ class Reception:
             self._cancel(*login.cancel_request)
             self.relay.send_off(client)
         elif login.step is Step.REFUSED:
+            if login.was_looked_up:
+                self._informant.distrust(client)
             self._journal.refused(client, login)
             self.relay.send_off(client, login.take_outgoing())
         elif client.record >= self._pools.segment.client_limit:
             limit = self._pools.segment.client_limit
             self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
+        elif login.step is Step.LOOKUP:
+            self._informant.inform(client)
         elif login.step is Step.AUTHENTICATED:
             self._receive(client, login)
 
@@ -106,7 +113,7 @@ class Reception:
         self.relay.edition += 1
         for pool, settings in list(self._settings.items()):
             with suppress(KeyError):  # its database is gone: who is in goes on as before
-                self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
+                self._settings[pool] = config.settings_of_pool(settings.database, settings.server_user)
         self._known.clear()
         for pool in self._numbers.values():
             self._set_wait_limit(pool)
@@ -119,7 +126,7 @@ class Reception:
         if pool not in self._settings:
             record = self._pools.read(pool)
             assert record is not None
-            self._settings[pool] = self._config.pool_settings(*names_of(record))
+            self._settings[pool] = self._config.settings_of_pool(*names_of(record))
         return self._settings[pool]
 
     def waiting(self, pool: int) -> int:
@@ -143,6 +150,18 @@ class Reception:
             if client.login is not None:
                 self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self.server(pool))
 
+    def turn_away(self, client: "Client", refusal: Refusal) -> None:
+        """A log-in that waits cannot go on. Nothing, where the client has gone meanwhile."""
+        if client.login is not None and client.login.step is not Step.REFUSED:
+            self._refuse(client, refusal)
+
+    def pool_of_own(self, database: str, user: str) -> int:
+        """The pool of a user of pgmux's own, not of the one that the database may force on clients.
+
+        Raises PoolsExhausted, KeyError for a database that is not declared.
+        """
+        return self._register(self._config.settings_of_pool(database, user))
+
     def close_for_lateness(self, client: "Client") -> None:
         """A log-in has taken longer than client_login_timeout."""
         self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
@@ -163,6 +182,7 @@ class Reception:
 
     def _receive(self, client: "Client", login: ClientLogin) -> None:
         """The client is who it says: find its pool, and the pool's welcome."""
+        self._keyring.keep(login.user, login.credential)
         pool = self._known.get((login.database, login.user))
         if pool is None:
             try:
@@ -182,16 +202,15 @@ class Reception:
             self._want_backend(pool)
 
     def _pool_of(self, database: str, user: str) -> int:
-        settings = self._config.pool_settings(database, user)
-        number = self._numbers.get((database, settings.server_user))
+        return self._register(self._config.pool_settings(database, user))
+
+    def _register(self, settings: PoolSettings) -> int:
+        names = settings.database, settings.server_user
+        number = self._numbers.get(names)
         if number is None:
-            number = self._pools.register(
-                database.encode("utf-8", "surrogateescape"),
-                settings.server_user.encode("utf-8", "surrogateescape"),
-                settings.pool_size,
-                settings.max_backends,
-            )
-            self._numbers[database, settings.server_user] = number
+            database, user = (name.encode("utf-8", "surrogateescape") for name in names)
+            number = self._pools.register(database, user, settings.pool_size, settings.max_backends)
+            self._numbers[names] = number
             self._settings[number] = settings
             self._set_wait_limit(number)
         return number
@@ -211,7 +230,6 @@ class Reception:
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
         """Let the client in, and whoever introduces himself alike from now on without asking here."""
-        self._keyring.keep(login.user, login.credential)
         greeting = Greeting(
             pool,
             login.settings.get("application_name", "").encode("utf-8", "replace"),
