@@ -64,6 +64,9 @@ def _check_auth(config: Config, findings: Findings) -> None:
 
 def _check_auth_query(config: Config, findings: Findings) -> None:
     settings = config.pgmux
+    if settings.auth_query and "$1" not in settings.auth_query:
+        hint = "for example SELECT user_name, secret FROM lookup($1)"
+        findings.refuse(("pgmux", "auth_query"), "there is no $1 in it for the user's name", hint)
     if settings.auth_user:
         if settings.auth_dbname and not _is_declared(settings.auth_dbname, config):
             message = f'database "{settings.auth_dbname}" is not declared'

@@ -117,6 +117,16 @@ class Config:
         return self.pgmux.workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
     @property
+    def login_limit_of_a_worker(self) -> int:
+        """How many clients may be logging in at once in one worker: its share of max_login_conn.
+
+        All together they never take more than half of max_client_conn, so that who is in can be joined.
+        """
+        workers = self.worker_count()
+        limit = min(self.pgmux.max_login_conn, self.pgmux.max_client_conn // 2)
+        return max(1, -(-limit // workers))
+
+    @property
     def segment_path(self) -> str:
         """The file of the shared memory segment."""
         return f"{self.pgmux.runtime_dir}/pgmux.shm"

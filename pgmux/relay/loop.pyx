@@ -56,7 +56,9 @@ cdef class Loop(Exchange):
         self.news = []
         self.listeners = list(listeners)
         self.logging_in = set()
+        self.awaiting = set()
         self.leaving = set()
+        self.login_limit = 0xFFFFFFFF
         self.randomness = b""
         self.slice_us = 5000
         self.start_accepting()
@@ -83,6 +85,8 @@ cdef class Loop(Exchange):
             self.serve_ready()
             if self.news:
                 self.note_partings()
+            if self.is_crowded:
+                self.look_at_crowd()
             if self.news or self.is_hubs_turn or self.now >= stop_at:
                 return has_served
             if not self.pools.workers.sleep(self.worker):
@@ -208,6 +212,10 @@ cdef class Loop(Exchange):
         cdef unsigned int size
         cdef Client client
         for _turn in range(ACCEPTS_A_TURN):
+            if len(self.logging_in) >= self.login_limit:
+                self.stop_accepting()
+                self.is_crowded = True
+                return 0
             size = sizeof(peer)
             fd = accept4(listener, <sockaddr *>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
@@ -252,7 +260,12 @@ cdef class Loop(Exchange):
                 client.login.feed(self.buffer[CARRY_BYTES:CARRY_BYTES + size])
                 self.attend(client)
         if client.phase != LOGIN:
-            self.logging_in.discard(client)
+            self.end_login(client)
+        return 0
+
+    cdef int end_login(self, Client client) except -1:
+        self.logging_in.discard(client)
+        self.awaiting.discard(client)
         return 0
 
     cdef int attend(self, Client client) except -1:
@@ -266,9 +279,25 @@ cdef class Loop(Exchange):
                 return self.send_to_client(client, words, len(words)) if words else 0
             greeting = login.introduction.greeting if login.at == AUTHENTICATED else None
             if (greeting is not None and greeting.edition == self.edition
-                    and (login.credential is None or login.credential == greeting.credential)):
+                    and (login.credential is None or login.credential == greeting.credential)
+                    and self.join(client, greeting.pool, greeting.tenancy)):
                 return self.let_in(client, greeting)
         self.desk.hear(client)
+        return 0
+
+    cdef bint join(self, Client client, uint32_t pool, uint64_t tenancy) except -1:
+        """Count the client in a pool, once. False = the pool's record has been given to others meanwhile."""
+        if client.is_guest:
+            return True
+        client.is_guest = self.pools.tenancies.join(pool, tenancy, self.worker)
+        if client.is_guest:
+            client.lobby = self.lobby_of(pool)
+        return client.is_guest
+
+    cdef int leave_pool(self, Client client) except -1:
+        if client.is_guest:
+            client.is_guest = False
+            self.pools.tenancies.leave(client.lobby.pool, self.worker)
         return 0
 
     cdef int let_in(self, Client client, Greeting greeting) except -1:
@@ -278,10 +307,9 @@ cdef class Loop(Exchange):
         cdef bytes rest = client.login.rest
         self.send_to_client(client, words, len(words))
         self.records.admit(client.record, big_endian(key), greeting.pool, greeting.application_name)
-        client.lobby = self.lobby_of(greeting.pool)
         client.login = None
         client.expecting = False
-        self.logging_in.discard(client)
+        self.end_login(client)
         self.counters[greeting.pool].logins += 1
         self.enter(client, IDLE)
         if rest:
@@ -306,6 +334,13 @@ cdef class Loop(Exchange):
                 return self.vanish(client, True)
         return 0
 
+    cdef int look_at_crowd(self) except -1:
+        """Accept again, once fewer are logging in."""
+        if len(self.logging_in) < self.login_limit:
+            self.is_crowded = False
+            self.start_accepting()
+        return 0
+
     cdef int note_partings(self) except -1:
         """Take the clients that are gone, or about to leave, out of the news: they are our own affair."""
         cdef list news = []
@@ -314,7 +349,8 @@ cdef class Loop(Exchange):
                 self.forget(what)
             elif word == "leaving":
                 self.leaving.add(what)
-                self.logging_in.discard(what)
+                self.end_login(what)
+                self.leave_pool(what)
             else:
                 news.append((word, what))
         self.news = news
@@ -326,7 +362,8 @@ cdef class Loop(Exchange):
             self.clients[client.record] = None
             self.client_count -= 1
             self.records.forget(client.record)
-        self.logging_in.discard(client)
+        self.end_login(client)
+        self.leave_pool(client)
         self.leaving.discard(client)
         client.login = None
         return 0
@@ -349,6 +386,7 @@ cdef class Loop(Exchange):
 
     def stop_accepting(self):
         """Leave new connections in the accept queue, for a successor or for later."""
+        self.is_crowded = False
         if self.is_accepting:
             self.is_accepting = False
             for listener in self.listeners:

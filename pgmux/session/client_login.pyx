@@ -32,7 +32,7 @@ from pgmux.protocol.scram_server cimport ScramServer
 from pgmux.protocol import messages, scram
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
 from pgmux.protocol.scram import ScramVerifier
-from pgmux.protocol.startup import CancelRequest, GSSENCRequest, SSLRequest, startup_packet_size
+from pgmux.protocol.startup import CancelRequest, startup_packet_size
 from pgmux.session.arrival import Arrival
 from pgmux.session.hba import RolesWanted
 from pgmux.session.introduction import Introduction, introduce

@@ -44,7 +44,8 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t _pad0
     uint64_t paused              # 1 = the operator's PAUSE: no new leases; by the supervisor
     uint64_t answers_at
-    uint8_t _pad[512 - 152]
+    uint64_t guests_at
+    uint8_t _pad[512 - 160]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -88,7 +89,8 @@ cdef struct PoolRecord:
     uint32_t _pad0
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
-    uint8_t _pad1[24]
+    uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx
+    uint8_t _pad1[16]
     uint64_t head                # of the wait queue: the next ticket to serve; moved by compare-and-swap
     uint8_t _pad2[56]
     uint64_t tail                # of the wait queue: the next ticket to give out

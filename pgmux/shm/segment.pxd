@@ -19,6 +19,7 @@ cdef class Segment:
     cdef ClientRecord *clients   # [clients]
     cdef Counters *counters      # [workers][pools]
     cdef AnswerRecord *answers   # [ANSWER_SETS][ANSWER_WAYS]
+    cdef uint64_t *guests        # [workers][pools]: how many clients of the worker use the pool; by the worker
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept

@@ -19,7 +19,8 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    ANSWER_SETS, ANSWER_WAYS, AnswerRecord, CACHE_LINE, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+    ANSWER_SETS, ANSWER_WAYS, AnswerRecord,
+    CACHE_LINE, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
@@ -123,6 +124,7 @@ cdef class Segment:
         self.clients = <ClientRecord *>(base + self.header.clients_at)
         self.counters = <Counters *>(base + self.header.counters_at)
         self.answers = <AnswerRecord *>(base + self.header.answers_at)
+        self.guests = <uint64_t *>(base + self.header.guests_at)
 
     # The lock guards only decisions that end in one atomic store (a slot's first move, a pool's
     # in_use), so whoever dies holding it leaves nothing half done: the next holder just goes on.
@@ -206,6 +208,8 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
         header.clients_at + <uint64_t>header.clients * sizeof(ClientRecord), PAGE_BYTES)
     header.answers_at = header.total_bytes
     header.total_bytes += _aligned(ANSWER_SETS * ANSWER_WAYS * sizeof(AnswerRecord), PAGE_BYTES)
+    header.guests_at = header.total_bytes
+    header.total_bytes += _aligned(<uint64_t>workers * pools * 8, PAGE_BYTES)
     return header.rings_at
 
 

@@ -205,10 +205,10 @@ class Supervisor:
             return
         self._config = config
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
-        for number in range(self._pools.segment.pool_count):
+        for number in self._pools.tenancies.pools():
             pool = self._pools.read(number)
             if pool is None:
-                break
+                continue
             with contextlib.suppress(KeyError):  # its database is gone: its backends end when they are old
                 settings = config.settings_of_pool(*names_of(pool))
                 self._pools.resize(number, settings.pool_size, settings.max_backends)

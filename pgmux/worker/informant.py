@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pgmux.worker.reception import Reception
 
 _AT_ONCE = 50  # questions that are sent before the first of them is answered
+_ATTEMPTS = 3
 _READ_BYTES = 65_536
 _LONGEST_REPLY = 1 << 20
 _PATIENCE_US = 20_000_000  # with another worker that asks; its death is noticed sooner
@@ -164,11 +165,12 @@ class Informant:
 
     def _connect(self, database: str) -> socket.socket:
         """A connection to our own relay, in the pool of auth_user. Raises PgmuxError, KeyError."""
-        pool = self.reception.pool_of_own(database, self._config.pgmux.auth_user)
-        descriptor = self.relay.invite(pool, b"pgmux auth_query")
-        if descriptor is None:
-            raise PgmuxError("max_client_conn is reached, the spare ones too")
-        return socket.socket(fileno=descriptor)
+        for _ in range(_ATTEMPTS):  # the pool's record may be given to others before we are in
+            place = self.reception.place_of_own(database, self._config.pgmux.auth_user)
+            descriptor = self.relay.invite(*place, b"pgmux auth_query")
+            if descriptor is not None:
+                return socket.socket(fileno=descriptor)
+        raise PgmuxError("max_client_conn is reached, the spare ones too")
 
     def _read_answer(self, lookup: Lookup, connection: socket.socket, replies: bytearray) -> Answer | None:
         """PostgreSQL's answer; None, and a line in the log, where it gave none. May switch."""

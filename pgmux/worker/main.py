@@ -41,6 +41,7 @@ BREAK_OFF = signal.SIGUSR2
 
 TICK_SECONDS = 0.25
 _ACCEPT_AGAIN_TICKS = 4
+_SILENCE_IN_A_CROWD_US = 2_000_000  # who lets us wait for longer makes room for others
 _PATIENCE_AT_WORK_US = 1_000
 _PATIENCE_US = 10_000  # longer than the kernel's tick: a shorter one would have it set a timer for each wait
 _PATIENCE_IDLE_US = 100_000
@@ -192,9 +193,7 @@ class Worker:
         if errands & Errand.BURY_BACKENDS:
             self._bury_fenced()
         if errands & Errand.OPEN_BACKENDS:
-            for pool in range(self._pools.segment.pool_count):
-                if self._pools.read(pool) is None:
-                    break
+            for pool in self._pools.tenancies.pools():
                 self._opener.look(pool)
         if errands & Errand.REFUSE_WAITERS:
             self._opener.heed_trouble()
@@ -237,6 +236,9 @@ class Worker:
         late, tired = self._relay.overdue(int(settings.client_login_timeout * 1_000_000))
         for client in late:
             self._reception.close_for_lateness(client)
+        if self._relay.is_crowded:
+            for client in self._relay.silent(_SILENCE_IN_A_CROWD_US):
+                self._reception.make_room(client)
         for client in tired:
             self._relay.turn_down(client, self._wait_refusal(client))
         self._relay.sweep(int(settings.server_idle_timeout * 1_000_000))

@@ -197,9 +197,9 @@ def test_a_query_of_one_s_own_is_asked_as_it_is(make_pgmux: MakePgmux, postgres:
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ("SELECT nonsense", "42703"),
-        ("SELECT 1", "auth_query gave 1 columns"),
-        ("SELECT 1, 2 UNION SELECT 3, 4", "auth_query gave 2 rows"),
+        ("SELECT nonsense, $1::text", "42703"),
+        ("SELECT $1::text", "auth_query gave 1 columns"),
+        ("SELECT $1::text, 'a' UNION SELECT 'b', 'c'", "auth_query gave 2 rows"),
         ("SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1", "42501: permission denied"),
     ],
 )

@@ -346,7 +346,6 @@ def test_a_strange_name_hurts_nobody_else(
     assert not pgmux.log_contains("Traceback")
 
 
-@pytest.mark.xfail(strict=True, reason="the record of a pool whose log-in always fails is not used again yet")
 def test_strangers_cannot_use_up_the_pools(make_pgmux: MakePgmux, postgres: Postgres) -> None:
     pgmux = make_pgmux(workers=2, max_pools=5)
     for n in range(10):

@@ -23,7 +23,7 @@ POOL = 0
 READY, IN_TRANSACTION = message(b"Z", b"I"), message(b"Z", b"T")
 DONE = message(b"C", b"SELECT 1\0")
 ERROR = message(b"E", b"SERROR\0C57014\0Mcancelled\0\0")
-LET_IN = Greeting(POOL, b"", b"", None, 0)
+LET_IN = Greeting(POOL, 0, b"", b"", None, 0)
 ROUNDS = 6  # of all relays: enough for whatever one's doing makes another do
 
 
@@ -34,6 +34,7 @@ class Desk:
         self.relay: Relay
 
     def hear(self, client: Client) -> None:
+        assert self.relay.try_join(client, POOL, 0)
         self.relay.admit(client, LET_IN)
 
     def malformed(self, kind: str) -> bytes:
