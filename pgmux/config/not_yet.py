@@ -35,8 +35,6 @@ def _has_several(value: object) -> bool:
     return isinstance(value, tuple) and len(value) > 1
 
 
-NO_AUTH_QUERY = "asking PostgreSQL for passwords is not supported yet"
-
 NO_TIMEOUT = "this timeout is not supported yet"
 NO_CONSOLE = "the console is not supported yet"
 
@@ -47,12 +45,6 @@ NOT_YET = (
         "this pool mode is not supported yet",
         'only "transaction" is',
     ),
-    NotYet(
-        "auth_type",
-        _is_one_of("cert", "hba"),
-        "this way to log in is not supported yet",
-        'use "scram-sha-256", "md5", "password" or "trust"',
-    ),
     NotYet("client_idle_timeout", _is_given, NO_TIMEOUT, "leave it out"),
     NotYet("idle_transaction_timeout", _is_given, NO_TIMEOUT, "set it in PostgreSQL"),
     NotYet("transaction_timeout", _is_given, NO_TIMEOUT, "set it in PostgreSQL"),
@@ -61,9 +53,6 @@ NOT_YET = (
     NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
     NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
     NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
-    NotYet("auth_hba_file", _is_given, "rules for clients are not supported yet", "leave it out"),
-    NotYet("auth_user", _is_given, NO_AUTH_QUERY, "use auth_file"),
-    NotYet("auth_query", _is_given, NO_AUTH_QUERY, "use auth_file"),
     NotYet("metrics_listen", _is_given, "metrics are not supported yet", "leave it out"),
 )
 

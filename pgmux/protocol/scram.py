@@ -1,9 +1,9 @@
 """SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, both sides, as PostgreSQL speaks them (RFC 5802, RFC 7677, RFC 5929).
 
-Four messages: client-first, server-first, client-final, server-final. `ScramServer` checks a client against a
-verifier, `ScramClient` proves a password to a server and has the server prove itself. Bytes in, bytes out;
-each object serves one exchange. Hostile input raises the error of its sender (ClientProtocolError,
-BackendProtocolError) and nothing else; a wrong proof is not an error but the answer None.
+Four messages: client-first, server-first, client-final, server-final. `ScramServer` (in scram_server.pyx)
+checks a client against a verifier, `ScramClient` proves a password to a server and has it prove itself. Bytes
+in, bytes out; each object serves one exchange. Hostile input raises the error of its sender
+(ClientProtocolError, BackendProtocolError) and nothing else; a wrong proof is no error but the answer None.
 
 PLUS binds the exchange to its TLS connection by the hash of the server's certificate (`end_point`), so that
 nobody in between can pass it on. A client's good proof also yields the keys with which we can log in as it
@@ -20,7 +20,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pgmux.protocol.errors import BackendProtocolError, ClientProtocolError
+from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.saslprep import prepare_password
 
 MECHANISM: Final = "SCRAM-SHA-256"
@@ -30,7 +30,7 @@ MAX_ITERATIONS: Final = 1_000_000  # so that nobody's number makes us compute fo
 MAX_MESSAGE_BYTES: Final = 1024  # PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH
 NONCE_BYTES: Final = 18  # of randomness, before base64
 
-_BOUND: Final = b"p=tls-server-end-point"  # how a message begins that binds itself to the TLS connection
+BOUND: Final = b"p=tls-server-end-point"  # how a message begins that binds itself to the TLS connection
 _NONCE_CHARACTERS: Final = bytes(code for code in range(0x21, 0x7F) if code != ord(","))
 
 
@@ -95,80 +95,6 @@ def derive_verifier(password: bytes, salt: bytes, iterations: int) -> ScramVerif
     return ScramVerifier(iterations, salt, hashlib.sha256(keys.client_key).digest(), keys.server_key)
 
 
-class ScramServer:
-    """The side that checks: `challenge` answers client-first, `verify` answers client-final."""
-
-    __slots__ = ("_auth_message", "_channel_binding", "_end_point", "_nonce", "_verifier", "keys")
-
-    def __init__(self, verifier: ScramVerifier, nonce: bytes, end_point: bytes = b"") -> None:
-        """`nonce`: fresh for every exchange, printable and without commas; `make_nonce` gives one.
-
-        `end_point`: of our TLS connection with the client; where there is one, both mechanisms are on offer.
-        """
-        self._verifier = verifier
-        self._nonce = nonce  # the server's part at first, then the whole
-        self._end_point = end_point
-        self._auth_message = b""  # the messages so far, without the proof
-        self._channel_binding = b""  # base64 of what client-first began with, and of what it is bound to
-        self.keys: ScramKeys | None = None  # once the proof was right
-
-    @property
-    def mechanisms(self) -> tuple[str, ...]:
-        """What is on offer, the preferred one first."""
-        return (MECHANISM_PLUS, MECHANISM) if self._end_point else (MECHANISM,)
-
-    def challenge(self, client_first: bytes, mechanism: str = MECHANISM) -> bytes:
-        """Give server-first; `mechanism` is the client's choice. Raises ClientProtocolError."""
-        if mechanism not in self.mechanisms:
-            raise ClientProtocolError("the client selected an invalid SASL authentication mechanism")
-        flag, comma, rest = client_first.partition(b",")
-        is_bound = mechanism == MECHANISM_PLUS
-        if is_bound is not (flag == _BOUND) or (flag not in (b"n", b"y") and not is_bound):
-            raise ClientProtocolError("the SCRAM message and its mechanism differ about channel binding")
-        if flag == b"y" and self._end_point:
-            raise ClientProtocolError("somebody has hidden from the client that channel binding was on offer")
-        identity, comma, bare = rest.partition(b",")
-        if identity or not comma:
-            raise ClientProtocolError("the SCRAM message asks to act for another user")
-        attributes = bare.split(b",")
-        if len(attributes) < 2 or attributes[0][:2] != b"n=" or attributes[1][:2] != b"r=":
-            raise ClientProtocolError("malformed SCRAM message: user name and nonce are expected")
-        client_nonce = attributes[1][2:]
-        if not _is_nonce(client_nonce):
-            raise ClientProtocolError("malformed SCRAM message: invalid nonce")
-        self._nonce = client_nonce + self._nonce
-        self._channel_binding = b64encode(flag + b",," + (self._end_point if is_bound else b""))
-        server_first = b"r=%b,s=%b,i=%d" % (
-            self._nonce,
-            b64encode(self._verifier.salt),
-            self._verifier.iterations,
-        )
-        self._auth_message = bare + b"," + server_first
-        return server_first
-
-    def verify(self, client_final: bytes) -> bytes | None:
-        """Give server-final; None when the proof is wrong. Raises ClientProtocolError."""
-        without_proof, _, proof = client_final.rpartition(b",p=")
-        attributes = without_proof.split(b",")
-        if len(attributes) < 2 or attributes[0] != b"c=" + self._channel_binding:
-            raise ClientProtocolError("malformed SCRAM response: the channel binding does not match")
-        if attributes[1] != b"r=" + self._nonce:
-            raise ClientProtocolError("invalid SCRAM response: the nonce does not match")
-        try:
-            claimed = _decode_base64(proof, "proof")
-        except ValueError as error:
-            raise ClientProtocolError(f"malformed SCRAM response: {error}") from None
-        if len(claimed) != 32:
-            raise ClientProtocolError("malformed SCRAM response: the proof must have 32 bytes")
-        auth_message = self._auth_message + b"," + without_proof
-        client_key = _xor(claimed, _hmac(self._verifier.stored_key, auth_message))
-        if not hmac.compare_digest(hashlib.sha256(client_key).digest(), self._verifier.stored_key):
-            return None
-        iterations, salt, _, server_key = self._verifier
-        self.keys = ScramKeys(iterations, salt, client_key, server_key)
-        return b"v=" + b64encode(_hmac(server_key, auth_message))
-
-
 class ScramClient:
     """The side that proves: `begin` gives client-first, `respond` client-final, `check` judges the server."""
 
@@ -194,7 +120,7 @@ class ScramClient:
     @property
     def _header(self) -> bytes:
         if self.mechanism == MECHANISM_PLUS:
-            return _BOUND + b",,"
+            return BOUND + b",,"
         return b"y,," if self._end_point else b"n,,"  # y: we could bind, and the server says that it cannot
 
     def begin(self) -> bytes:
@@ -226,7 +152,7 @@ class ScramClient:
         if [attribute[:2] for attribute in attributes[:3]] != [b"r=", b"s=", b"i="]:
             raise BackendProtocolError("malformed SCRAM challenge: nonce, salt and iterations are expected")
         nonce = attributes[0][2:]
-        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or not _is_nonce(nonce):
+        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or not is_nonce(nonce):
             raise BackendProtocolError("invalid SCRAM challenge: the nonce does not continue ours")
         try:
             return nonce, _decode_base64(attributes[1][2:], "salt"), _parse_iterations(attributes[2][2:])
@@ -245,7 +171,8 @@ def make_nonce(randomness: bytes) -> bytes:
     return b64encode(randomness)
 
 
-def _is_nonce(text: bytes) -> bool:
+def is_nonce(text: bytes) -> bool:
+    """Tell whether a text may be a nonce: printable, without commas, not empty."""
     return bool(text) and not text.strip(_NONCE_CHARACTERS)
 
 

@@ -40,6 +40,7 @@ cdef class Client(Endpoint):
     cdef bint skipping                   # an error was sent in place of replies: drop all up to Sync
     cdef Buffer held                     # requests read before there was a backend to send them to
     cdef Lobby lobby                     # of its pool; None before the log-in
+    cdef bint is_guest                   # counted in the pool of its lobby; see shm/tenancies.pyx
     cdef Backend backend                 # None unless LEASED
     cdef int64_t ticket                  # in the pool's wait queue, while PARKED
     cdef Client before, after            # neighbours in the lobby
@@ -69,6 +70,7 @@ cdef class Backend(Endpoint):
 
 cdef class Greeting:
     cdef readonly uint32_t pool
+    cdef readonly uint64_t tenancy
     cdef readonly bytes application_name
     cdef readonly bytes told             # ParameterStatus messages
     cdef readonly object credential      # what the last who was told this had proved; it is known already

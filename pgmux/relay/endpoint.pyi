@@ -61,10 +61,18 @@ class Greeting:
     """Where a client is let in, and what it is told: the same for all that introduce themselves alike."""
 
     def __init__(
-        self, pool: int, application_name: bytes, told: bytes, credential: Credential | None, edition: int
+        self,
+        pool: int,
+        tenancy: int,
+        application_name: bytes,
+        told: bytes,
+        credential: Credential | None,
+        edition: int,
     ) -> None: ...
     @property
     def pool(self) -> int: ...
+    @property
+    def tenancy(self) -> int: ...
     @property
     def application_name(self) -> bytes: ...
     @property

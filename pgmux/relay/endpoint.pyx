@@ -70,11 +70,13 @@ cdef class Backend(Endpoint):
 cdef class Greeting:
     """Where a client is let in, and what it is told: the same for all that introduce themselves alike.
 
-    It holds as long as the relay's `edition` does not change.
+    It holds as long as neither the relay's `edition` nor the pool's tenancy changes.
     """
 
-    def __init__(self, uint32_t pool, bytes application_name, bytes told, object credential, uint32_t edition):
+    def __init__(self, uint32_t pool, uint64_t tenancy, bytes application_name, bytes told, object credential,
+                 uint32_t edition):
         self.pool = pool
+        self.tenancy = tenancy
         self.application_name = application_name
         self.told = told
         self.credential = credential

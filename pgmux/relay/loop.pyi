@@ -22,6 +22,7 @@ class Loop(Handshakes):
     doors: Doors
     edition: int
     slice_us: int
+    login_limit: int
     client_count: int
     def __init__(
         self,
@@ -36,6 +37,9 @@ class Loop(Handshakes):
     def listeners(self) -> list[socket.socket]: ...
     @property
     def is_accepting(self) -> bool: ...
+    @property
+    def is_crowded(self) -> bool:
+        """Whether `login_limit` is reached: connections wait in the accept queue."""
     def watch_hub(self, fd: int) -> None:
         """End a wait when the hub's own epoll, `fd`, has something for it."""
 

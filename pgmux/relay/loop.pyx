@@ -58,7 +58,9 @@ cdef class Loop(Handshakes):
         self.news = []
         self.listeners = list(listeners)
         self.logging_in = set()
+        self.awaiting = set()
         self.leaving = set()
+        self.login_limit = 0xFFFFFFFF
         self.randomness = b""
         self.slice_us = 5000
         self.start_accepting()
@@ -87,6 +89,8 @@ cdef class Loop(Handshakes):
                 self.shake_next()
             if self.news:
                 self.note_partings()
+            if self.is_crowded:
+                self.look_at_crowd()
             if self.news or self.is_hubs_turn or self.now >= stop_at:
                 return has_served
             if not self.pools.workers.sleep(self.worker):
@@ -214,6 +218,10 @@ cdef class Loop(Handshakes):
         cdef unsigned int size
         cdef Client client
         for _turn in range(ACCEPTS_A_TURN):
+            if len(self.logging_in) >= self.login_limit:
+                self.stop_accepting()
+                self.is_crowded = True
+                return 0
             size = sizeof(peer)
             fd = accept4(listener, <sockaddr *>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
@@ -224,22 +232,27 @@ cdef class Loop(Handshakes):
             if record == NO_RECORD:
                 close(fd)                    # not even room to say why
                 continue
-            client = Client()
-            client.fd = fd
-            client.record = record
-            client.row = &self.records.records[record]
+            client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
             client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
-            client.is_unix = peer.ss_family == AF_UNIX
-            self.next_serial += 1
-            client.serial = self.next_serial
-            self.clients[record] = client
-            self.client_count += 1
-            self.enter(client, LOGIN)
             self.logging_in.add(client)
-            # TLS is for the network: on the Unix socket there is none, and none is demanded.
-            client.login = ClientLogin(self.doors, client.arrival, "disable" if client.is_unix else self.tls_mode)
-            self.watch(fd, CLIENT, record, client.serial, EDGES)
         return 0
+
+    cdef Client take_in(self, int fd, uint32_t record, bint is_unix):
+        """A client for a connection and a record that was claimed for it; its log-in begins."""
+        cdef Client client = Client()
+        client.fd = fd
+        client.record = record
+        client.row = &self.records.records[record]
+        self.next_serial += 1
+        client.serial = self.next_serial
+        self.clients[record] = client
+        self.client_count += 1
+        self.enter(client, LOGIN)
+        client.is_unix = is_unix
+        # TLS is for the network: on the Unix socket there is none, and none is demanded.
+        client.login = ClientLogin(self.doors, client.arrival, "disable" if is_unix else self.tls_mode)
+        self.watch(fd, CLIENT, record, client.serial, EDGES)
+        return client
 
     cdef int serve_login(self, Client client) except -1:
         """Hand what came to the log-in, until it is done or wants more."""
@@ -256,7 +269,12 @@ cdef class Loop(Handshakes):
                 client.login.feed(self.buffer[CARRY_BYTES:CARRY_BYTES + size])
                 self.attend(client)
         if client.phase != LOGIN:
-            self.logging_in.discard(client)
+            self.end_login(client)
+        return 0
+
+    cdef int end_login(self, Client client) except -1:
+        self.logging_in.discard(client)
+        self.awaiting.discard(client)
         return 0
 
     cdef int attend(self, Client client) except -1:
@@ -272,9 +290,25 @@ cdef class Loop(Handshakes):
                 return self.send_to_client(client, words, len(words)) if words else 0
             greeting = login.introduction.greeting if login.at == AUTHENTICATED else None
             if (greeting is not None and greeting.edition == self.edition
-                    and (login.credential is None or login.credential == greeting.credential)):
+                    and (login.credential is None or login.credential == greeting.credential)
+                    and self.join(client, greeting.pool, greeting.tenancy)):
                 return self.let_in(client, greeting)
         self.desk.hear(client)
+        return 0
+
+    cdef bint join(self, Client client, uint32_t pool, uint64_t tenancy) except -1:
+        """Count the client in a pool, once. False = the pool's record has been given to others meanwhile."""
+        if client.is_guest:
+            return True
+        client.is_guest = self.pools.tenancies.join(pool, tenancy, self.worker)
+        if client.is_guest:
+            client.lobby = self.lobby_of(pool)
+        return client.is_guest
+
+    cdef int leave_pool(self, Client client) except -1:
+        if client.is_guest:
+            client.is_guest = False
+            self.pools.tenancies.leave(client.lobby.pool, self.worker)
         return 0
 
     cdef int let_in(self, Client client, Greeting greeting) except -1:
@@ -284,10 +318,9 @@ cdef class Loop(Handshakes):
         cdef bytes rest = client.login.rest
         self.send_to_client(client, words, len(words))
         self.records.admit(client.record, big_endian(key), greeting.pool, greeting.application_name)
-        client.lobby = self.lobby_of(greeting.pool)
         client.login = None
         client.expecting = False
-        self.logging_in.discard(client)
+        self.end_login(client)
         self.counters[greeting.pool].logins += 1
         self.enter(client, IDLE)
         if rest:
@@ -312,6 +345,13 @@ cdef class Loop(Handshakes):
                 return self.vanish(client, True)
         return 0
 
+    cdef int look_at_crowd(self) except -1:
+        """Accept again, once fewer are logging in."""
+        if len(self.logging_in) < self.login_limit:
+            self.is_crowded = False
+            self.start_accepting()
+        return 0
+
     cdef int note_partings(self) except -1:
         """Take the clients that are gone, or about to leave, out of the news: they are our own affair."""
         cdef list news = []
@@ -320,7 +360,8 @@ cdef class Loop(Handshakes):
                 self.forget(what)
             elif word == "leaving":
                 self.leaving.add(what)
-                self.logging_in.discard(what)
+                self.end_login(what)
+                self.leave_pool(what)
             else:
                 news.append((word, what))
         self.news = news
@@ -332,7 +373,8 @@ cdef class Loop(Handshakes):
             self.clients[client.record] = None
             self.client_count -= 1
             self.records.forget(client.record)
-        self.logging_in.discard(client)
+        self.end_login(client)
+        self.leave_pool(client)
         self.leaving.discard(client)
         client.login = None
         return 0
@@ -355,6 +397,7 @@ cdef class Loop(Handshakes):
 
     def stop_accepting(self):
         """Leave new connections in the accept queue, for a successor or for later."""
+        self.is_crowded = False
         if self.is_accepting:
             self.is_accepting = False
             for listener in self.listeners:

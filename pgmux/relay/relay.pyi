@@ -13,8 +13,14 @@ class Relay(Loop):
     def go_on(self, client: Client) -> None:
         """What a log-in waited for has come."""
 
+    def try_join(self, client: Client, pool: int, tenancy: int) -> bool:
+        """Count a client that logs in as a guest of its pool, whose record is now not given to others."""
+
     def admit(self, client: Client, greeting: Greeting) -> None:
         """The log-in is done: the client's session begins. Nothing, where it was sent off meanwhile."""
+
+    def invite(self, pool: int, tenancy: int, name: bytes) -> int | None:
+        """A client of our own, logged in already: the descriptor of the other end of its connection."""
 
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""
@@ -75,6 +81,9 @@ class Relay(Loop):
 
     def backend_of(self, client: Client) -> int | None:
         """The slot a client has leased, or None."""
+
+    def silent(self, limit_us: int) -> list[Client]:
+        """Clients that have been logging in for longer, and whose word is awaited."""
 
     def overdue(self, login_limit_us: int) -> tuple[list[Client], list[Client]]:
         """([clients whose log-in takes too long], [parked clients past their pool's wait limit])."""

@@ -12,10 +12,13 @@ from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
 from pgmux.relay.tls cimport Tls
 from pgmux.shm.atomics cimport now_us
+from pgmux.shm.clients cimport NO_RECORD
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
 )
 from pgmux.shm.pools cimport NO_SLOT
+
+import socket
 
 
 cdef class Relay(Loop):
@@ -27,20 +30,58 @@ cdef class Relay(Loop):
         if words:
             self.send_to_client(client, words, len(words))
         client.expecting = True
+        self.logging_in.discard(client)
+        self.awaiting.add(client)
 
     def go_on(self, Client client):
         """What a log-in waited for has come."""
         self.now = now_us()
+        if client.phase != LOGIN:
+            return
         client.expecting = False
+        self.awaiting.discard(client)
+        self.logging_in.add(client)
         self.attend(client)
         if client.readable:
             self.queue(client)
+
+    def try_join(self, Client client, uint32_t pool, uint64_t tenancy):
+        """Count a client that logs in as a guest of its pool, whose record is now not given to others.
+
+        False = it has been already.
+        """
+        return bool(self.join(client, pool, tenancy))
 
     def admit(self, Client client, Greeting greeting):
         """The log-in is done: the client's session begins. Nothing, where it was sent off meanwhile."""
         self.now = now_us()
         if client.phase == LOGIN:
             self.let_in(client, greeting)
+
+    def invite(self, uint32_t pool, uint64_t tenancy, bytes name):
+        """A client of our own, logged in already: the descriptor of the other end of its connection.
+
+        None when even the spare records are taken, or the pool's record has been given to others. `name`: its
+        application_name, in SHOW CLIENTS.
+        """
+        cdef int32_t record = self.records.claim(self.worker)
+        cdef Client client
+        if record == NO_RECORD:
+            return None
+        if not self.pools.tenancies.join(pool, tenancy, self.worker):
+            self.records.forget(record)
+            return None
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.now = now_us()
+        client = self.take_in(ours.detach(), record, True)
+        client.login = None
+        client.lobby = self.lobby_of(pool)
+        client.is_guest = True
+        self.records.introduce(record, b"pgmux", 0)
+        self.records.admit(record, 0, pool, name)
+        self.enter(client, IDLE)
+        return theirs.detach()
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""
@@ -201,13 +242,20 @@ cdef class Relay(Loop):
         """The slot a client has leased, or None."""
         return None if client.backend is None else client.backend.slot
 
+    def silent(self, uint64_t limit_us):
+        """Clients that have been logging in for longer, and whose word is awaited."""
+        cdef uint64_t now = now_us()
+        cdef Client client
+        return [client for client in self.logging_in if now - client.since_us > limit_us]
+
     def overdue(self, uint64_t login_limit_us):
         """([clients whose log-in takes too long], [parked clients past their pool's wait limit])."""
         cdef uint64_t now = now_us()
         cdef Client client
         cdef Lobby lobby
         self.now = now_us()
-        late = [client for client in self.logging_in if login_limit_us and now - client.since_us > login_limit_us]
+        late = self.silent(login_limit_us) if login_limit_us else []
+        late += [client for client in self.awaiting if login_limit_us and now - client.since_us > login_limit_us]
         tired = []
         for lobby in self.lobbies:
             if lobby is None or not lobby.wait_limit_us:

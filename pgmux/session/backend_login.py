@@ -118,6 +118,7 @@ class BackendLogin:
         "_user",
         "_version",
         "error",
+        "is_keyless",
         "key",
         "notices",
         "pid",
@@ -142,6 +143,7 @@ class BackendLogin:
         self.error: dict[str, str] | None = None  # by the names in messages.ERROR_FIELDS
         self.notices: list[dict[str, str]] = []
         self.welcome: dict[str, str] = {}  # ParameterStatus, in the order of their coming
+        self.is_keyless = False  # it failed because we do not know what PostgreSQL asked for
         self.pid = 0  # of the PostgreSQL process
         self.key = b""  # for a CancelRequest; 4 to 256 bytes
         self._user = user
@@ -273,6 +275,7 @@ class BackendLogin:
 
     def _require_secret(self) -> Secret | ScramKeys:
         if self._secret is None or self._secret == Password(b""):
+            self.is_keyless = True
             raise LoginError(
                 "28P01",
                 f'PostgreSQL asked for a password, none is configured for user "{self._user}" '
@@ -282,6 +285,7 @@ class BackendLogin:
         return self._secret
 
     def _wrong_secret(self, wanted: str) -> LoginError:
+        self.is_keyless = True
         kind = _KINDS[type(self._secret)]
         return LoginError(
             "28P01",

@@ -1,5 +1,7 @@
 from libc.stdint cimport uint32_t
 
+from pgmux.protocol.scram_server cimport ScramServer
+
 cpdef enum Step:
     STARTUP = 0
     PASSWORD = 1
@@ -48,7 +50,7 @@ cdef class ClientLogin:
     cdef object secret                   # what the proof is compared with
     cdef str doubt                       # why this user cannot succeed, whatever the proof; "" = there is none
     cdef bytes md5_salt
-    cdef object scram
+    cdef ScramServer scram
 
     cpdef int _move(self, Event event) except -1
     cdef int deny(self, object refusal, str reason, dict values, str detail=*) except -1

@@ -25,11 +25,14 @@ too long. Compiled, because clients that connect for each query pay for every li
 """
 import os
 
-from libc.stdint cimport int8_t, uint32_t
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t
+
+from pgmux.protocol.scram_server cimport ScramServer
 
 from pgmux.protocol import messages, scram
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
-from pgmux.protocol.scram import ScramServer, ScramVerifier
+from pgmux.protocol.scram import ScramVerifier
 from pgmux.protocol.startup import CancelRequest, SSLRequest, startup_packet_size
 from pgmux.session.arrival import Arrival
 from pgmux.session.hba import RolesWanted
@@ -49,6 +52,8 @@ cdef tuple DEMANDING = ("require", "verify-ca", "verify-full")
 _UNKNOWN = "no such user, or one without a secret"
 _UNSUITABLE = "the secret of this user is an md5 hash, which SCRAM cannot use"
 
+cdef bytes OFFER_SASL = messages.build_authentication_sasl([scram.MECHANISM])
+cdef bytes OFFER_BOUND_SASL = messages.build_authentication_sasl([scram.MECHANISM_PLUS, scram.MECHANISM])
 cdef bytes GREETING_BEGINS = messages.build_authentication_ok()
 cdef bytes GREETING_ENDS = messages.build_ready_for_query(b"I")
 
@@ -214,7 +219,7 @@ cdef class ClientLogin:
         """The same, where the ParameterStatus messages are there already."""
         if len(key) != 4 and self.protocol_version < (3, 2):
             raise ValueError(f"before protocol 3.2 a cancel key has 4 bytes, not {len(key)}")
-        key_data = messages.build_backend_key_data(pid, key)
+        key_data = b"K" + (len(key) + 8).to_bytes(4, "big") + pid.to_bytes(4, "big") + key
         self._move(Event.GREETED)
         outgoing, self.outgoing = self.outgoing, b""
         return b"".join((outgoing, GREETING_BEGINS, told, key_data, GREETING_ENDS))
@@ -325,11 +330,13 @@ cdef class ClientLogin:
 
     cdef int ask(self) except -1:
         """Find out which proof is demanded, and ask for it."""
-        try:
-            method = self.doors.choose_method(self)
-        except RolesWanted:
-            self._move(Event.LOOKUP_ASKED)
-            return 0
+        method = self.doors.method
+        if method is None:
+            try:
+                method = self.doors.choose_method(self)
+            except RolesWanted:
+                self._move(Event.LOOKUP_ASKED)
+                return 0
         if method is None:
             return self.turn_away(Refusal.NOT_LET_IN, "no rule matches")
         if method.looks_at_connection:
@@ -352,8 +359,9 @@ cdef class ClientLogin:
 
     cdef int ask_for_secret(self, str method) except -1:
         """Ask for the proof of a secret, of which something must be known before."""
-        if self.doors.has_secret(self.user):
-            self.secret = self.doors.find_secret(self.user)
+        user = self.introduction.user
+        if user in self.doors.secrets:
+            self.secret = self.doors.secrets[user]
         elif not self.was_looked_up and self.doors.looks_up:
             self._move(Event.LOOKUP_ASKED)
             return 0
@@ -373,13 +381,15 @@ cdef class ClientLogin:
         return 0
 
     cdef int ask_sasl(self) except -1:
-        verifier = self.doors.find_verifier(self.user, self.secret)
+        verifier = self.secret
+        if type(verifier) is not ScramVerifier:
+            verifier = self.doors.find_verifier(self.user, self.secret)
         if verifier is None:
             verifier = self.doors.stand_in_verifier(self.user)
             self.doubt = _UNKNOWN if self.secret is None else _UNSUITABLE
         end_point = self.arrival.encryption.end_point if self.is_encrypted else b""
         self.scram = ScramServer(verifier, scram.make_nonce(os.urandom(scram.NONCE_BYTES)), end_point)
-        self.outgoing += messages.build_authentication_sasl(self.scram.mechanisms)
+        self.outgoing += OFFER_BOUND_SASL if end_point else OFFER_SASL
         self._move(Event.SASL_ASKED)
         return 0
 
@@ -392,8 +402,18 @@ cdef class ClientLogin:
                 raise ClientProtocolError("a second start-up packet")
             kind = bytes(self._buffer[:1])
             raise ClientProtocolError(f"expected a password message, got {messages.FRONTEND.get(kind, repr(kind))}")
-        message = messages.take_message(self._buffer, max_bytes, ClientProtocolError)
-        return None if message is None else message.body
+        cdef uint8_t *header = <uint8_t *>PyByteArray_AS_STRING(self._buffer)
+        cdef Py_ssize_t length
+        if len(self._buffer) < 5:
+            return None
+        length = <int32_t>(<uint32_t>header[1] << 24 | header[2] << 16 | header[3] << 8 | header[4])
+        if not 4 <= length <= max_bytes:
+            raise ClientProtocolError(f"invalid message length {length}, at most {max_bytes} bytes are expected here")
+        if len(self._buffer) <= length:
+            return None
+        body = bytes(self._buffer[5:length + 1])
+        del self._buffer[:length + 1]
+        return body
 
     cdef bint read_password(self) except -1:
         body = self.read_answer(MAX_MD5_BYTES if self.md5_salt else MAX_PASSWORD_BYTES)
@@ -440,7 +460,8 @@ cdef class ClientLogin:
 
     cdef int enter(self) except -1:
         """Check what only an authenticated client may be told of."""
-        if not self.doors.has_database(self.introduction.database):
+        database = self.introduction.database
+        if database not in self.doors.known_databases and not self.doors.has_database(database):
             return self.deny(Refusal.NO_SUCH_DATABASE, "", {"database": self.database})
         self.settings = self.introduction.settings
         return 0

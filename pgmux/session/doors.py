@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 AUTH_TYPES: Final = ("trust", "password", "md5", "scram-sha-256", "cert", "hba")
 VIRTUAL_DATABASES: Final = frozenset({"pgmux", "pgbouncer"})  # the console's names, never PostgreSQL's
 _MOST_DERIVED: Final = 10_000
+_MOST_KNOWN: Final = 10_000
 
 
 class Doors:
@@ -35,13 +36,14 @@ class Doors:
         "_derived",
         "_has_database",
         "_kinds",
-        "_method",
         "_mock_key",
         "_rules",
-        "_secrets",
         "auth_type",
+        "known_databases",
         "looks_up",
+        "method",
         "name_of_uid",
+        "secrets",
     )
 
     def __init__(
@@ -65,9 +67,12 @@ class Doors:
         self.auth_type = auth_type
         self.looks_up = looks_up
         self.name_of_uid = name_of_uid
-        self._method = Method(auth_type)
-        self._rules = rules if auth_type == "hba" else None
-        self._secrets = secrets
+        self.method = None if auth_type == "hba" else Method(auth_type)  # of everybody; None = choose_method
+        self.secrets: Mapping[str, Secret | None] = {  # None = an empty password, by which nobody gets in
+            user: None if secret == Password(b"") else secret for user, secret in secrets.items()
+        }
+        self.known_databases: set[str] = set()  # for which has_database was true
+        self._rules = rules
         self._has_database = has_database
         self._mock_key = mock_key
         self._derived: OrderedDict[tuple[str, bytes], ScramVerifier] = OrderedDict()  # by user and password
@@ -84,21 +89,21 @@ class Doors:
     def choose_method(self, login: "ClientLogin") -> Method | None:
         """Give how this client is to prove who it is; None where no rule matches. Raises RolesWanted."""
         if self._rules is None:
-            return self._method
+            return self.method
         return self._rules.choose(login.arrival, login.database, login.user, login.roles)
 
     def has_database(self, name: str) -> bool:
         """Tell whether clients may connect to a database of this name."""
-        return name not in VIRTUAL_DATABASES and self._has_database(name)
-
-    def has_secret(self, user: str) -> bool:
-        """Tell whether `secrets` names this user, if only to say that it has no password."""
-        return user in self._secrets
+        if name in VIRTUAL_DATABASES or not self._has_database(name):
+            return False
+        if len(self.known_databases) >= _MOST_KNOWN:
+            self.known_databases.clear()  # strangers' names, where any will do
+        self.known_databases.add(name)
+        return True
 
     def find_secret(self, user: str) -> Secret | None:
         """Give the user's secret; None for an unknown user and for an empty password."""
-        secret = self._secrets.get(user)
-        return None if secret == Password(b"") else secret
+        return self.secrets.get(user)
 
     def learn(self, secret: Secret | None) -> None:
         """Take note of what secrets look like, so that stand-ins look alike."""

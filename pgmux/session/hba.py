@@ -21,7 +21,7 @@ from typing import Final
 from pgmux.errors import ConfigError, Problem
 from pgmux.session.arrival import Arrival
 from pgmux.session.fields import Field, Line, Word, read_lines
-from pgmux.session.hba_parts import Addresses, Network, parse_addresses, parse_method
+from pgmux.session.hba_parts import Addresses, Interface, parse_addresses, parse_method
 from pgmux.session.ident_map import IdentMap
 from pgmux.session.method import Method
 
@@ -125,22 +125,22 @@ def parse_hba_file(
     text: str,
     file: str,
     maps: Mapping[str, IdentMap],
-    own_networks: Iterable[Network] = (),
+    interfaces: Iterable[Interface] = (),
     *,
     knows_roles: bool = False,
 ) -> Rules:
     """Give the rules of a file. `file` is the name to use in errors.
 
-    `maps`: of auth_ident_file. `own_networks`: this machine's addresses with their networks, for samehost and
+    `maps`: of auth_ident_file. `interfaces`: this machine's addresses with their networks, for samehost and
     samenet. `knows_roles`: PostgreSQL can be asked who is a member of which role. Raises ConfigError with
     everything that is wrong.
     """
     rules: list[Rule] = []
     problems: list[Problem] = []
-    networks = tuple(own_networks)
+    own = tuple(interfaces)
     for line in read_lines(text):
         try:
-            rules.append(_parse_rule(line, maps, networks, knows_roles=knows_roles))
+            rules.append(_parse_rule(line, maps, own, knows_roles=knows_roles))
         except ValueError as error:
             problems.append(Problem(file, line.number, "auth_hba_file", str(error), _EXAMPLE))
     if not rules and not problems:
@@ -153,7 +153,7 @@ def parse_hba_file(
 
 
 def _parse_rule(
-    line: Line, maps: Mapping[str, IdentMap], own_networks: tuple[Network, ...], *, knows_roles: bool
+    line: Line, maps: Mapping[str, IdentMap], interfaces: tuple[Interface, ...], *, knows_roles: bool
 ) -> Rule:
     if line.trouble:
         raise ValueError(line.trouble)
@@ -164,7 +164,7 @@ def _parse_rule(
     users = _parse_users(line.fields[2], knows_roles=knows_roles)
     addresses, rest = None, line.fields[3:]
     if kind != "local":
-        addresses, rest = parse_addresses(rest, own_networks)
+        addresses, rest = parse_addresses(rest, interfaces)
     method = parse_method(rest, kind, maps, line.number)
     return Rule(kind, databases, users, addresses, method)
 

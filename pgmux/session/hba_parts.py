@@ -4,8 +4,17 @@ Manual: "The pg_hba.conf File", fields `address`, `IP-mask`, `auth-method` and `
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from dataclasses import dataclass, replace
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Final
 
 from pgmux.session.fields import Field
@@ -13,6 +22,7 @@ from pgmux.session.ident_map import IdentMap
 from pgmux.session.method import METHODS, Method
 
 Network = IPv4Network | IPv6Network
+Interface = IPv4Interface | IPv6Interface  # an address of this machine, and the network that it is in
 
 _OTHERS: Final = ("gss", "sspi", "ldap", "radius", "pam", "bsd", "oauth", "ident")  # PostgreSQL's, not ours
 
@@ -29,7 +39,7 @@ class Addresses:
 
 
 def parse_addresses(
-    fields: list[Field], own_networks: tuple[Network, ...]
+    fields: list[Field], interfaces: tuple[Interface, ...]
 ) -> tuple[Addresses | None, list[Field]]:
     """Give the addresses (None = all) and the fields that follow. Raises ValueError."""
     if not fields:
@@ -40,9 +50,9 @@ def parse_addresses(
     if word.is_keyword("all"):
         return None, fields[1:]
     if word.is_keyword("samenet"):
-        return Addresses(own_networks), fields[1:]
+        return Addresses(tuple(interface.network for interface in interfaces)), fields[1:]
     if word.is_keyword("samehost"):
-        return Addresses(tuple(ip_network(network.network_address) for network in own_networks)), fields[1:]
+        return Addresses(tuple(ip_network(interface.ip) for interface in interfaces)), fields[1:]
     if "/" in word.text:
         return Addresses((_parse_network(word.text),)), fields[1:]
     try:
@@ -113,17 +123,17 @@ def _apply_options(
             case "map", _ if value not in maps:
                 raise ValueError(f'there is no map "{value}": auth_ident_file would have to hold it')
             case "map", _:
-                method = method._replace(names=maps[value])
+                method = replace(method, names=maps[value])
             case (("clientcert" | "clientname"), _) if kind != "hostssl":
                 raise ValueError(f"option {name} is possible in a rule for hostssl only")
             case "clientcert", ("verify-ca" | "verify-full"):
                 if method.name == "cert" and value == "verify-ca":
                     raise ValueError("cert verifies the name: clientcert=verify-ca contradicts it")
-                method = method._replace(certificate=value)
+                method = replace(method, certificate=value)
             case "clientcert", _:
                 raise ValueError(f'clientcert is verify-ca or verify-full, not "{value}"')
             case "clientname", ("CN" | "DN"):
-                method = method._replace(is_by_subject=value == "DN")
+                method = replace(method, is_by_subject=value == "DN")
             case "clientname", _:
                 raise ValueError(f'clientname is CN or DN, not "{value}"')
             case _:

@@ -39,6 +39,10 @@ class Keyring:
             if len(self._proved) > _MOST_KEPT:
                 self._proved.popitem(last=False)
 
+    def may_open_for(self, user: str) -> bool:
+        """Tell whether there is something that PostgreSQL may ask for."""
+        return not isinstance(self.find(user), ScramVerifier | None)
+
     def find(self, user: str) -> Credential | None:
         """Give the best there is: a password, then what was proved, then whatever auth_file has."""
         secret = self._secrets.get(user)

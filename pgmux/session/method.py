@@ -14,7 +14,8 @@ Here is only what can be judged at once, from the connection; the exchanges are 
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Final
 
 from pgmux.session.arrival import Arrival
 from pgmux.session.ident_map import IdentMap
@@ -24,7 +25,8 @@ METHODS: Final = ("trust", "reject", "password", "md5", "scram-sha-256", "cert",
 NameOfUid = Callable[[int], str | None]  # the account's name on this machine; None = it has none
 
 
-class Method(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Method:
     """What a client must show. Beside its own proof, a certificate may be demanded for any of them."""
 
     name: str  # one of METHODS
@@ -32,16 +34,13 @@ class Method(NamedTuple):
     certificate: str = ""  # "verify-ca" = any of ours, "verify-full" = one with the user's name; "" = none
     is_by_subject: bool = False  # the certificate's name is its whole subject, not its CN
     line: int = 0  # of the rule in auth_hba_file; 0 = it comes from auth_type
+    looks_at_connection: bool = field(init=False)  # the connection itself may be an objection
+    is_settled_by_connection: bool = field(init=False)  # without an objection, nothing more is asked
 
-    @property
-    def looks_at_connection(self) -> bool:
-        """Whether the connection itself may be an objection."""
-        return self.certificate != "" or self.name in ("cert", "peer", "reject")
-
-    @property
-    def is_settled_by_connection(self) -> bool:
-        """Whether nothing more is asked where there is no objection to the connection."""
-        return self.name in ("trust", "cert", "peer")
+    def __post_init__(self) -> None:
+        looks = self.certificate != "" or self.name in ("cert", "peer", "reject")
+        object.__setattr__(self, "looks_at_connection", looks)
+        object.__setattr__(self, "is_settled_by_connection", self.name in ("trust", "cert", "peer"))
 
     def objection(self, arrival: Arrival, user: str, name_of_uid: NameOfUid) -> str:
         """Give why this connection cannot be `user`'s, whatever else it shows; "" where it can."""

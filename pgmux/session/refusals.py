@@ -97,6 +97,12 @@ class Refusal(Enum):
         "too many clients: {limit} is {value}",
         "Close idle clients, or raise {limit}.",
     )
+    LOGIN_LIMIT = (
+        "53300",
+        _FATAL,
+        "too many clients are logging in: {limit} is {value}, and this one has been silent",
+        "Log in without delay, or raise {limit}.",
+    )
     POOL_LIMIT = (
         "53300",
         _FATAL,

@@ -14,6 +14,10 @@ cdef enum:
     TROUBLE_BYTES = 1024     # why the pool's last log-in failed, as text
     BUCKETS = 32             # of a histogram: bucket n counts durations in [2^n, 2^(n+1)) microseconds
     MUTEX_BYTES = 64
+    DIGEST_BYTES = 32        # of SHA-256
+    ANSWER_BYTES = 440       # what PostgreSQL said of a user, as text
+    ANSWER_WAYS = 8          # places that one answer may lie in
+    ANSWER_SETS = 128        # and as many such groups of places
 
 cdef struct Header:              # one page at the start; written once by the supervisor
     char magic[8]
@@ -39,7 +43,9 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t client_limit        # max_client_conn; the records beyond it are for saying no
     uint32_t _pad0
     uint64_t paused              # 1 = the operator's PAUSE: no new leases; by the supervisor
-    uint8_t _pad[512 - 144]
+    uint64_t answers_at
+    uint64_t guests_at
+    uint8_t _pad[512 - 160]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -84,7 +90,8 @@ cdef struct PoolRecord:
     uint32_t is_homed            # 1 = its backend opened last has a home; by the opener
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
-    uint8_t _pad1[24]
+    uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx
+    uint8_t _pad1[16]
     uint64_t head                # of the wait queue: the next ticket to serve; moved by compare-and-swap
     uint8_t _pad2[56]
     uint64_t tail                # of the wait queue: the next ticket to give out
@@ -125,3 +132,12 @@ cdef struct Counters:            # one per (worker, pool), single writer: the wo
     uint64_t wait[BUCKETS]       # histograms
     uint64_t query[BUCKETS]
     uint64_t transaction[BUCKETS]
+
+cdef struct AnswerRecord:        # what auth_query said of a user; under the mutex
+    uint8_t key[DIGEST_BYTES]    # of the question
+    uint64_t asked_at_us         # when a worker undertook to ask; 0 = none is asking
+    uint64_t answered_at_us      # 0 = there is no answer; written last
+    uint32_t asker               # that worker
+    uint32_t answer_bytes
+    char answer[ANSWER_BYTES]    # never a password as it is
+    uint8_t _pad[16]

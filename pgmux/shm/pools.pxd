@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from pgmux.shm.layout cimport PoolRecord, Slot
 from pgmux.shm.leases cimport LeaseTable
 from pgmux.shm.segment cimport Segment
+from pgmux.shm.tenancies cimport Tenancies
 from pgmux.shm.waiters cimport WaitQueue
 from pgmux.shm.workers cimport Workers
 
@@ -15,6 +16,7 @@ cdef class Pools:
     cdef readonly LeaseTable leases
     cdef readonly WaitQueue waiters
     cdef readonly Workers workers
+    cdef readonly Tenancies tenancies
     cdef PoolRecord *records
     cdef Slot *slots
     cdef uint64_t *free_bits

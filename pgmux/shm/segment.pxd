@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from pgmux.shm.layout cimport (
-    ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+    AnswerRecord, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
 )
 
 
@@ -18,6 +18,8 @@ cdef class Segment:
     cdef uint64_t *rings         # [pools][ring_cells]
     cdef ClientRecord *clients   # [clients]
     cdef Counters *counters      # [workers][pools]
+    cdef AnswerRecord *answers   # [ANSWER_SETS][ANSWER_WAYS]
+    cdef uint64_t *guests        # [workers][pools]: how many clients of the worker use the pool; by the worker
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept

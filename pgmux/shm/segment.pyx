@@ -19,13 +19,14 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
+    ANSWER_SETS, ANSWER_WAYS, AnswerRecord,
     CACHE_LINE, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 3
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -122,6 +123,8 @@ cdef class Segment:
         self.rings = <uint64_t *>(base + self.header.rings_at)
         self.clients = <ClientRecord *>(base + self.header.clients_at)
         self.counters = <Counters *>(base + self.header.counters_at)
+        self.answers = <AnswerRecord *>(base + self.header.answers_at)
+        self.guests = <uint64_t *>(base + self.header.guests_at)
 
     # The lock guards only decisions that end in one atomic store (a slot's first move, a pool's
     # in_use), so whoever dies holding it leaves nothing half done: the next holder just goes on.
@@ -203,6 +206,10 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
         header.counters_at + <uint64_t>workers * pools * sizeof(Counters), PAGE_BYTES)
     header.total_bytes = _aligned(
         header.clients_at + <uint64_t>header.clients * sizeof(ClientRecord), PAGE_BYTES)
+    header.answers_at = header.total_bytes
+    header.total_bytes += _aligned(ANSWER_SETS * ANSWER_WAYS * sizeof(AnswerRecord), PAGE_BYTES)
+    header.guests_at = header.total_bytes
+    header.total_bytes += _aligned(<uint64_t>workers * pools * 8, PAGE_BYTES)
     return header.rings_at
 
 
@@ -213,3 +220,4 @@ assert sizeof(ClientRecord) == 4 * CACHE_LINE
 assert sizeof(Counters) % CACHE_LINE == 0
 assert sizeof(PoolRecord) % CACHE_LINE == 0
 assert sizeof(Identity) % CACHE_LINE == 0
+assert sizeof(AnswerRecord) == 8 * CACHE_LINE

@@ -12,6 +12,7 @@ class Errand(IntEnum):
     REFUSE_WAITERS = 4
     BURY_BACKENDS = 8
     RELOAD = 16
+    HEAR_ANSWERS = 32
 
 class _WorkerRow(TypedDict):
     worker: int

@@ -23,6 +23,7 @@ from pgmux import __version__
 from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
 from pgmux.session.ticket_keys import TicketKeys
+from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
@@ -117,6 +118,7 @@ class Supervisor:
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
         self._pools, self._clients = Pools(segment, bells), Clients(segment)
+        self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
             segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys, self._vault.sockets
@@ -211,12 +213,12 @@ class Supervisor:
         for warning in config.warnings:
             self._log.warning("%s", warning)
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
-        for number in range(self._pools.segment.pool_count):
+        for number in self._pools.tenancies.pools():
             pool = self._pools.read(number)
             if pool is None:
-                break
+                continue
             with contextlib.suppress(KeyError):  # its database is gone: its backends end when they are old
-                settings = config.pool_settings(*names_of(pool))
+                settings = config.settings_of_pool(*names_of(pool))
                 self._pools.resize(number, settings.pool_size, settings.max_backends)
         self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)
         self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
@@ -307,6 +309,7 @@ class Supervisor:
         self._pools.workers.dismiss(number)
         fenced = self._pools.fence(number, number)
         gone = self._clients.expel(number)
+        self._answers.expel(number)
         if self._stop_signal is not None:
             return
         self._log.error(

@@ -20,6 +20,7 @@ from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
 from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
+from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
@@ -27,6 +28,7 @@ from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
+from pgmux.worker.informant import Informant
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import Journal
 from pgmux.worker.mailbox import Kind, Message
@@ -41,6 +43,7 @@ BREAK_OFF = signal.SIGUSR2
 
 TICK_SECONDS = 0.25
 _ACCEPT_AGAIN_TICKS = 4
+_SILENCE_IN_A_CROWD_US = 2_000_000  # who lets us wait for longer makes room for others
 _PATIENCE_AT_WORK_US = 1_000
 _PATIENCE_US = 10_000  # longer than the kernel's tick: a shorter one would have it set a timer for each wait
 _PATIENCE_IDLE_US = 100_000
@@ -64,6 +67,7 @@ class Worker:
             number, config, self._keyring, self._tls.server, self._pools, counters, estate.mailboxes
         )
         self._canceller = Canceller(number, config, self._tls.server, self._pools, estate.mailboxes)
+        self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
         self._reception = Reception(
             config,
             doors,
@@ -73,14 +77,15 @@ class Worker:
             tls=self._tls.clients,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
+            informant=self._informant,
         )
         self._relay = Relay(
             number, self._pools, records, counters, estate.listeners_of(number), self._reception
         )
-        for part in (self._opener, self._canceller):
+        for part in (self._opener, self._canceller, self._informant):
             part.relay = self._relay
         self._reception.attend(self._relay)
-        self._opener.reception = self._canceller.reception = self._reception
+        self._opener.reception = self._canceller.reception = self._informant.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
         self._was_busy = False
@@ -136,7 +141,7 @@ class Worker:
         a greenlet has only just begun to wait for is not in that epoll yet, so while greenlets are at
         work the patience is short. An exception ends the worker: a relay out of step must not go on.
         """
-        at_work = self._opener.is_at_work or self._canceller.is_at_work
+        at_work = self._opener.is_at_work or self._canceller.is_at_work or self._informant.is_at_work
         patience_us = (
             _PATIENCE_AT_WORK_US if at_work else _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
         )
@@ -197,12 +202,12 @@ class Worker:
         if errands & Errand.BURY_BACKENDS:
             self._bury_fenced()
         if errands & Errand.OPEN_BACKENDS:
-            for pool in range(self._pools.segment.pool_count):
-                if self._pools.read(pool) is None:
-                    break
+            for pool in self._pools.tenancies.pools():
                 self._opener.look(pool)
         if errands & Errand.REFUSE_WAITERS:
             self._opener.heed_trouble()
+        if errands & Errand.HEAR_ANSWERS:
+            self._informant.hear()
 
     def _reload(self) -> None:
         """The supervisor has found the changed configuration good."""
@@ -219,6 +224,7 @@ class Worker:
         self._reception.reconfigure(config, doors, tls.clients)
         self._opener.reconfigure(config, tls.server)
         self._canceller.reconfigure(config, tls.server)
+        self._informant.reconfigure(config)
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -243,10 +249,14 @@ class Worker:
         late, tired = self._relay.overdue(int(settings.client_login_timeout * 1_000_000))
         for client in late:
             self._reception.close_for_lateness(client)
+        if self._relay.is_crowded:
+            for client in self._relay.silent(_SILENCE_IN_A_CROWD_US):
+                self._reception.make_room(client)
         for client in tired:
             self._relay.turn_down(client, self._wait_refusal(client))
         self._relay.sweep(int(settings.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
+        self._informant.hear()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
         if self._stopping:

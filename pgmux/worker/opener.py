@@ -32,6 +32,8 @@ from pgmux.worker.channel import Channel, attempts, connect
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
+_STRANGERS_AT_ONCE = 4  # pools nobody has heard of: who asks for ever new names must not flood PostgreSQL
+_COOL_DOWN_SECONDS = 0.5  # after the failure of one of them, before its turn is another's
 _LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
 _VAULT_RETRY_SECONDS = 0.05
 _NO_SUCH_WAY = "28000"  # what PostgreSQL says when pg_hba.conf has no line for the connection
@@ -39,6 +41,11 @@ _NO_SUCH_WAY = "28000"  # what PostgreSQL says when pg_hba.conf has no line for 
 
 class OpenError(Exception):
     """A backend could not be opened; the text is what the clients are told, the SQLSTATE first."""
+
+    def __init__(self, text: str, *, is_keyless: bool = False) -> None:
+        """`is_keyless`: this worker does not know the secret; one in which its user has logged in may."""
+        super().__init__(text)
+        self.is_keyless = is_keyless
 
 
 class AnotherWay(OpenError):  # noqa: N818 -- it is not the last word
@@ -72,6 +79,9 @@ class Opener:
         self._vault = mailboxes[-1]
         self._others = [box for number, box in enumerate(mailboxes[:-1]) if number != worker]
         self._greenlets = Group()
+        self._keyless: set[int] = set()  # pools for which we lacked what PostgreSQL asked for
+        self._strangers = 0  # backends that are being opened for pools nobody has heard of
+        self._later: dict[int, None] = {}  # such pools that wait for their turn, oldest first
         self._log = logging.getLogger(f"worker {worker}")
 
     @property
@@ -86,9 +96,10 @@ class Opener:
     def look(self, pool: int) -> None:
         """Open backends for a pool, if somebody waits, there is room, and PostgreSQL let us in lately."""
         try:
-            warm = self.reception.settings(pool).min_pool_size
+            settings = self.reception.settings(pool)
         except KeyError:
             return  # a reload took its database away: who has a backend goes on, there will be no more
+        warm = settings.min_pool_size
         lobby = self.relay.lobby(pool)
         lobby.asked = False
         self.relay.serve_waiting(pool)
@@ -99,7 +110,11 @@ class Opener:
             waiting = max(waiting, 1)
         every, opening, serving = self._homes.count(pool, self._worker)
         wanted = max(waiting - opening, warm - every)
-        if wanted <= 0 or self._pools.is_paused:
+        if wanted <= 0 or self._pools.is_paused or self._leaves_to_others(pool, settings):
+            return
+        is_first = self.reception.is_unheard_of(pool)
+        if is_first and self._strangers >= _STRANGERS_AT_ONCE:
+            self._later[pool] = None
             return
         trouble, retry_after_us = self._pools.trouble(pool)
         if retry_after_us:
@@ -112,7 +127,17 @@ class Opener:
                 self._make_room(pool, slot)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
-            self._greenlets.spawn(self._open, pool, slot)
+            self._strangers += is_first
+            self._greenlets.spawn(self._open, pool, slot, is_first)
+
+    def _leaves_to_others(self, pool: int, settings: PoolSettings) -> bool:
+        """Whether PostgreSQL wants to know what this worker does not, and nobody waits here."""
+        if pool in self._keyless and self._keyring.may_open_for(settings.server_user):
+            self._keyless.discard(pool)
+        return pool in self._keyless and not self._has_waiting(pool)
+
+    def _has_waiting(self, pool: int) -> bool:
+        return bool(self.relay.lobby(pool).waiting or self.reception.waiting(pool))
 
     def refuse_waiters(self, pool: int, trouble: str) -> None:
         """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
@@ -142,19 +167,24 @@ class Opener:
             slot, generation, home = idle
             self._mailboxes[home].send(Message(Kind.GIVE_UP, slot, generation))
 
-    def _open(self, pool: int, slot: int) -> None:
-        settings = self.reception.settings(pool)
+    def _open(self, pool: int, slot: int, is_first: bool) -> None:
         limit = self._config.pgmux.server_connect_timeout
         too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit:g}s)")
         channel = None
         try:
+            settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
             with gevent.Timeout(limit or None, too_late):
                 channel, login = self._enter(settings)
             self._publish(pool, slot, channel, login)
         except OpenError as error:
-            self._give_up(pool, slot, str(error))
+            if error.is_keyless and not self._has_waiting(pool):
+                self._leave_to_others(pool, slot)
+            else:
+                self._give_up(pool, slot, str(error))
         except TlsError as error:
             self._give_up(pool, slot, f"08001: {error}")
+        except KeyError:
+            self._give_up(pool, slot, "3D000: a reload has taken the database away")
         except OSError as error:
             self._give_up(pool, slot, f"08001: {error.strerror or error}")
         except BaseException:
@@ -163,6 +193,20 @@ class Opener:
         finally:
             if channel is not None:
                 channel.close()
+            if is_first:
+                self._end_first(pool)
+
+    def _end_first(self, pool: int) -> None:
+        """A pool nobody had heard of was tried, with or without success. May switch."""
+        try:
+            if self._pools.welcome(pool) is None:
+                gevent.sleep(_COOL_DOWN_SECONDS)
+        finally:
+            self._strangers -= 1
+        while self._later and self._strangers < _STRANGERS_AT_ONCE:
+            following = next(iter(self._later))
+            del self._later[following]
+            self.look(following)
 
     def _enter(self, settings: PoolSettings) -> tuple[Channel, BackendLogin]:
         """A connection that is logged in: with TLS or without, as server_tls_sslmode has it, or the one after
@@ -172,10 +216,7 @@ class Opener:
         for with_tls in ways[:-1]:
             with suppress(TlsError, AnotherWay):
                 return self._try_to_enter(settings, with_tls)
-        try:
-            return self._try_to_enter(settings, ways[-1])
-        except AnotherWay as refused:
-            raise OpenError(str(refused)) from None
+        return self._try_to_enter(settings, ways[-1])
 
     def _try_to_enter(self, settings: PoolSettings, with_tls: bool) -> tuple[Channel, BackendLogin]:
         channel = connect(self._config.pgmux, settings, self._tls, with_tls=with_tls)
@@ -183,10 +224,10 @@ class Opener:
             return channel, self._log_in(channel, settings)
         except OpenError as error:
             channel.close()
-            is_other = with_tls == (
+            was_so = with_tls == (
                 channel.tls is not None
-            )  # else PostgreSQL had no TLS, and that was this way
-            if is_other and str(error).startswith(_NO_SUCH_WAY):
+            )  # else PostgreSQL has no TLS, and there is no other way
+            if was_so and str(error).startswith(_NO_SUCH_WAY):
                 raise AnotherWay(str(error)) from None
             raise
         except BaseException:
@@ -204,7 +245,8 @@ class Opener:
                 raise OpenError("08001: PostgreSQL closed the connection during the log-in")
             answer = login.feed(data)
             if login.error:
-                raise OpenError(f"{login.error.get('sqlstate', 'XX000')}: {login.error.get('message', '')}")
+                sqlstate, message = login.error.get("sqlstate", "XX000"), login.error.get("message", "")
+                raise OpenError(f"{sqlstate}: {message}", is_keyless=login.is_keyless)
             if answer:
                 channel.sendall(answer)
         return login
@@ -223,10 +265,8 @@ class Opener:
         while not self._vault.send(message):
             gevent.sleep(_VAULT_RETRY_SECONDS)
         if home is None:
-            for mailbox in self._others:
-                mailbox.send(
-                    message
-                )  # a full one is no harm: its worker asks the vault when it needs the socket
+            for mailbox in self._others:  # a full one is no harm: its worker asks the vault when it needs it
+                mailbox.send(message)
         if not self._pools.try_adopt(slot, self._worker):
             return
         self.relay.adopt_socket(slot, generation, channel.detach(), channel.tls)
@@ -241,14 +281,24 @@ class Opener:
         self.relay.hand_out(slot)
 
     def _give_up(self, pool: int, slot: int, trouble: str) -> None:
-        """The log-in failed: the slot is empty again, and everybody may know why."""
-        if self._pools.shut(slot, self._worker):
-            self._pools.clear(slot, self._worker)
+        """The log-in failed: everybody may know why, and the slot is empty again.
+
+        In this order: while the slot is ours, the pool is its (database, user)'s.
+        """
         self._counters.add(self._worker, pool, "login_failures")
         if self._pools.trouble(pool)[0].decode("utf-8", "replace") != trouble:
             self._log.error("cannot open a backend at %s: %s", self.reception.server(pool), trouble)
         retry_us = int(self._config.pgmux.server_login_retry * 1_000_000)
         self._pools.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
+        if self._pools.shut(slot, self._worker):
+            self._pools.clear(slot, self._worker)
+
+    def _leave_to_others(self, pool: int, slot: int) -> None:
+        """Here nobody has logged in by whose proof we could: elsewhere somebody may have."""
+        self._keyless.add(pool)
+        if self._pools.shut(slot, self._worker):
+            self._pools.clear(slot, self._worker)
+        self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)
 
     def _expiry(self) -> int:
         lifetime = self._config.pgmux.server_lifetime

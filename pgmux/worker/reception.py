@@ -8,10 +8,12 @@ pool until the pool's welcome is known, which the first backend of that pool bri
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
+from pgmux.protocol.messages import decode_text
 from pgmux.relay.endpoint import Greeting
 from pgmux.relay.tls_context import TlsContext
 from pgmux.session.client_login import ClientLogin, Step
@@ -19,7 +21,9 @@ from pgmux.session.doors import Doors
 from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.session.welcome import Welcome
-from pgmux.shm.pools import Pools, PoolsExhausted
+from pgmux.shm.pools import Pools
+from pgmux.shm.tenancies import PoolsExhausted
+from pgmux.worker.informant import Informant
 from pgmux.worker.journal import Journal
 
 if TYPE_CHECKING:
@@ -37,6 +41,15 @@ def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
+@dataclass(slots=True)
+class _Tenant:
+    """What this worker knows of a pool, for as long as it belongs to the same (database, user)."""
+
+    tenancy: int
+    settings: PoolSettings
+    welcome: Welcome | None = None
+
+
 class Reception:
     """One worker's reception, the relay's `desk`."""
 
@@ -51,6 +64,7 @@ class Reception:
         tls: TlsContext | None,
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
+        informant: Informant,
     ) -> None:
         """`tls`: for clients that ask for it. `want_backend(pool)`: a client waits for its first backend.
         `cancel(pid, key)`: a CancelRequest.
@@ -64,10 +78,9 @@ class Reception:
         self._journal = journal
         self._want_backend = want_backend
         self._cancel = cancel
-        self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
-        self._known: dict[tuple[str, str], int] = {}  # (database, client's user): pool; until a reload
-        self._settings: dict[int, PoolSettings] = {}
-        self._welcomes: dict[int, Welcome] = {}
+        self._informant = informant
+        self._tenants: dict[int, _Tenant] = {}  # by pool; ask _tenant, which looks whether it still is
+        self._known: dict[tuple[str, str], tuple[int, int]] = {}  # (database, client's user): (pool, tenancy)
         self._expecting: defaultdict[int, list[Client]] = defaultdict(list)  # authenticated, by pool
 
     # --- called by the relay, inside its loop
@@ -81,12 +94,16 @@ class Reception:
             self._cancel(*login.cancel_request)
             self.relay.send_off(client)
         elif login.step is Step.REFUSED:
-            if login.reason:
+            if login.was_looked_up:
+                self._informant.distrust(client)
+            if login.reason:  # else it has just left in the middle of its handshake
                 self._journal.refused(client, login)
             self.relay.send_off(client, login.take_outgoing())
         elif client.record >= self._pools.segment.client_limit:
             limit = self._pools.segment.client_limit
             self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
+        elif login.step is Step.LOOKUP:
+            self._informant.inform(client)
         elif login.step is Step.AUTHENTICATED:
             self._receive(client, login)
 
@@ -105,6 +122,7 @@ class Reception:
         self.relay = relay
         relay.doors = self._doors
         relay.tls, relay.tls_mode = self._tls, self._config.pgmux.client_tls_sslmode
+        relay.login_limit = self._config.login_limit_of_a_worker
 
     def reconfigure(self, config: Config, doors: Doors, tls: TlsContext | None) -> None:
         """After a reload: log-ins from now on, and what pools are to be."""
@@ -114,23 +132,25 @@ class Reception:
             self.relay.tls = tls
         self.relay.doors = self._doors = doors
         self.relay.edition += 1
-        for pool, settings in list(self._settings.items()):
+        self.relay.login_limit = config.login_limit_of_a_worker
+        for pool, tenant in self._tenants.items():
+            database, user = tenant.settings.database, tenant.settings.server_user
             with suppress(KeyError):  # its database is gone: who is in goes on as before
-                self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
-        self._known.clear()
-        for pool in self._numbers.values():
+                tenant.settings = config.settings_of_pool(database, user)
             self._set_wait_limit(pool)
+        self._known.clear()
 
     def settings(self, pool: int) -> PoolSettings:
-        """The configuration of a pool, also of one that another worker registered.
+        """The configuration of a pool, also of one that another worker was the first to use.
 
-        Raises KeyError for one whose database a reload has taken away.
+        They are certain to be the pool's while a client of this worker, or a backend, is in it. Raises
+        KeyError for one whose database a reload has taken away.
         """
-        if pool not in self._settings:
-            record = self._pools.read(pool)
-            assert record is not None
-            self._settings[pool] = self._config.pool_settings(*names_of(record))
-        return self._settings[pool]
+        return self._tenant(pool).settings
+
+    def is_unheard_of(self, pool: int) -> bool:
+        """Whether no backend of this pool was ever opened, as far as this worker knows."""
+        return self._tenant(pool).welcome is None
 
     def waiting(self, pool: int) -> int:
         """How many clients wait for the pool's welcome."""
@@ -138,7 +158,8 @@ class Reception:
 
     def pools_in_use(self) -> list[int]:
         """The pools that this worker's clients use, or wait to."""
-        return list(self._numbers.values())
+        tenancy = self._pools.tenancies.tenancy
+        return [pool for pool, tenant in self._tenants.items() if tenant.tenancy == tenancy(pool)]
 
     def admit_the_welcome(self) -> None:
         """A backend was opened, here or in another worker: let in who waits for their pool's first."""
@@ -152,6 +173,23 @@ class Reception:
         for client in self._expecting.pop(pool, ()):
             if client.login is not None:
                 self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self.server(pool))
+
+    def turn_away(self, client: "Client", refusal: Refusal) -> None:
+        """A log-in that waits cannot go on. Nothing, where the client has gone meanwhile."""
+        if client.login is not None and client.login.step is not Step.REFUSED:
+            self._refuse(client, refusal)
+
+    def place_of_own(self, database: str, user: str) -> tuple[int, int]:
+        """(pool, tenancy) of a user of pgmux's own, not of the one that the database may force on clients.
+
+        Raises PoolsExhausted, KeyError for a database that is not declared.
+        """
+        return self._place(self._config.settings_of_pool(database, user))
+
+    def make_room(self, client: "Client") -> None:
+        """Too many are logging in, and this one has let us wait."""
+        limit = str(self._config.pgmux.max_login_conn)
+        self._refuse(client, Refusal.LOGIN_LIMIT, limit="max_login_conn", value=limit)
 
     def close_for_lateness(self, client: "Client") -> None:
         """A log-in has taken longer than client_login_timeout."""
@@ -173,38 +211,53 @@ class Reception:
 
     def _receive(self, client: "Client", login: ClientLogin) -> None:
         """The client is who it says: find its pool, and the pool's welcome."""
-        pool = self._known.get((login.database, login.user))
-        if pool is None:
-            try:
-                pool = self._pool_of(login.database, login.user)
-            except PoolsExhausted:
-                limit = str(self._config.pgmux.max_pools)
-                self._refuse(client, Refusal.POOL_LIMIT, limit="max_pools", value=limit)
-                return
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()  # strangers' names: nobody may fill our memory with them
-            self._known[login.database, login.user] = pool
-        if pool in self._welcomes or self._learn_welcome(pool):
+        self._keyring.keep(login.user, login.credential)
+        try:
+            pool = self._join(client, login)
+        except PoolsExhausted:
+            limit = str(self._config.pgmux.max_pools)
+            self._refuse(client, Refusal.POOL_LIMIT, limit="max_pools", value=limit)
+            return
+        if self._tenant(pool).welcome is not None or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:
             self.relay.keep_waiting(client)
             self._expecting[pool].append(client)
             self._want_backend(pool)
 
-    def _pool_of(self, database: str, user: str) -> int:
-        settings = self._config.pool_settings(database, user)
-        number = self._numbers.get((database, settings.server_user))
-        if number is None:
-            number = self._pools.register(
-                database.encode("utf-8", "surrogateescape"),
-                settings.server_user.encode("utf-8", "surrogateescape"),
-                settings.pool_size,
-                settings.max_backends,
-            )
-            self._numbers[database, settings.server_user] = number
-            self._settings[number] = settings
-            self._set_wait_limit(number)
-        return number
+    def _join(self, client: "Client", login: ClientLogin) -> int:
+        """The client's pool, which is its own from now on. Raises PoolsExhausted."""
+        names = login.database, login.user
+        place = self._known.get(names)
+        while place is None or not self.relay.try_join(client, *place):
+            place = self._place(self._config.pool_settings(*names))
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()  # strangers' names: nobody may fill our memory with them
+        self._known[names] = place
+        return place[0]
+
+    def _place(self, settings: PoolSettings) -> tuple[int, int]:
+        database = settings.database.encode("utf-8", "surrogateescape")
+        user = settings.server_user.encode("utf-8", "surrogateescape")
+        pool, tenancy = self._pools.tenancies.place(database, user, settings.pool_size, settings.max_backends)
+        known = self._tenants.get(pool)
+        if known is None or known.tenancy != tenancy:
+            self._tenants[pool] = _Tenant(tenancy, settings)
+            self._set_wait_limit(pool)
+        return pool, tenancy
+
+    def _tenant(self, pool: int) -> "_Tenant":
+        """Whose pool it is now, and what we know of him."""
+        known = self._tenants.get(pool)
+        if known is None or known.tenancy != self._pools.tenancies.tenancy(pool):
+            found = self._pools.tenancies.names(pool)
+            if found is None:
+                raise KeyError(pool)
+            tenancy, *names = found
+            known = _Tenant(tenancy, self._config.settings_of_pool(*map(decode_text, names)))
+            self._tenants[pool] = known
+            self._set_wait_limit(pool)
+        return known
 
     def _set_wait_limit(self, pool: int) -> None:
         self.relay.lobby(pool).wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
@@ -216,16 +269,18 @@ class Reception:
             return False
         words = kept.decode("utf-8", "surrogateescape").split("\0")
         parameters = dict(zip(words[0::2], words[1::2], strict=False))
-        self._welcomes[pool] = Welcome(parameters, __version__, promised={"application_name"})
+        self._tenant(pool).welcome = Welcome(parameters, __version__, promised={"application_name"})
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
         """Let the client in, and whoever introduces himself alike from now on without asking here."""
-        self._keyring.keep(login.user, login.credential)
+        tenant = self._tenant(pool)
+        assert tenant.welcome is not None
         greeting = Greeting(
             pool,
+            tenant.tenancy,
             login.settings.get("application_name", "").encode("utf-8", "replace"),
-            self._welcomes[pool].build(login.settings),
+            tenant.welcome.build(login.settings),
             login.credential,
             self.relay.edition,
         )

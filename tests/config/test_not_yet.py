@@ -15,10 +15,6 @@ TABLES = (Settings, Database, User)
     [
         "pool_mode = 'session'",
         "pool_mode = 'statement'",
-        "auth_type = 'cert'",
-        "auth_type = 'hba'",
-        "auth_user = 'pgmux'",
-        "auth_query = 'SELECT 1'",
         "metrics_listen = ':9930'",
     ],
 )
@@ -70,7 +66,7 @@ def test_every_row_names_an_option_whose_default_it_accepts(row: NotYet) -> None
 
 
 def test_what_is_missing_wholly_is_told_from_what_is_missing_in_part() -> None:
-    assert is_missing("auth_query")
+    assert is_missing("metrics_listen")
     assert not is_missing("pool_mode")
     assert is_not_yet("pool_mode", "session")
     assert not is_not_yet("pool_mode", "transaction")

@@ -20,13 +20,13 @@ from pgmux.protocol.scram import (
     MECHANISM_PLUS,
     ScramClient,
     ScramKeysError,
-    ScramServer,
     ScramVerifier,
     derive_verifier,
     format_verifier,
     make_nonce,
     parse_verifier,
 )
+from pgmux.protocol.scram_server import ScramServer
 
 SALT = b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 VERIFIER = derive_verifier(b"pencil", SALT, 4096)  # RFC 7677 section 3

@@ -24,7 +24,7 @@ POOL = 0
 READY, IN_TRANSACTION = message(b"Z", b"I"), message(b"Z", b"T")
 DONE = message(b"C", b"SELECT 1\0")
 ERROR = message(b"E", b"SERROR\0C57014\0Mcancelled\0\0")
-LET_IN = Greeting(POOL, b"", b"", None, 0)
+LET_IN = Greeting(POOL, 0, b"", b"", None, 0)
 ROUNDS = 6  # of all relays: enough for whatever one's doing makes another do
 
 
@@ -38,6 +38,7 @@ class Desk:
         if client.login is not None and client.login.step is Step.REFUSED:
             self.relay.send_off(client)
         else:
+            assert self.relay.try_join(client, POOL, 0)
             self.relay.admit(client, LET_IN)
 
     def malformed(self, kind: str) -> bytes:

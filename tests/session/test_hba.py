@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_interface
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from pgmux.session.ident_map import parse_ident_file
 from pgmux.session.method import Method
 
 MAPS = parse_ident_file("admins root postgres", "pg_ident.conf")
-OWN = [ip_network("192.0.2.7/24", strict=False), ip_network("::1/128")]
+OWN = [ip_interface("192.0.2.7/24"), ip_interface("::1/128")]
 
 UNIX = Arrival(is_unix=True, peer_uid=0)
 LOOPBACK = Arrival("127.0.0.1", 40000)
@@ -64,7 +64,7 @@ def test_a_rule_is_for_connections_of_its_type_and_address(rule: str, matches: l
 
 
 def test_own_host_and_own_network_are_those_of_this_machine() -> None:
-    mine, neighbour, stranger = (Arrival(f"192.0.{tail}") for tail in ("2.0", "2.99", "3.7"))
+    mine, neighbour, stranger = (Arrival(f"192.0.{tail}") for tail in ("2.7", "2.99", "3.7"))
     for word, expected in {"samehost": [mine], "samenet": [mine, neighbour]}.items():
         found = [each for each in (mine, neighbour, stranger) if choice(f"host all all {word} trust", each)]
         assert found == expected
