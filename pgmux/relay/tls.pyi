@@ -29,6 +29,9 @@ class Tls:
     def describe(self) -> str:
         """Version and cipher, as "TLSv1.3/TLS_AES_256_GCM_SHA384"."""
 
+    def peer_end_point(self) -> bytes:
+        """The hash of the peer's certificate to which SCRAM binds itself (RFC 5929); b"" for none."""
+
     def identify_peer(self) -> tuple[bool, str, str]:
         """(whether the peer showed a certificate that our authorities vouch for, its common name, its
         distinguished name as RFC 4514 writes it); the names are "" where there is none.

@@ -32,7 +32,7 @@ from pgmux.relay.openssl cimport (
     X509_get_subject_name, X509_verify_cert_error_string, XN_FLAG_RFC2253, load,
 )
 from pgmux.relay.sockets cimport EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, errno, recv, send
-from pgmux.relay.tls_context cimport TlsContext
+from pgmux.relay.tls_context cimport TlsContext, end_point_of
 from libc.string cimport memcpy
 
 cdef enum:
@@ -215,6 +215,16 @@ cdef class Tls:
         """Version and cipher, as "TLSv1.3/TLS_AES_256_GCM_SHA384"."""
         cdef const char *cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(self.ssl))
         return f"{SSL_get_version(self.ssl).decode()}/{cipher.decode()}"
+
+    def peer_end_point(self):
+        """The hash of the peer's certificate to which SCRAM binds itself; b"" for none."""
+        cdef X509 *certificate = SSL_get1_peer_certificate(self.ssl)
+        if certificate == NULL:
+            return b""
+        try:
+            return end_point_of(certificate)
+        finally:
+            X509_free(certificate)
 
     def identify_peer(self):
         """(whether the peer showed a good certificate, its common name, its distinguished name)."""

@@ -237,7 +237,13 @@ class Opener:
     def _log_in(self, channel: Channel, settings: PoolSettings) -> BackendLogin:
         """The finished log-in. Raises OpenError with what the server said, TlsError, OSError. May switch."""
         password = settings.server_password or self._keyring.find(settings.server_user)
-        login = BackendLogin(settings.server_user, password, settings.dbname, {"application_name": "pgmux"})
+        login = BackendLogin(
+            settings.server_user,
+            password,
+            settings.dbname,
+            {"application_name": "pgmux"},
+            end_point=b"" if channel.tls is None else channel.tls.peer_end_point(),
+        )
         channel.sendall(login.start())
         while not login.is_done:
             data = channel.recv()

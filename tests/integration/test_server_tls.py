@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -17,7 +20,7 @@ from tests.fix_postgres import MakePostgres
 from tests.integration.census import Census
 from tests.integration.crowd import Crowd, connect
 from tests.integration.lobbies import Lobbies
-from tests.servers import Pgmux, Postgres, wait_until
+from tests.servers import PASSWORDS, Pgmux, Postgres, wait_until
 from tests.servers.certificates import Authority, Certificate
 from tests.wire import frontend
 
@@ -67,6 +70,54 @@ def why_not(pgmux: Pgmux) -> str:
     with pytest.raises(psycopg.OperationalError) as refused:
         pgmux.connect()
     return str(refused.value)
+
+
+class Eavesdropper:
+    """Ends TLS on both sides of a connection to PostgreSQL, and passes everything on."""
+
+    def __init__(self, postgres: Postgres, certificate: Certificate) -> None:
+        self._target = (postgres.host, postgres.port)
+        self._shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._shown.load_cert_chain(certificate.cert_file, certificate.key_file)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = ThreadPoolExecutor(8)
+
+    def __enter__(self) -> Self:
+        self._threads.submit(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._threads.shutdown(wait=False)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._threads.submit(self._stand_between, connection)
+
+    def _stand_between(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection, socket.create_connection(self._target) as server:
+            server.sendall(connection.recv(8))
+            connection.sendall(server.recv(1))
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            ours = self._shown.wrap_socket(connection, server_side=True)
+            theirs = context.wrap_socket(server)
+            with ours, theirs:
+                back = self._threads.submit(_pass_on, theirs, ours)
+                _pass_on(ours, theirs)
+                back.result()
+
+
+def _pass_on(source: ssl.SSLSocket, target: ssl.SSLSocket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)
 
 
 # ---- modes
@@ -152,6 +203,34 @@ def test_a_certificate_for_another_name_is_refused_by_verify_full_alone(
 def test_the_systems_authorities_do_not_know_ours(make_pgmux: MakePgmux, secure: Postgres) -> None:
     pgmux = make_pgmux(server_tls_sslmode="verify-full", **by_tcp(secure))
     assert "certificate verify failed" in why_not(pgmux)
+
+
+@pytest.mark.parametrize("user", ["plain", "hashed", "scram"])
+def test_pgmux_logs_in_under_tls_by_every_method(make_pgmux: MakePgmux, secure: Postgres, user: str) -> None:
+    options: dict[str, Any] = {"auth_type": "scram-sha-256", "passwords": PASSWORDS}
+    pgmux = make_pgmux(server_tls_sslmode="require", **options, **by_tcp(secure))
+    with pgmux.connect(user=user, password=PASSWORDS[user], prepare_threshold=None) as connection:
+        row = connection.execute(
+            "SELECT current_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        ).fetchone()
+        assert row == (user, True)
+
+
+def test_who_stands_in_between_cannot_pass_a_log_in_by_scram_on(
+    make_pgmux: MakePgmux, secure: Postgres, stranger: Authority
+) -> None:
+    """With "require" it may show any certificate; SCRAM binds itself to the one that PostgreSQL has."""
+    with Eavesdropper(secure, stranger.certify()) as between:
+        pgmux = make_pgmux(
+            databases={"*": {"host": "127.0.0.1", "port": between.port}},
+            auth_type="scram-sha-256",
+            passwords={"scram": PASSWORDS["scram"], "plain": PASSWORDS["plain"]},
+            server_tls_sslmode="require",
+        )
+        with pgmux.connect(user="plain", password=PASSWORDS["plain"]) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with pytest.raises(psycopg.OperationalError, match="SCRAM channel binding check failed"):
+            pgmux.connect(user="scram", password=PASSWORDS["scram"])
 
 
 def test_pgmux_shows_a_certificate_of_its_own(
