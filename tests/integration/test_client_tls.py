@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -20,11 +21,16 @@ import pytest
 from pgmux.demo.account import environment
 from tests.fix_pgmux import MakePgmux
 from tests.integration.crowd import Crowd, approach
+from tests.integration.test_login import JARS
 from tests.servers import Pgmux, Postgres, wait_until
 from tests.servers.certificates import Authority, Certificate
 from tests.wire import LoginRefusedError, Wire, WireClosedError, frontend
 
 GIGABYTE = 1 << 30
+
+
+def has_pgjdbc() -> bool:
+    return bool(shutil.which("javac")) and all(jar.exists() for jar in JARS)
 
 
 @pytest.fixture
@@ -118,6 +124,19 @@ def test_libpq_speaks_direct_tls(
         sslmode="verify-full", sslrootcert=authority.ca_file, sslnegotiation="direct"
     ) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.skipif(not has_pgjdbc(), reason="needs a JDK, libpostgresql-jdbc-java and libscram-java")
+@pytest.mark.parametrize("sslmode", ["require", "verify-full"])
+def test_pgjdbc_speaks_tls(
+    make_pgmux: MakePgmux, authority: Authority, certificate: Certificate, sslmode: str
+) -> None:
+    pgmux = make_pgmux(auth_type="scram-sha-256", passwords={"app": "secret"}, **tls_options(certificate))
+    program = Path(__file__).parent.parent / "drivers" / "LogIn.java"
+    url = f"jdbc:postgresql://localhost:{pgmux.port}/app?sslmode={sslmode}&sslrootcert={authority.ca_file}"
+    command = ["java", "-cp", ":".join(map(str, JARS)), str(program), url, "app", "secret"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == "app\n"
 
 
 def test_passwords_and_binding_work_under_tls(
