@@ -9,8 +9,10 @@ TLS. Nobody can listen there, and a backend without TLS can serve the clients of
 
 import ipaddress
 from collections.abc import Iterator
+from contextlib import suppress
 
 from gevent import socket
+from gevent.lock import BoundedSemaphore
 
 from pgmux.config import PoolSettings
 from pgmux.config.addresses import is_directory
@@ -26,19 +28,31 @@ _DEMANDING = ("require", "verify-ca", "verify-full")
 
 
 class Channel:
-    """A connection, and what it is under. Everything but `close` and `detach` may switch."""
+    """A connection, and what it is under. One greenlet may send while another receives.
+
+    What sends or receives may switch. Under TLS it raises TlsError when that ends badly, besides OSError.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self.tls: Tls | None = None
         self._connection = connection
         self._opened = b""  # plaintext that came with the end of the handshake
+        self._sending = BoundedSemaphore(1)  # what is sealed first must be sent first, and whole
 
     def sendall(self, data: bytes) -> None:
-        """Send all of it. Raises OSError, TlsError."""
-        self._connection.sendall(data if self.tls is None else self.tls.seal_bytes(data))
+        """Send all of it."""
+        if self.tls is None:
+            self._connection.sendall(data)
+            return
+        with self._sending:
+            self._connection.sendall(self.tls.seal_bytes(data))
+
+    def settimeout(self, seconds: float | None) -> None:
+        """How long `recv` waits at most before it raises TimeoutError."""
+        self._connection.settimeout(seconds)
 
     def recv(self) -> bytes:
-        """Give what has come, b"" when no more will. Raises OSError, TlsError."""
+        """Give what has come, b"" when no more will."""
         if self.tls is None:
             return bytes(self._connection.recv(_READ_BYTES))
         opened, self._opened = self._opened, b""
@@ -52,7 +66,8 @@ class Channel:
                 return b""
             opened, answer = self.tls.unseal(data)
             if answer:
-                self._connection.sendall(answer)
+                with self._sending:
+                    self._connection.sendall(answer)
         return opened
 
     def encrypt(self, context: TlsContext, host: str) -> None:
@@ -89,6 +104,15 @@ class Channel:
     def detach(self) -> int:
         """Give the descriptor away."""
         return int(self._connection.detach())
+
+    def part(self, last_words: bytes) -> None:
+        """Say something last, if that can be done at once, and close."""
+        with suppress(OSError, TlsError):
+            self._connection.setblocking(False)
+            if self.tls is not None and not self._sending.locked():
+                last_words = self.tls.seal_bytes(last_words) + self.tls.close()
+            self._connection.send(last_words)
+        self._connection.close()
 
     def close(self) -> None:
         """Close the socket, unless it was given away."""
