@@ -109,9 +109,10 @@ class Channel:
         """Say something last, if that can be done at once, and close."""
         with suppress(OSError, TlsError):
             self._connection.setblocking(False)
-            if self.tls is not None and not self._sending.locked():
-                last_words = self.tls.seal_bytes(last_words) + self.tls.close()
-            self._connection.send(last_words)
+            if self.tls is None:
+                self._connection.send(last_words)
+            elif not self._sending.locked():
+                self._connection.send(self.tls.seal_bytes(last_words) + self.tls.close())
         self._connection.close()
 
     def close(self) -> None:
