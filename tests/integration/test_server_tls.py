@@ -14,9 +14,8 @@ from typing import Any, Self
 import psycopg
 import pytest
 
-from pgmux.demo.installations import Installation, find_installations
 from tests.fix_pgmux import MakePgmux
-from tests.fix_postgres import MakePostgres
+from tests.fix_postgres import MakePostgres, version_with_openssl
 from tests.integration.census import Census
 from tests.integration.crowd import Crowd, connect
 from tests.integration.lobbies import Lobbies
@@ -28,29 +27,20 @@ HOW = "SELECT ssl::text || coalesce(' ' || version, '') FROM pg_stat_ssl WHERE p
 PID = "SELECT pg_backend_pid()"
 
 
-def with_openssl() -> Installation:
-    """The system's PostgreSQL: the wheel's are built without OpenSSL."""
-    for installation in find_installations():
-        if installation.origin == "system":
-            return installation
-    pytest.skip("no PostgreSQL with OpenSSL is installed here")
-
-
 @pytest.fixture
 def make_secure(make_postgres: MakePostgres, authority: Authority) -> Any:
     """Makes servers that speak TLS under a certificate of the authority's."""
 
     def make(*hba: str, certificate: Certificate | None = None, **settings: str) -> Postgres:
         certificate = certificate or authority.certify()
-        return make_postgres(with_openssl().major, settings, hba, certificate)
+        return make_postgres(version_with_openssl(), settings, hba, certificate)
 
     return make
 
 
 @pytest.fixture
-def secure(make_secure: Any) -> Postgres:
-    server: Postgres = make_secure()
-    return server
+def secure(secure_postgres: Postgres) -> Postgres:
+    return secure_postgres
 
 
 def by_tcp(postgres: Postgres, host: str = "127.0.0.1") -> dict[str, Any]:
@@ -150,7 +140,8 @@ def test_and_with_tls_if_postgresql_insists(make_pgmux: MakePgmux, make_secure: 
     assert "pg_hba.conf rejects connection" in why_not(pgmux)
 
 
-def test_a_wrong_password_is_not_tried_a_second_way(make_pgmux: MakePgmux, secure: Postgres) -> None:
+def test_a_wrong_password_is_not_tried_a_second_way(make_pgmux: MakePgmux, make_secure: Any) -> None:
+    secure = make_secure()
     pgmux = make_pgmux(server_tls_sslmode="allow", server_login_retry="60s", **by_tcp(secure))
     with pytest.raises(psycopg.OperationalError):
         pgmux.connect(user="scram")
@@ -274,7 +265,7 @@ def test_direct_tls_to_a_server_that_understands_it(
 
 def test_direct_tls_to_a_server_that_does_not(make_pgmux: MakePgmux, secure: Postgres) -> None:
     pgmux = make_pgmux(server_tls_sslmode="require", server_tls_negotiation="direct", **by_tcp(secure))
-    if int(with_openssl().major) >= 17:
+    if int(version_with_openssl()) >= 17:
         assert how_connected(pgmux) == "true TLSv1.3"
     else:
         assert "PostgreSQL closed the connection during the TLS handshake" in why_not(pgmux)
