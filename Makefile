@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast bench bench-quick lint clean
+.PHONY: help build demo test test-fast test-systemd bench bench-quick lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -12,12 +12,12 @@ build: .venv/built ## make .venv with pgmux built and installed (seconds when no
 
 .venv/built: pyproject.toml $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top]'
 	@touch $@
 
 .venv/tested: pyproject.toml $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top,test,lint]'
 	@touch .venv/built $@
 
 demo: build ## a throw-away PostgreSQL with pgmux in front, compared with direct connections (KEEP=1: stays up)
@@ -29,11 +29,17 @@ test: .venv/tested ## every test, on every PostgreSQL found
 test-fast: .venv/tested ## the tests that need no PostgreSQL: under a minute
 	$(BIN)/python -m pytest -m 'not pg and not slow'
 
+test-systemd: .venv/tested ## the unit under a real systemd, booted in a container (root; otherwise skipped)
+	$(BIN)/python -m pytest -v tests/systemd
+
 bench: .venv/tested ## side by side with direct connections and PgBouncer, under ten minutes
 	$(BIN)/python -m loadtest $(ARGS)
 
 bench-quick: .venv/tested ## the same in under two minutes
 	$(BIN)/python -m loadtest --quick
+
+docs/top.svg: docs/top_picture.py $(wildcard pgmux/top/*.py) | .venv/tested
+	$(BIN)/python -m docs.top_picture $@
 
 lint: .venv/tested ## ruff, mypy --strict, cython-lint
 	$(BIN)/ruff check .

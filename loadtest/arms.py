@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from loadtest.build import build
 from loadtest.client import USER, Address
 from loadtest.debian import find_pgbouncer
 from loadtest.program import Program
@@ -131,6 +132,17 @@ class Pooler(Arm):
     @abstractmethod
     def _start(self, place: Place, port: int) -> Program:
         """Writes the configuration and starts the program."""
+
+
+class Floor(Pooler):
+    """floor.c: the four socket calls of a transaction and nothing else, which no pooler can undercut."""
+
+    kind = name = "floor"
+    version = ""
+
+    def _start(self, place: Place, port: int) -> Program:
+        to = ["-h", place.backend.host, "-b", str(place.backend.port), "-n", str(place.pool_size)]
+        return Program("floor", [build("floor"), "-p", str(port), *to], place.folder)
 
 
 _PGBOUNCER_INI = """\
@@ -256,6 +268,7 @@ def _pgmux_with(workers: int) -> Callable[[Place], Arm]:
 
 ARMS: dict[str, Callable[[Place], Arm]] = {
     "direct": Direct,
+    "floor": Floor,
     "pgbouncer": PgBouncer,
     "pgmux-1": _pgmux_with(1),
     "pgmux-2": _pgmux_with(2),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from loadtest.nullpg import BUILD_FOLDER
+from loadtest.build import BUILD_FOLDER
 
 _PATIENCE_S = 120
 

@@ -1,51 +1,14 @@
-"""The null backend: nullpg.c compiled when its source is newer, started, and asked for its peak."""
+"""The null backend: nullpg.c started, and asked for its peak."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from loadtest.build import build
 from loadtest.client import Address, log_in
 from loadtest.program import Program
-from pgmux.errors import PgmuxError
-
-_SOURCES = Path(__file__).parent
-BUILD_FOLDER = _SOURCES.parent / "build" / "loadtest"
-
-
-def build_nullpg(folder: Path = BUILD_FOLDER) -> Path:
-    """The compiled program, made anew if a source is newer. Raises PgmuxError with the compiler's words.
-
-    The compiler is $CC, or cc.
-    """
-    program = folder / "nullpg"
-    sources = sorted(_SOURCES.glob("nullpg*.c"))
-    newest = max(path.stat().st_mtime for path in [*sources, *_SOURCES.glob("nullpg*.h")])
-    if program.exists() and program.stat().st_mtime >= newest:
-        return program
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"nullpg.{os.getpid()}"  # two who build at once do not see each other's half
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    options = ["-O2", "-Wall", "-Wextra", "-Wno-sign-compare"]
-    command = [*compiler, *options, "-o", str(unfinished), *map(str, sources)]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        unfinished.replace(program)
-    except FileNotFoundError as error:
-        raise PgmuxError(
-            f"nullpg needs a C compiler, and there is no {compiler[0]}: install gcc or set CC"
-        ) from error
-    except subprocess.CalledProcessError as error:
-        raise PgmuxError(f"nullpg does not compile:\n{error.stderr.strip()}") from error
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
-    return program
 
 
 class NullBackend:
@@ -58,7 +21,7 @@ class NullBackend:
         self._over_unix = over_unix
 
     def __enter__(self) -> Self:
-        command: list[str | Path] = [build_nullpg(), "-k", self._folder]
+        command: list[str | Path] = [build("nullpg"), "-k", self._folder]
         self._program = Program("nullpg", command, self._folder)
         try:
             self._port = int(self._program.first_line())

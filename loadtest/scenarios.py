@@ -25,7 +25,8 @@ class Scenario:
     load: Load
     measure: Measure = "load"
     pool_size: int = 20
-    arms: tuple[str, ...] = ("direct", "pgbouncer", "pgmux-1", "pgmux-2")  # unless the user names others
+    # unless the user names others
+    arms: tuple[str, ...] = ("direct", "floor", "pgbouncer", "pgmux-1", "pgmux-2")
     rounds: int = 5  # unless the user says how many
     quick_rounds: int = 2
     notes: tuple[str, ...] = field(default=())  # printed below its table
@@ -101,6 +102,10 @@ CANNOT: dict[tuple[str, str], Inability] = {
         "PgBouncer carries named statements in transaction mode from 1.21 on", until=(1, 21)
     ),
     ("pgmux", "prepared"): Inability("pgmux does not carry named statements from backend to backend yet"),
+    ("floor", "prepared"): Inability("floor carries nothing from backend to backend"),
+    ("floor", "connect"): Inability("floor does not log in: it greets whoever comes"),
+    ("floor", "backends"): Inability("floor opens its backends at its start"),
+    ("floor", "idle"): Inability("floor keeps nothing of its clients"),
     ("direct", "backends"): Inability("without a pooler every client is a backend"),
     ("direct", "idle"): Inability("nullpg's memory says nothing about PostgreSQL's"),
 }

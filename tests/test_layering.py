@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = [path for path in ROOT.glob("pgmux/**/*") if path.suffix in {".py", ".pyi", ".pyx", ".pxd"}]
 
-LEAVES = {"errors", "config"}  # which everybody may import
+LEAVES = {"errors", "config", "aligned"}  # which everybody may import
 BELOW = {  # what else a layer may import
     "errors": set[str](),
     "config": {"errors"},
+    "aligned": set[str](),
     "protocol": set[str](),
     "session": {"protocol"},
     "shm": set[str](),
@@ -22,8 +23,12 @@ BELOW = {  # what else a layer may import
     "worker": {"relay", "control", "shm", "session", "protocol"},
     "supervisor": {"worker", "relay", "control", "shm", "session", "protocol"},
     "demo": set[str](),
+    "pgbouncer": {"session"},
+    "top": {"relay", "shm"},
+    "doctor": {"relay", "shm", "session", "protocol"},
     "cli": {"supervisor", "worker", "relay", "control", "shm", "session", "protocol", "demo"},
 }
+BELOW["cli"] |= {"pgbouncer", "doctor", "top"}  # the layers of one command each
 IMPORT = re.compile(r"^\s*(?:from|c?import) (?:pgmux\.(\w+)|([\w.]+))", re.MULTILINE)
 ALONE = {  # what only one layer may do, and how it would look elsewhere
     "worker": r"^\s*(from|c?import) gevent\b",

@@ -28,6 +28,9 @@ examples:
   pgmux check --options > pgmux.toml    begin with a configuration that explains itself
   pgmux check -c pgmux.toml             what is wrong with it, or what pgmux would do
   pgmux run -c pgmux.toml               run in the foreground, as systemd does
+  pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini > pgmux.toml
+  pgmux top                             watch it: pools, waits, workers, transactions, backends
+  pgmux doctor -h db1 -U postgres       what idle connections cost there, and which pool would do
   psql -h 127.0.0.1 -p 6432 app         connect as to PostgreSQL
 
 Without -c the configuration is the file that PGMUX_CONFIG names, else /etc/pgmux/pgmux.toml.
@@ -50,6 +53,50 @@ with its default and a sentence about it; the output is a configuration to begin
 DEMO = """\
 Starts an embedded PostgreSQL and pgmux in front of it, drives both with hundreds of clients and
 prints what pooling changes. Needs no preparation and leaves nothing behind.
+"""
+IMPORT = """\
+Turns a pgbouncer.ini, with the files it includes, into a pgmux.toml: comments stay, options that are
+commented out stay so in pgmux's words, and PgBouncer's defaults are written down where pgmux's are
+others. What could not go on is said on standard error, with file, line and reason, and stands in the
+new file as a comment. auth_file is pgmux's format already and stays where it is.
+
+Exit code 0 when `pgmux check` accepts the result on this machine, 1 when something is left to do,
+2 when PgBouncer itself would refuse the file.
+
+example:
+  pgmux import-pgbouncer /etc/pgbouncer/pgbouncer.ini -o /etc/pgmux/pgmux.toml
+"""
+TOP = """\
+A live view of the pgmux that runs on this machine: pools with their waits and rates, workers, the longest
+transactions and waits, backends. It reads the shared segment and asks nobody, so it works when PostgreSQL is
+down or a worker hangs, and costs pgmux nothing. Only root and pgmux's own account may read the segment.
+
+keys:
+  Tab     the next panel          s, r   sort by the next column, reverse (or click a head)
+  /       filter the panel        z      zoom the panel
+  space   freeze                  + -    look more, less often
+  ?       what columns mean       q      quit
+
+Into a pipe or a file goes one look, as with --once.
+"""
+DOCTOR = """\
+Connects to PostgreSQL and says what its connections cost: backends by state and their memory, how much of
+max_connections is spent on idleness, the oldest snapshots and which client holds them, who is idle in a
+transaction, and which pool would do, with the reason. Needs no pgmux in front of it; where one runs, its
+clients are named by their own address and application.
+
+Where to look: the options, a connection string as DBNAME, PGHOST and the other variables, ~/.pgpass, as psql
+does. Without any, the servers of pgmux's configuration; without that, the local server.
+
+To see into other users' sessions the role needs pg_monitor; to measure memory, run it on PostgreSQL's own
+machine as root or postgres; to see pgmux's clients, as root or pgmux.
+
+Exit code 0, or 1 when something is alarming or PostgreSQL cannot be reached, 2 for wrong usage.
+
+examples:
+  sudo -u postgres pgmux doctor
+  pgmux doctor -h db1 -U monitor -d postgres --seconds 60
+  pgmux doctor postgresql://monitor@db1/postgres --json | jq .servers[0].advice
 """
 
 
@@ -92,9 +139,43 @@ def _build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
     demo.set_defaults(subcommand=_demo)
 
+    top = commands.add_parser("top", help="live view of a running pgmux", description=TOP, **STYLE)
+    _add_config(top)
+    top.add_argument(
+        "--interval", type=float, default=1.0, metavar="SECONDS", help="between looks (default: 1)"
+    )
+    top.add_argument("--once", action="store_true", help="print one look as text")
+    top.set_defaults(subcommand=_top)
+
+    _add_doctor(commands)
+    imported = commands.add_parser(
+        "import-pgbouncer", help="turn a pgbouncer.ini into a pgmux.toml", description=IMPORT, **STYLE
+    )
+    imported.add_argument("ini", metavar="FILE", help="the pgbouncer.ini")
+    imported.add_argument("-o", "--output", metavar="FILE", help="write there, mode 0640 (default: print it)")
+    imported.set_defaults(subcommand=_import_pgbouncer)
+
     version = commands.add_parser("version", help="print the version", **STYLE)
     version.set_defaults(subcommand=_version)
     return parser
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = commands.add_parser(
+        "doctor", help="what PostgreSQL's connections cost", description=DOCTOR, add_help=False, **STYLE
+    )
+    doctor.add_argument("--help", action="help", help="show this help message and exit")  # -h is psql's
+    doctor.add_argument("database", nargs="?", metavar="DBNAME", help="as -d")
+    doctor.add_argument("-h", "--host", metavar="HOST", help="PostgreSQL's host, or its socket's directory")
+    doctor.add_argument("-p", "--port", metavar="PORT", help="its port (default: 5432)")
+    doctor.add_argument("-U", "--username", dest="user", metavar="NAME", help="the role to log in as")
+    doctor.add_argument("-d", "--dbname", metavar="DBNAME", help="database, or connection string")
+    _add_config(doctor)
+    doctor.add_argument(
+        "--seconds", type=float, default=2.0, metavar="N", help="how long to watch what is busy (default: 2)"
+    )
+    doctor.add_argument("--json", action="store_true", help="print everything as JSON")
+    doctor.set_defaults(subcommand=_doctor)
 
 
 def _add_config(parser: argparse._ActionsContainer) -> None:
@@ -130,6 +211,25 @@ def _demo(chosen: argparse.Namespace) -> int:
     from pgmux.demo.run import run_demo
 
     return run_demo(keep=chosen.keep)
+
+
+def _top(chosen: argparse.Namespace) -> int:
+    from pgmux.cli.top import watch
+
+    return watch(chosen.config, chosen.interval, is_once=chosen.once)
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from pgmux.cli.doctor import examine
+
+    chosen.dbname = chosen.dbname or chosen.database
+    return examine(chosen)
+
+
+def _import_pgbouncer(chosen: argparse.Namespace) -> int:
+    from pgmux.cli.import_pgbouncer import import_pgbouncer
+
+    return import_pgbouncer(chosen.ini, chosen.output)
 
 
 def _version(_: argparse.Namespace) -> int:

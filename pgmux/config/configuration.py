@@ -18,6 +18,7 @@ ANY_DATABASE = "*"
 CONSOLE_DATABASES = ("pgmux", "pgbouncer")  # answered by pgmux itself
 DEFAULT_PORT = 6432  # names the Unix socket when there is no TCP address
 MOST_WORKERS = 250
+FEW_CLIENTS = 64
 
 Value = TypeVar("Value")
 
@@ -83,6 +84,13 @@ class Config:
             max_backends=declared.max_backends,
         )
 
+    def pool_mode(self, database: str, user: str) -> PoolMode:
+        """A client's mode: its own user's goes before the database's. Raises KeyError as `pool_settings`."""
+        declared = self.databases.get(database, self.databases.get(ANY_DATABASE))
+        if declared is None:
+            raise KeyError(database)
+        return _first(self.users.get(user, User()).pool_mode, declared.pool_mode, self.pgmux.pool_mode)
+
     def settings_of_pool(self, database: str, server_user: str) -> PoolSettings:
         """The settings of a pool that is there, whoever its clients are. Raises KeyError as `pool_settings`.
 
@@ -120,10 +128,10 @@ class Config:
     def login_limit_of_a_worker(self) -> int:
         """How many clients may be logging in at once in one worker: its share of max_login_conn.
 
-        All together they never take more than half of max_client_conn, so that who is in can be joined.
+        All together they take no more than half of max_client_conn where that is many.
         """
         workers = self.worker_count()
-        limit = min(self.pgmux.max_login_conn, self.pgmux.max_client_conn // 2)
+        limit = min(self.pgmux.max_login_conn, max(self.pgmux.max_client_conn // 2, FEW_CLIENTS))
         return max(1, -(-limit // workers))
 
     @property

@@ -38,21 +38,9 @@ def _has_several(value: object) -> bool:
 NO_CLIENT_TLS = "TLS for clients is not supported yet"
 NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
 
-NO_TIMEOUT = "this timeout is not supported yet"
 NO_CONSOLE = "the console is not supported yet"
 
 NOT_YET = (
-    NotYet(
-        "pool_mode",
-        _is_one_of("session", "statement"),
-        "this pool mode is not supported yet",
-        'only "transaction" is',
-    ),
-    NotYet("client_idle_timeout", _is_given, NO_TIMEOUT, "leave it out"),
-    NotYet("idle_transaction_timeout", _is_given, NO_TIMEOUT, "set it in PostgreSQL"),
-    NotYet("transaction_timeout", _is_given, NO_TIMEOUT, "set it in PostgreSQL"),
-    NotYet("query_timeout", _is_given, NO_TIMEOUT, "set statement_timeout in PostgreSQL"),
-    NotYet("reserve_pool_size", _is_given, "reserve pools are not supported yet", "raise the pool's size"),
     NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
     NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
     NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),

@@ -144,6 +144,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             reload=False,
         ),
     ] = 200
+    deferred_begin: Annotated[
+        bool,
+        Option("Answer a BEGIN that comes alone, and take a backend only for what follows it."),
+    ] = True
+    roam: Annotated[
+        bool,
+        Option("For tests: give a client another backend for each transaction, where there is one."),
+    ] = False
     server_reset_query: Annotated[
         str,
         Option("What cleans a backend after a client in session mode."),

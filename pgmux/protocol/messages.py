@@ -140,6 +140,26 @@ def take_message(buffer: bytearray, max_bytes: int, trouble: type[ProtocolError]
     return message
 
 
+def cut_messages(buffer: bytearray, max_bytes: int, trouble: type[ProtocolError]) -> list[bytes]:
+    """Remove all whole messages from the buffer and return each as it came, with type and length.
+
+    Raises `trouble` as `take_message` does.
+    """
+    messages = []
+    at = 0
+    while len(buffer) - at >= 5:
+        length = _unpack_int(buffer, at + 1)[0]
+        if not 4 <= length <= max_bytes:
+            raise trouble(f"invalid message length {length}, at most {max_bytes} bytes are expected here")
+        end = at + length + 1
+        if len(buffer) < end:
+            break
+        messages.append(bytes(buffer[at:end]))
+        at = end
+    del buffer[:at]
+    return messages
+
+
 def split_messages(
     data: bytes, max_bytes: int = 1 << 20, trouble: type[ProtocolError] = BackendProtocolError
 ) -> tuple[list[Message], bytes]:
@@ -373,6 +393,12 @@ def parse_backend_key_data(body: bytes) -> tuple[int, bytes]:
     if not MIN_CANCEL_KEY <= len(body) - 4 <= MAX_CANCEL_KEY:
         raise BackendProtocolError(f"a BackendKeyData of {len(body)} bytes")
     return int.from_bytes(body[:4], "big"), body[4:]
+
+
+def channel_of(notification: bytes) -> bytes:
+    """Give the channel of a whole NotificationResponse, as PostgreSQL has it. Raises ValueError for a cut one."""
+    start = 9  # after type, length and the notifying process's id
+    return notification[start : notification.index(0, start)]
 
 
 def parse_negotiate_protocol_version(body: bytes) -> tuple[tuple[int, int], list[str]]:

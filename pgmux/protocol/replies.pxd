@@ -1,25 +1,37 @@
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 
 cdef enum:
     NEAR = 16                    # requests in flight that need no memory of their own; a power of two
 
-cdef enum Verdict:
-    FORWARD = 1                  # the reply belongs to what was asked: pass it on
+cdef enum Mark:                  # what is special about a request, beside its type
+    OURS = 0x100                 # we sent it ourselves: its replies are dropped
+    FAKED = 0x200                # it was not sent: when its turn comes, its one reply is made by us
+    NOTED = 0x400                # somebody keeps a note of it and wants to know what becomes of it
+
+cdef enum Verdict:               # what becomes of a reply
     MISMATCH = 0                 # it belongs to nothing that was asked: the backend is out of step
+    FORWARD = 1                  # it belongs to what the client asked: pass it on
+    SWALLOW = 2                  # it belongs to what we asked: the client does not see it
+    MISHAP = 3                   # what we asked has failed, and the client has not asked for anything there
 
 cdef struct Replies:             # what one backend owes, oldest first; lives in the relay's Backend
-    uint8_t near[NEAR]           # a ring of request types, while it is enough
-    uint8_t *far                 # the ring when it is not; NULL = near is in use
+    uint16_t near[NEAR]          # a ring of request types with their marks, while it is enough
+    uint16_t *far                # the ring when it is not; NULL = near is in use
     uint32_t capacity
     uint32_t head
     uint32_t count
     bint failed                  # an error came and no Sync has been sent since: requests get no replies
     bint copying                 # the backend reads CopyData: Sync and Flush are ignored
+    uint16_t answered            # the request, with its marks, that the last reply belonged to; 0 = none
+    uint32_t kept                # notes whose request was completed by the last reply: 0 or 1
+    uint32_t lapsed              # notes whose requests will never be answered, since the last reply was an error
 
 cdef void begin(Replies *replies) noexcept nogil
 cdef void end(Replies *replies) noexcept nogil
-cdef int expect(Replies *replies, uint8_t request) except -1 nogil
+cdef int expect(Replies *replies, uint16_t request) except -1 nogil
 cdef Verdict match(Replies *replies, uint8_t reply) noexcept nogil
+cdef uint16_t take_faked(Replies *replies) noexcept nogil
 cdef bint is_settled(Replies *replies) noexcept nogil
+cdef bint is_ours(Replies *replies) noexcept nogil
 cdef bint needs_sync(Replies *replies) noexcept nogil

@@ -23,6 +23,12 @@ cdef inline void clear(Buffer *buffer) noexcept nogil:
     buffer.start = buffer.end = buffer.capacity = 0
 
 
+cdef inline void shed(Buffer *buffer) noexcept nogil:
+    """An emptied buffer keeps its memory for the next time, unless that is much."""
+    if buffer.capacity > 1 << 18:
+        clear(buffer)
+
+
 cdef inline int append(Buffer *buffer, const char *data, size_t size) except -1 nogil:
     cdef size_t wanted
     cdef char *larger

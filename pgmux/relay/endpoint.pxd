@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from pgmux.protocol.replies cimport Replies
 from pgmux.relay.buffer cimport Buffer
 from pgmux.session.client_login cimport ClientLogin
+from pgmux.session.modes cimport PoolMode
 from pgmux.shm.layout cimport ClientRecord
 
 
@@ -13,6 +14,14 @@ cpdef enum ClientPhase:
     LEASED = 3               # has one
     LEAVING = 4              # has been told why; closed once it has read that, or soon
     GONE = 5                 # socket closed, record freed
+
+cdef enum Errand:            # of our own, for which a client waits
+    NO_ERRAND = 0
+    CATCHING_UP = 1          # bringing its settings to the client's, which PostgreSQL may refuse
+    ASKING = 2               # what a transaction has left of its session
+    SUBSCRIBING = 3          # until notifications of the client's channels reach us
+    RESETTING = 4            # making it clean after a client that has left
+    UNDOING = 5              # a transaction that the pool mode does not allow
 
 cdef enum:
     HEADER_BYTES = 5         # of a message: type and length
@@ -28,6 +37,7 @@ cdef class Endpoint:
     cdef char carry[CARRY_BYTES]
     cdef uint64_t remain                 # bytes of the present message still to come
     cdef Buffer out                      # what the socket has not taken yet
+    cdef uint64_t volley                 # the last one that it had a shot in
 
 cdef class Client(Endpoint):
     cdef readonly uint32_t record        # its index in shared memory and in this worker's table
@@ -40,13 +50,33 @@ cdef class Client(Endpoint):
     cdef Lobby lobby                     # of its pool; None before the log-in
     cdef bint is_guest                   # counted in the pool of its lobby; see shm/tenancies.pyx
     cdef Backend backend                 # None unless LEASED
+    cdef int32_t last_slot               # it had before; -1 = none
     cdef int64_t ticket                  # in the pool's wait queue, while PARKED
     cdef Client before, after            # neighbours in the lobby
     cdef uint64_t since_us               # when it parked, or when its lease began
-    cdef uint64_t deadline_us            # of LOGIN and LEAVING
+    cdef uint64_t deadline_us            # of LEAVING; in LOGIN, when its word began to be awaited
     cdef bint expecting                  # its log-in waits for PostgreSQL (a lookup, the first backend): nothing is read
     cdef readonly ClientLogin login      # until admitted
     cdef readonly bint is_unix
+    cdef readonly PoolMode mode          # when it gives its backend back
+    cdef size_t wanted                   # bytes to be in `held` before its first message is understood; 0 = none
+    cdef uint64_t digest                 # of `settings`
+    cdef public object settings          # SessionSettings: what its session has set now
+    cdef public object startup           # SessionSettings: what it had set at its log-in, to which RESET goes back
+    cdef dict names                      # its name of a prepared statement: Statement; None = it has none
+    cdef Buffer unnamed                  # its unnamed statement: a Parse's body from the text on
+    cdef uint64_t unnamed_token          # tells it from any other unnamed statement; 0 = it has none
+    cdef uint32_t unnamed_traces         # of its text, bits of Trace
+    cdef object unnamed_study            # Study of its text; None without traces
+    cdef object unsure                   # frozenset of settings whose spelling it has not been told; None = none
+    cdef bint backslashes                # its strings have escapes: standard_conforming_strings is off
+    cdef public object channels          # frozenset it listens to; None = none
+    cdef readonly uint32_t pins          # bits of Pin: why it keeps its backend
+    cdef bytes deferred                  # its BEGIN, answered by us and not sent yet; None = there is none
+    cdef bint failed                     # its deferred transaction has failed before it began
+    cdef bint overrun                    # more notifications waited for it than are kept: it must go
+    cdef list pending                    # notifications that wait for its transaction's end or its socket; None = none
+    cdef size_t pending_bytes
 
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot
@@ -63,14 +93,43 @@ cdef class Backend(Endpoint):
     cdef uint32_t cancels                # cancel requests on their way: not to be leased before they settle
     cdef uint64_t deadline_us            # of orphaned and closing
     cdef uint64_t request_at_us          # when the query under way was sent
+    cdef uint64_t began_at_us            # when the transaction under way began
+    cdef uint64_t rested_at_us           # when the last ReadyForQuery came
+    cdef bytes overtime                  # a query has taken too long and is being cancelled: what to say then; None
     cdef Client client                   # None unless leased by us for a client
     cdef Replies replies
+    cdef Errand errand                   # what we ask of it ourselves, while its client waits
+    cdef bint fresh                      # the lease has begun and nothing was sent yet
+    cdef bint unsynced                   # extended requests were sent and no Sync after them
+    cdef uint32_t segment                # counts the Syncs of a lease: what one error makes fail
+    cdef object notes                    # deque of what hangs on NOTED requests, oldest first
+    cdef list borrowed                   # names on loan to an empty statement, see Naming; None = none
+    cdef dict inflight                   # Statement that is being prepared: segment of its Parse
+    cdef uint32_t traces                 # of this transaction's texts, bits of Trace
+    cdef set touched                     # settings this transaction may have changed; None = it has named none
+    cdef bint touched_any                # it may have changed any setting
+    cdef set returned                    # settings it may have taken back to where they were; None = none
+    cdef set unlistened                  # channels that it gave up; None = none
+    cdef bint unlistened_all
+    cdef bint undone                     # its last command was a ROLLBACK, or failed
+    cdef bint soiled                     # something was left on it that only DISCARD ALL takes away
+    cdef bytes cleaning                  # what is to be run when it is at rest and its client has left; None = nothing
+    cdef uint8_t finished                # OwnNote or Finished: what to go on from when the chunk has been dealt with
+    cdef bint dropping                   # the rest of the present message is not forwarded
+    cdef bytearray heard                 # DataRows of our own question, as they come; None = none is asked
+    cdef bint mishap                     # our own request has failed
+    cdef bint query_failed               # an error has come since the last ReadyForQuery
+    cdef bint distrusted                 # its statements may be gone, or not: what is prepared is closed first
+    cdef Buffer stash                    # of an incomplete message that must be read whole
 
 cdef class Greeting:
     cdef readonly uint32_t pool
     cdef readonly uint64_t tenancy
     cdef readonly bytes application_name
     cdef readonly bytes told             # ParameterStatus messages
+    cdef readonly PoolMode mode
+    cdef readonly object settings        # SessionSettings that it asked for
+    cdef readonly object unsure          # frozenset of settings whose spelling `told` could not know
     cdef readonly object credential      # what the last who was told this had proved; it is known already
     cdef readonly uint32_t edition       # the relay's, when it was made: it holds for no other
 
@@ -81,6 +140,8 @@ cdef class Lobby:
     cdef int32_t favourite               # the slot this worker used last, -1 = none
     cdef public bint asked               # the worker knows that a backend is wanted, or has none to open
     cdef public uint64_t wait_limit_us   # query_wait_timeout; 0 = none
+    cdef public uint32_t least           # min_pool_size: so many backends are kept, idle or not
+    cdef public str login_user           # who logs in to PostgreSQL
 
     cdef void append(self, Client client)
     cdef void remove(self, Client client)

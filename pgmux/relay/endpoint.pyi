@@ -4,7 +4,9 @@ from enum import IntEnum
 
 from pgmux.session.arrival import Arrival
 from pgmux.session.client_login import ClientLogin
+from pgmux.session.modes import PoolMode
 from pgmux.session.secret import Credential
+from pgmux.session.settings import SessionSettings
 
 class ClientPhase(IntEnum):
     LOGIN = 0
@@ -32,8 +34,15 @@ class Client(Endpoint):
     def record(self) -> int: ...
     @property
     def phase(self) -> ClientPhase: ...
+    settings: SessionSettings  # what its session has set now
+    startup: SessionSettings  # what it had set at its log-in
+    channels: frozenset[bytes] | None  # it listens to; None = none
     @property
     def is_unix(self) -> bool: ...
+    @property
+    def mode(self) -> PoolMode: ...
+    @property
+    def pins(self) -> int: ...
     def address(self) -> tuple[str, int]:
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
 
@@ -65,6 +74,9 @@ class Greeting:
         told: bytes,
         credential: Credential | None,
         edition: int,
+        mode: PoolMode = ...,
+        settings: SessionSettings = ...,
+        unsure: frozenset[str] = ...,
     ) -> None: ...
     @property
     def pool(self) -> int: ...
@@ -80,12 +92,23 @@ class Greeting:
     def credential(self) -> Credential | None: ...
     @property
     def edition(self) -> int: ...
+    @property
+    def mode(self) -> PoolMode: ...
+    @property
+    def settings(self) -> SessionSettings:
+        """What the client asked for."""
+
+    @property
+    def unsure(self) -> frozenset[str]:
+        """Settings whose spelling `told` could not know."""
 
 class Lobby:
     """A pool's waiting clients in this worker, first come first served."""
 
     asked: bool
     wait_limit_us: int
+    least: int  # min_pool_size: so many backends are kept, idle or not
+    login_user: str  # who logs in to PostgreSQL
     def __init__(self, pool: int) -> None: ...
     @property
     def pool(self) -> int: ...

@@ -4,11 +4,15 @@
 Plain objects with C fields and no behaviour beyond their own bookkeeping; who changes which
 field is said in endpoint.pxd. An idle client is one such object: no buffer, no stack.
 """
+from collections import deque
+
 from pgmux.protocol.replies cimport begin, end
 from pgmux.relay.buffer cimport clear
 from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
+from pgmux.session.modes cimport PoolMode, TRANSACTION
 
 from pgmux.session.arrival import Arrival
+from pgmux.session.settings import BASE
 
 
 cdef class Endpoint:
@@ -26,7 +30,9 @@ cdef class Client(Endpoint):
 
     def __cinit__(self):
         self.phase = LOGIN
-        self.ticket = -1
+        self.ticket = self.last_slot = -1
+        self.mode = TRANSACTION
+        self.settings = self.startup = BASE
 
     def address(self):
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
@@ -49,6 +55,7 @@ cdef class Client(Endpoint):
 
     def __dealloc__(self):
         clear(&self.held)
+        clear(&self.unnamed)
 
 
 cdef class Backend(Endpoint):
@@ -58,10 +65,13 @@ cdef class Backend(Endpoint):
         self.slot = slot
         self.pool = -1
         self.status = c"I"
+        self.notes = deque()
+        self.inflight = {}
         begin(&self.replies)
 
     def __dealloc__(self):
         end(&self.replies)
+        clear(&self.stash)
 
 
 cdef class Greeting:
@@ -71,13 +81,16 @@ cdef class Greeting:
     """
 
     def __init__(self, uint32_t pool, uint64_t tenancy, bytes application_name, bytes told, object credential,
-                 uint32_t edition):
+                 uint32_t edition, PoolMode mode=TRANSACTION, settings=BASE, unsure=frozenset()):
         self.pool = pool
         self.tenancy = tenancy
         self.application_name = application_name
         self.told = told
         self.credential = credential
         self.edition = edition
+        self.mode = mode
+        self.settings = settings
+        self.unsure = unsure
 
 
 cdef class Lobby:

@@ -10,16 +10,27 @@ gigabyte costs 64 kB.
 Three things are never done: act on half a ReadyForQuery; let go of a backend that still owes
 a reply or waits for the rest of a message; pass on a reply that nobody asked for.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from pgmux.protocol.replies cimport MISMATCH, expect, is_settled, match, needs_sync
+from pgmux.protocol.replies cimport (
+    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, expect, is_ours, is_settled, match, needs_sync,
+    take_faked,
+)
 from pgmux.relay.buffer cimport Buffer, append, clear, length
+from pgmux.relay.carrying cimport DEFERRED, OVERSTEPPED, WITHHELD
 from pgmux.relay.endpoint cimport (
     Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED,
 )
+from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
 from pgmux.relay.sockets cimport SHUT_WR, big_endian, close, shutdown
+from pgmux.relay.streams cimport Chunk
+from pgmux.session.modes cimport KEEP, REFUSE, SESSION, STATEMENT, rest_of
+from pgmux.session.traces cimport SETTINGS, UNSEEN, find_traces
 from pgmux.shm.counters cimport observe
+
+cdef extern from "string.h" nogil:
+    void *memmem(const void *haystack, size_t size, const void *needle, size_t needle_size)
 
 LINGER_US = 2_000_000            # a client that was told why it must go has so long to read it
 ORPHAN_US = 10_000_000           # a backend whose client vanished has so long to come clean
@@ -29,6 +40,8 @@ cdef enum:
     READS_A_TURN = 8              # chunks of one socket before the others have their turn
     LONGEST_MESSAGE = 0x3FFFFFFF  # PostgreSQL's own limit (MaxAllocSize)
     READY_BYTES = 6               # of a ReadyForQuery
+    DONE_BYTES = 7                # of a CommandComplete, at least
+    LONGEST_STUDIED = 1 << 20     # bytes of a Query that is read whole before it goes on
 
 cdef enum Request:               # kinds of client messages, by what they need
     ILLEGAL = 0
@@ -50,10 +63,17 @@ for _letters, _kind in KINDS.items():
     for _letter in bytearray(_letters):
         REQUESTS[_letter] = _kind
 
-cdef const char *READY = b"Z\0\0\0\5I"
+cdef uint8_t IS_STUDIED[256]     # requests whose content matters where backends change
+for _letter in bytearray(b"QPBDC"):
+    IS_STUDIED[_letter] = 1
+cdef uint8_t IS_EXTENDED[256]
+for _letter in bytearray(b"PBDEC"):
+    IS_EXTENDED[_letter] = 1
+
+FAKES = {b"P": b"1\0\0\0\4", b"C": b"3\0\0\0\4"}      # the replies that we make ourselves, by request
 
 
-cdef class Exchange(Streams):
+cdef class Exchange(Carrying):
     """Requests one way, replies the other. Relay feeds it with events."""
 
     # --- client to backend
@@ -66,10 +86,10 @@ cdef class Exchange(Streams):
         for _turn in range(READS_A_TURN):
             if not client.readable or client.phase != IDLE and client.phase != LEASED:
                 return 0
-            if client.terminated or length(&client.out):
+            if client.terminated or length(&client.out) or length(&client.held) and not client.wanted:
                 return 0
             if client.backend is not None and (length(&client.backend.out) or client.backend.awaited
-                                               or client.backend.broken):
+                                               or client.backend.broken or client.backend.errand):
                 return 0
             data = self.buffer + CARRY_BYTES - client.carried
             memcpy(data, client.carry, client.carried)
@@ -80,89 +100,178 @@ cdef class Exchange(Streams):
                 return 0
             size += client.carried
             client.carried = 0
-            self.take_requests(client, data, size)
+            if client.wanted:
+                append(&client.held, data, size)
+                if length(&client.held) >= client.wanted:
+                    self.resume(client)
+            else:
+                self.take_requests(client, data, size)
         if client.readable:
             self.queue(client)
         return 0
 
     cdef int take_requests(self, Client client, const char *data, size_t size) except -1:
-        """Frame the client's messages and send on, drop or hold them."""
-        cdef size_t at = 0, run = 0, step
+        """Frame the client's messages and send on, write anew, drop or hold them."""
+        cdef Chunk chunk
+        cdef size_t step
         cdef uint32_t message
         cdef Step verdict
-        while at < size:
+        chunk.data, chunk.size, chunk.at, chunk.run = data, size, 0, 0
+        while chunk.at < size:
             if client.remain:
-                step = min(client.remain, size - at)
-                at += step
+                step = min(client.remain, size - chunk.at)
+                chunk.at += step
                 client.remain -= step
                 if client.dropping:
-                    run = at
+                    chunk.run = chunk.at
                     client.dropping = client.remain > 0
                 continue
-            if size - at < HEADER_BYTES:
+            if size - chunk.at < HEADER_BYTES:
                 break
-            message = big_endian(<const uint8_t *>data + at + 1)
-            verdict = self.judge(client, data[at]) if 4 <= message <= LONGEST_MESSAGE else STOP
+            message = big_endian(<const uint8_t *>data + chunk.at + 1)
+            verdict = self.judge(client, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else STOP
             if verdict == PASS:
                 client.remain = <size_t>message + 1
-                continue
-            if run < at:
-                self.send_to_backend(client.backend, data + run, at - run)
-                run = at
-            if verdict == DROP:
+            elif verdict == DROP:
                 client.remain = <size_t>message + 1
                 client.dropping = True
-            elif verdict == WAIT:
-                append(&client.held, data + at, size - at)
-                return 0
-            elif REQUESTS[<uint8_t>data[at]] == TERMINATE:
-                return self.terminate(client)
-            else:
-                return self.dismiss(client, self.desk.malformed(chr(<uint8_t>data[at])))
-        if run < at:
-            self.send_to_backend(client.backend, data + run, at - run)
-        client.carried = size - at
-        memcpy(client.carry, data + at, client.carried)
+                self.post_requests(client.backend, &chunk)
+            elif verdict != TAKEN:
+                self.post_requests(client.backend, &chunk)
+                return self.stop_at(client, &chunk, verdict)
+        self.post_requests(client.backend, &chunk)
+        client.carried = size - chunk.at
+        memcpy(client.carry, data + chunk.at, client.carried)
         if client.backend is not None and client.backend.at_rest:
             self.settle_if_due(client.backend)
         return 0
 
-    cdef Step judge(self, Client client, uint8_t request) except? STOP:
-        """What becomes of a message of the client's, by its type; the message at hand is its first byte."""
+    cdef int stop_at(self, Client client, Chunk *chunk, Step verdict) except -1:
+        """The message at hand cannot be dealt with now, or never."""
+        cdef uint8_t request = chunk.data[chunk.at]
+        if verdict == WAIT or verdict == MORE:
+            return append(&client.held, chunk.data + chunk.at, chunk.size - chunk.at)
+        if REQUESTS[request] == TERMINATE:
+            return self.terminate(client)
+        return self.dismiss(client, self.desk.malformed(chr(request)))
+
+    cdef Step judge(self, Client client, Chunk *chunk, uint32_t total) except? STOP:
+        """What becomes of the client's message at hand, of `total` bytes."""
+        cdef uint8_t request = chunk.data[chunk.at]
         cdef Request kind = <Request>REQUESTS[request]
+        cdef bint is_studied = IS_STUDIED[request] and client.mode != SESSION
+        cdef Step verdict
         cdef Backend backend
         if kind == TERMINATE or kind == ILLEGAL:
             return STOP
         if client.skipping:
             if kind == SYNC:
                 client.skipping = False
-                self.send_to_client(client, READY, READY_BYTES)
+                self.send_ready(client, self.status_of(client))
             return DROP
+        if is_studied:
+            verdict = self.read_on(client, chunk, total, request)
+            if verdict != PASS:
+                return verdict
         if client.phase == IDLE:
             if kind == SYNC:
-                self.send_to_client(client, READY, READY_BYTES)
+                self.send_ready(client, self.status_of(client))
             if kind != WORK:
                 return DROP
+            if is_studied or client.failed:
+                verdict = self.spare_backend(client, chunk, total)
+                if verdict != PASS:
+                    return verdict
             if not self.acquire(client):
                 return WAIT
         backend = client.backend
-        if backend.awaited:
+        if backend.awaited or backend.errand:
             return WAIT
         if backend.at_rest and (kind == NUDGE or kind == COPYING):
             return DROP                      # PostgreSQL ignores them too, and would not answer
+        if client.mode == STATEMENT and backend.segment:
+            return WAIT                      # until the statement before has been answered
+        return self.begin_request(client, backend, chunk, total)
+
+    cdef Step begin_request(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
+        """The backend is there and the message may go: in front of it, what its session needs."""
+        cdef uint8_t request = chunk.data[chunk.at]
+        if backend.fresh:
+            backend.began_at_us = self.now
+            if self.open_lease(client, backend):
+                return WAIT
+        if client.deferred is not None:
+            self.put_query(backend, client.deferred)
+            backend.notes.append((DEFERRED, client, None, None))
+            client.deferred = None
         if backend.replies.count == 0:
             backend.request_at_us = self.now
         backend.at_rest = False
+        if client.mode == SESSION:
+            expect(&backend.replies, request)
+            return PASS
+        if request == c"S":
+            return self.take_sync(backend, chunk)
+        if backend.replies.failed:           # PostgreSQL skips everything up to the Sync
+            return PASS
+        if IS_EXTENDED[request]:
+            backend.unsynced = True
+            if request == c"P":
+                return self.study_parse(client, backend, chunk, total)
+            if request == c"B":
+                return self.study_bind(client, backend, chunk, total)
+            if request == c"D":
+                return self.study_describe(client, backend, chunk, total)
+            if request == c"C":
+                return self.study_close(client, backend, chunk, total)
+        elif request == c"Q":
+            backend.segment += 1
+            backend.unsynced = False
+            return self.study_query(client, backend, chunk, total)
+        elif request == c"F":
+            backend.segment += 1
+        elif request == c"H" and backend.notes:
+            self.fake_replies(client, backend)
         expect(&backend.replies, request)
         return PASS
 
+    cdef Step take_sync(self, Backend backend, Chunk *chunk) except? STOP:
+        backend.segment += 1
+        backend.unsynced = False
+        expect(&backend.replies, c"S")
+        if backend.borrowed is None:
+            return PASS
+        self.cut_requests(chunk, HEADER_BYTES)
+        self.put_header(c"S", 0)
+        self.return_names(backend)
+        return TAKEN
+
+    cdef Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP:
+        """Whether enough of a message has come for its content to be looked at; of a Query, what traces it leaves."""
+        cdef size_t available = chunk.size - chunk.at
+        client.wanted = 0
+        if available < total and request != c"B":
+            if request != c"Q" or total <= LONGEST_STUDIED:
+                client.wanted = total
+                return MORE
+            chunk.traces = SETTINGS | UNSEEN
+        elif request == c"Q":
+            chunk.traces = find_traces(chunk.data + chunk.at + HEADER_BYTES, total - HEADER_BYTES - 1,
+                                       client.backslashes) if total > HEADER_BYTES else 0
+        return PASS
+
+    cdef uint8_t status_of(self, Client client) noexcept:
+        """The status that a client without a backend is in."""
+        return c"E" if client.failed else c"I" if client.deferred is None else c"T"
+
     cdef int resume(self, Client client) except -1:
-        """The client has a backend now: send on what it had asked."""
+        """Go on with what the client had asked when it could not be dealt with."""
         cdef Buffer held = client.held
-        if client.backend is not None and client.backend.awaited:
+        if client.backend is not None and (client.backend.awaited or client.backend.errand):
             return 0
         client.held.data = NULL
         clear(&client.held)
+        client.wanted = 0
         try:
             if length(&held):
                 self.take_requests(client, held.data + held.start, length(&held))
@@ -195,85 +304,259 @@ cdef class Exchange(Streams):
                 continue
             size += backend.carried
             backend.carried = 0
-            self.take_replies(backend, data, size)
+            if length(&backend.stash):
+                self.take_stashed(backend, data, size)
+            else:
+                self.take_replies(backend, data, size)
         if backend.readable:
             self.queue(backend)
         return 0
 
+    cdef int take_stashed(self, Backend backend, const char *data, size_t size) except -1:
+        """More has come of a message that must be read whole."""
+        cdef Buffer stash = backend.stash
+        append(&stash, data, size)
+        backend.stash.data = NULL
+        clear(&backend.stash)
+        try:
+            self.take_replies(backend, stash.data + stash.start, length(&stash))
+        finally:
+            clear(&stash)
+        return 0
+
     cdef int take_replies(self, Backend backend, const char *data, size_t size) except -1:
-        """Frame the backend's messages, match each with what was asked, pass them on."""
-        cdef size_t at = 0, step
+        """Frame the backend's messages, match each with what was asked, pass them on or swallow them."""
+        cdef Chunk chunk
+        cdef size_t step
         cdef uint32_t message
         cdef Client client = backend.client
-        cdef bint in_step = True
-        while at < size:
+        cdef Verdict verdict = FORWARD
+        chunk.data, chunk.size, chunk.at, chunk.run = data, size, 0, 0
+        while chunk.at < size:
             if backend.remain:
-                step = min(backend.remain, size - at)
-                at += step
+                step = min(backend.remain, size - chunk.at)
+                if backend.dropping and backend.heard is not None and backend.last_reply == c"D":
+                    backend.heard += data[chunk.at:chunk.at + step]
+                chunk.at += step
                 backend.remain -= step
+                if backend.dropping:
+                    chunk.run = chunk.at
                 continue
-            if size - at < HEADER_BYTES or data[at] == c"Z" and size - at < READY_BYTES:
+            if not self.is_understood(backend, &chunk):
                 break
-            message = big_endian(<const uint8_t *>data + at + 1)
-            in_step = 4 <= message <= LONGEST_MESSAGE and self.heed(
-                backend, data[at], data[at + HEADER_BYTES] if data[at] == c"Z" else 0)
-            if not in_step:
+            message = big_endian(<const uint8_t *>data + chunk.at + 1)
+            verdict = self.heed(backend, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else MISMATCH
+            if verdict == MISMATCH:
                 break
             backend.remain = <size_t>message + 1
-        if client is not None and at:
-            self.counters[backend.pool].bytes_sent += at
-            self.send_to_client(client, data, at)
-        if not in_step:
+            backend.dropping = verdict != FORWARD
+            if backend.dropping:
+                self.cut_replies(&chunk, 0)
+        if backend.notes and verdict != MISMATCH and not backend.remain:
+            self.put_fakes(backend, &chunk)
+        if client is not None:
+            self.counters[backend.pool].bytes_sent += chunk.at
+        self.post_replies(client, &chunk)
+        if verdict == MISMATCH:
             return self.lose(backend, False)
-        backend.carried = size - at
-        memcpy(backend.carry, data + at, backend.carried)
+        if not length(&backend.stash):
+            backend.carried = size - chunk.at
+            memcpy(backend.carry, data + chunk.at, backend.carried)
+        if backend.finished and not backend.remain:
+            return self.finish(backend)
         if backend.at_rest:
-            self.settle_if_due(backend)
-        elif client is not None and client.terminated and is_settled(&backend.replies):
+            return self.settle_if_due(backend)
+        if client is not None and client.terminated and is_settled(&backend.replies):
             self.see_out(client)                 # all is answered, and its transaction is still open
         return 0
 
-    cdef int heed(self, Backend backend, uint8_t reply, uint8_t status) except -1:
-        """Note what a reply means. False = it answers nothing that was asked."""
-        cdef uint64_t took
-        if match(&backend.replies, reply) == MISMATCH or reply == c"E" and backend.at_rest:
-            return False                     # at rest, an error announces the backend's end and is nobody's
+    cdef bint is_understood(self, Backend backend, Chunk *chunk) except -1:
+        """Whether enough of the message at hand has come; else the rest of the chunk is kept for later."""
+        cdef size_t available = chunk.size - chunk.at
+        cdef uint8_t reply = chunk.data[chunk.at]
+        if available < HEADER_BYTES or reply == c"Z" and available < READY_BYTES:
+            return False
+        if reply == c"C":
+            return available >= DONE_BYTES
+        if (reply == c"E" or reply == c"S") and backend.client is not None and (
+                backend.client.mode != SESSION or backend.overtime is not None):
+            if available < <size_t>big_endian(<const uint8_t *>chunk.data + chunk.at + 1) + 1:
+                append(&backend.stash, chunk.data + chunk.at, available)
+                return False
+        return True
+
+    cdef Verdict heed(self, Backend backend, Chunk *chunk, uint32_t total) except? MISMATCH:
+        """Note what the reply at hand means, and say what becomes of it."""
+        cdef const char *message = chunk.data + chunk.at
+        cdef uint8_t reply = message[0]
+        cdef Verdict verdict
+        cdef bint is_carried = backend.client is not None and backend.client.mode != SESSION
+        if backend.notes:
+            self.put_fakes(backend, chunk)
+        verdict = match(&backend.replies, reply)
+        if verdict == MISMATCH or reply == c"E" and backend.at_rest:
+            return MISMATCH                  # at rest, an error announces the backend's end and is nobody's
         if reply == c"N" or reply == c"S" or reply == c"A":
-            return True                      # at any moment, and part of nothing
+            return self.heed_aside(backend, chunk, total) if is_carried else FORWARD
         backend.last_reply = reply
         backend.at_rest = False
-        if reply == c"G" and (backend.orphaned or backend.client is not None and backend.client.terminated):
+        if reply == c"C":
+            backend.undone = message[HEADER_BYTES] == c"R" and message[HEADER_BYTES + 1] == c"O"
+        elif reply == c"E":
+            if not self.heed_error(backend, chunk, total, verdict):
+                return MISMATCH
+            if backend.overtime is not None and backend.replies.answered & OURS:
+                return SWALLOW
+        elif reply == c"G" and (backend.orphaned or backend.client is not None and backend.client.terminated):
             self.send_copy_fail(backend)
-        if reply != c"Z":
-            return True
+        elif reply == c"Z":
+            verdict = self.heed_ready(backend, message[HEADER_BYTES], verdict)
+        if reply != c"Z" and backend.replies.kept:
+            self.keep_note(backend)
+        return SWALLOW if verdict == MISHAP else verdict
+
+    cdef Verdict heed_ready(self, Backend backend, uint8_t status, Verdict verdict) except? MISMATCH:
+        """A ReadyForQuery: a request is answered, and perhaps all are."""
+        cdef uint64_t took = self.now - backend.request_at_us
+        cdef Client client = backend.client
         backend.status = status
-        self.counters[backend.pool].queries += 1
-        took = self.now - backend.request_at_us
-        self.counters[backend.pool].query_us += took
-        observe(self.counters[backend.pool].query, took)
-        if is_settled(&backend.replies):
-            if status == c"I":
-                backend.at_rest = True
-            elif backend.orphaned:
-                self.send_rollback(backend)
-        else:
+        backend.rested_at_us = self.now
+        backend.overtime = None
+        if verdict == FORWARD:
+            self.counters[backend.pool].queries += 1
+            self.counters[backend.pool].query_us += took
+            observe(self.counters[backend.pool].query, took)
+        if backend.replies.kept:
+            self.keep_note(backend)
+        backend.query_failed = backend.mishap = False
+        if not is_settled(&backend.replies):
             backend.request_at_us += took
             if backend.orphaned and backend.deadline_us != NEVER:
                 self.ask_cancel(backend)             # it goes on with the next of a pipeline
+            return verdict
+        if status == c"I":
+            backend.at_rest = True
+            if backend.traces and client is not None and verdict == FORWARD and not backend.finished:
+                backend.finished = WITHHELD
+                return SWALLOW
+        elif backend.orphaned:
+            self.send_rollback(backend)
+        elif client is not None and rest_of(client.mode, status) == REFUSE:
+            backend.finished = OVERSTEPPED
+            return SWALLOW
+        return verdict
+
+    cdef bint heed_error(self, Backend backend, Chunk *chunk, uint32_t total, Verdict verdict) except -1:
+        """An ErrorResponse. False = it was our own request that failed, and the backend is of no more use."""
+        cdef uint8_t kind = backend.replies.answered & 0xFF
+        cdef const char *message = chunk.data + chunk.at
+        backend.query_failed = backend.undone = True
+        if backend.replies.lapsed:
+            self.lapse_notes(backend, backend.replies.lapsed)
+        if backend.overtime is not None and memmem(message, total, b"\0C57014", 7) != NULL:
+            self.cut_replies(chunk, 0)
+            append(&self.replies, backend.overtime, len(backend.overtime))
+            backend.replies.answered |= OURS         # PostgreSQL's own is not forwarded
+        if IS_EXTENDED[kind]:
+            self.pools.baggage.slots[backend.slot].unnamed = 0
+            if kind == c"P" and not backend.replies.answered & (NOTED | OURS) and backend.client is not None:
+                self.forget_unnamed(backend.client, backend)
+        if verdict == MISHAP and backend.notes and backend.replies.answered & NOTED:
+            if self.is_fatal(backend):
+                return False
+            backend.heard = bytearray(chunk.data[chunk.at:chunk.at + min(total, chunk.size - chunk.at)])
         return True
+
+    cdef Verdict heed_aside(self, Backend backend, Chunk *chunk, uint32_t total) except? MISMATCH:
+        """What a backend may say at any moment. Of what our own requests bring about the client hears nothing."""
+        if chunk.data[chunk.at] == c"A":
+            return SWALLOW                   # notifications come by way of the listening backend
+        if not is_ours(&backend.replies):
+            return FORWARD
+        if chunk.data[chunk.at] == c"S" and backend.client.unsure is not None:
+            return self.tell_spelling(backend.client, chunk.data + chunk.at + HEADER_BYTES, total - HEADER_BYTES)
+        return SWALLOW
+
+    cdef Verdict tell_spelling(self, Client client, const char *body, size_t size) except? MISMATCH:
+        """A ParameterStatus of a setting that the client asked for, in a spelling that the greeting could not know."""
+        cdef bytes name = body[:size].split(b"\0", 1)[0]
+        setting = name.decode("utf-8", "replace").lower()
+        if setting not in client.unsure:
+            return SWALLOW
+        client.unsure = (client.unsure - {setting}) or None
+        return FORWARD
+
+    cdef int put_fakes(self, Backend backend, Chunk *chunk) except -1:
+        """The replies that we make ourselves, whose turn has come before the message at hand."""
+        cdef uint16_t request
+        cdef bytes fake
+        while True:
+            request = take_faked(&backend.replies)
+            if not request:
+                return 0
+            fake = FAKES[bytes([request & 0xFF])]
+            self.cut_replies(chunk, 0)
+            append(&self.replies, fake, len(fake))
+            self.keep_note(backend)
+
+    cdef int fake_replies(self, Client client, Backend backend) except -1:
+        """The client says Flush: what we make ourselves and is due must not wait for the backend's next word."""
+        cdef Chunk nothing
+        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
+        self.put_fakes(backend, &nothing)
+        return self.post_replies(client, &nothing)
 
     cdef int settle_if_due(self, Backend backend) except -1:
         """The transaction's end, if nothing of it is left anywhere: no reply owed, none half received or
-        still readable, no request half sent."""
+        still readable, no request half sent or still to be sent."""
+        cdef Client client = backend.client
+        if self.volley.holds(backend):
+            self.fire()                      # what earns no reply (a Flush) may have come since the last one
         if not backend.at_rest or backend.readable or backend.remain or backend.carried or length(&backend.out):
             return 0
-        cdef Client client = backend.client
-        if client is not None and client.remain and not client.dropping:
+        if backend.errand or length(&backend.stash):
             return 0
-        self.settle(backend)
-        if client is not None and client.terminated:
-            self.see_out(client)
+        if client is not None:
+            if client.remain and not client.dropping:
+                return 0
+            if client.pins or rest_of(client.mode, backend.status) == KEEP:
+                self.keep_backend(client, backend)
+                if client.terminated:
+                    self.see_out(client)
+                return 0
+        if backend.borrowed is not None:
+            return self.close_borrowed(backend)
+        if client is not None:
+            self.part(client, backend)
+        if backend.soiled:
+            backend.cleaning = b"DISCARD ALL"
+        if backend.cleaning is not None and not backend.cancels:
+            self.clean(backend)
+        else:
+            self.settle(backend)
+        if client is not None:
+            if client.terminated:
+                self.see_out(client)
+            elif length(&client.held) and not client.wanted and client.phase == IDLE:
+                self.resume(client)
         return 0
+
+    cdef int keep_backend(self, Client client, Backend backend) except -1:
+        """A transaction is over, but its backend stays with the client: its mode says so, or it is pinned."""
+        if not backend.fresh:
+            backend.fresh = True
+            backend.segment = 0
+            self.count_transaction(client, backend)
+            if client.pending is not None:
+                self.deliver(client)
+        return 0
+
+    cdef int close_borrowed(self, Backend backend) except -1:
+        cdef Chunk nothing
+        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
+        backend.at_rest = False
+        self.return_names(backend)
+        return self.post_requests(backend, &nothing)
 
     # --- ends, good and bad
 
@@ -287,10 +570,13 @@ cdef class Exchange(Streams):
         self.enter(client, IDLE)
         self.counters[client.lobby.pool].errors += 1
         self.send_to_client(client, error, len(error))
+        if client.deferred is not None:          # it believes that its transaction has begun: it has, and failed
+            client.deferred = None
+            client.failed = True
         if request == c"Q" or request == c"F":
             client.remain = big_endian(<uint8_t *>client.held.data + client.held.start + 1) + 1
             client.dropping = True
-            self.send_to_client(client, READY, READY_BYTES)
+            self.send_ready(client, self.status_of(client))
         else:
             client.skipping = True
         return self.resume(client)
@@ -302,8 +588,11 @@ cdef class Exchange(Streams):
             return 0
         if client.phase == PARKED:
             self.unpark(client)
-        self.send_to_client(client, last_words, len(last_words))
+        if backend is None or not backend.remain or backend.dropping:      # else they would be read as part of a message
+            self.send_to_client(client, last_words, len(last_words))
+        self.fire()
         if backend is not None:
+            self.abandon(client, backend)
             self.detach(client)
             self.orphan(backend, client.remain > 0 and not client.dropping, False)
         clear(&client.held)
@@ -327,6 +616,7 @@ cdef class Exchange(Streams):
 
     cdef int see_out(self, Client client) except -1:
         """All that a client asked before its Terminate is answered: close, once it has taken the answers."""
+        self.fire()
         return self.dismiss(client, b"") if length(&client.out) else self.vanish(client, True)
 
     cdef int vanish(self, Client client, bint politely) except -1:
@@ -336,7 +626,9 @@ cdef class Exchange(Streams):
             return 0
         if client.phase == PARKED:
             self.unpark(client)
+        self.fire()                          # before its descriptor can be another's
         if backend is not None:
+            self.abandon(client, backend)
             self.detach(client)
             self.orphan(backend, client.remain > 0 and not client.dropping, politely)
         clear(&client.held)
@@ -350,6 +642,7 @@ cdef class Exchange(Streams):
     cdef int orphan(self, Backend backend, bint midway, bint politely) except -1:
         """Its client left in the middle: bring the backend back clean, or close it when that cannot be done."""
         if backend.awaited:
+            backend.cleaning = None
             return self.settle(backend)      # nothing was ever sent
         if midway or backend.broken or length(&backend.out):
             self.ask_cancel(backend)
@@ -377,7 +670,7 @@ cdef class Exchange(Streams):
         return self.send_sync(backend) if needs_sync(&backend.replies) else 0
 
     cdef int send_rollback(self, Backend backend) except -1:
-        expect(&backend.replies, c"Q")
+        expect(&backend.replies, c"Q" | OURS)
         return self.send_to_backend(backend, b"Q\0\0\0\x0dROLLBACK\0", 14)
 
     cdef int send_sync(self, Backend backend) except -1:
@@ -395,12 +688,17 @@ cdef class Exchange(Streams):
         """The backend is gone, or no longer to be trusted. A client in the middle of something hears
         PostgreSQL's own last error, else ours; one whose transaction is over notices nothing."""
         cdef Client client = backend.client
-        cdef bint is_over = backend.at_rest and (client is None or not client.remain or client.dropping)
+        cdef bint is_over = (backend.at_rest and (client is None or not client.remain or client.dropping)
+                             and not backend.errand and (client is None or client.mode != SESSION and not client.pins))
         self.news.append(("lost" if is_gone else "out of step", backend.slot))
         if client is not None:
+            client.pins = 0
+            self.pools.slots[backend.slot].pins = 0
             self.detach(client)
             if is_over:
                 self.enter(client, IDLE)
+                if client.pending is not None:
+                    self.deliver(client)
             else:
                 # In the middle of a message ours would be read as part of it.
                 is_told = backend.last_reply == c"E" or backend.remain > 0

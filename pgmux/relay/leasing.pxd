@@ -11,7 +11,7 @@ cdef enum:
     CLOSE_WITHIN_US = 10_000_000         # PostgreSQL gets so long to end a connection that we close
 
 cdef class Leasing(Poller):
-    cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present event was taken up
+    cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present batch of events was taken up
     cdef readonly uint32_t worker        # this worker's number
     cdef readonly Pools pools
     cdef readonly Clients records
@@ -19,6 +19,7 @@ cdef class Leasing(Poller):
     cdef list backends                   # [slots] of Backend
     cdef list lobbies                    # [pools] of Lobby or None
     cdef readonly list news              # what the worker's greenlets must see to: (word, argument)
+    cdef public bint roams               # for tests: a client's next lease is another backend's, if there is one
     cdef object desk                     # the worker's voice, see Relay
 
     cdef void enter(self, Client client, ClientPhase phase) noexcept
@@ -31,6 +32,8 @@ cdef class Leasing(Poller):
     cdef bint is_usable(self, Backend backend) except -1
     cdef int attach(self, Client client, Backend backend) except -1
     cdef void detach(self, Client client) noexcept
+    cdef int part(self, Client client, Backend backend) except -1
+    cdef int count_transaction(self, Client client, Backend backend) except -1
     cdef int settle(self, Backend backend) except -1
     cdef int hand_on(self, Backend backend) except -1
     cdef int retire(self, Backend backend, bint politely) except -1
@@ -39,4 +42,6 @@ cdef class Leasing(Poller):
     cdef int drop_socket(self, Backend backend) except -1
     cdef int check_inbox(self) except -1
     cdef int resume(self, Client client) except -1
+    cdef int fire(self) except -1
+    cdef int deliver(self, Client client) except -1
     cdef Lobby lobby_of(self, uint32_t pool)

@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport begin
 from pgmux.relay.buffer cimport clear
-from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, PARKED
+from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, NO_ERRAND, PARKED
 from pgmux.relay.poller cimport BACKEND, EDGES
 from pgmux.relay.sockets cimport (
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, close, recv, send, shutdown,
@@ -48,7 +48,8 @@ cdef class Leasing(Poller):
         if lobby.waiting == 0 and (self.pools.waiters.length(lobby.pool) == 0
                                    or self.pools.waiters.head(lobby.pool, &heir, 0, &age_us) == NO_TICKET):
             while True:
-                slot = self.pools.take(lobby.pool, self.worker, lobby.favourite)
+                slot = self.pools.take_other(lobby.pool, self.worker, client.last_slot) if self.roams \
+                    else self.pools.take(lobby.pool, self.worker, lobby.favourite)
                 if slot == NO_SLOT:
                     break
                 backend = self.backends[slot]
@@ -149,11 +150,15 @@ cdef class Leasing(Poller):
             self.counters[client.lobby.pool].wait_us += self.now - client.since_us
             observe(self.counters[client.lobby.pool].wait, self.now - client.since_us)
         self.enter(client, LEASED)
+        client.last_slot = backend.slot
         client.backend = backend
         backend.client = client
         backend.at_rest = False
         backend.last_reply = 0
         backend.status = c"I"
+        backend.fresh = True
+        backend.unsynced = backend.distrusted = False
+        backend.segment = 0
         self.counters[backend.pool].leases += 1
         self.records.records[client.record].slot = backend.slot
         self.pools.slots[backend.slot].client = client.record
@@ -166,16 +171,24 @@ cdef class Leasing(Poller):
         client.backend = None
         self.records.records[client.record].slot = -1
 
+    cdef int part(self, Client client, Backend backend) except -1:
+        """The client's transaction is over, and so is its lease."""
+        self.detach(client)
+        self.count_transaction(client, backend)
+        self.enter(client, IDLE)
+        if client.pending is not None:
+            self.deliver(client)
+        return 0
+
+    cdef int count_transaction(self, Client client, Backend backend) except -1:
+        self.counters[backend.pool].transactions += 1
+        self.counters[backend.pool].transaction_us += self.now - client.since_us
+        observe(self.counters[backend.pool].transaction, self.now - client.since_us)
+        self.records.records[client.record].transactions += 1
+        return 0
+
     cdef int settle(self, Backend backend) except -1:
         """The lease has served its purpose and the backend is clean: on to the next."""
-        cdef Client client = backend.client
-        if client is not None:
-            self.detach(client)
-            self.counters[backend.pool].transactions += 1
-            self.counters[backend.pool].transaction_us += self.now - client.since_us
-            observe(self.counters[backend.pool].transaction, self.now - client.since_us)
-            self.enter(client, IDLE)
-            self.records.records[client.record].transactions += 1
         backend.orphaned = False
         if backend.cancels:                 # a cancel on its way would hit the next client's query
             backend.orphaned = True
@@ -190,6 +203,8 @@ cdef class Leasing(Poller):
         """To a client of our own that may be served first, else to whom the queue says, else to nobody."""
         cdef Lobby lobby = self.lobby_of(backend.pool)
         cdef Client client = lobby.first
+        if self.pools.is_begged(backend.pool):
+            return self.retire(backend, True)
         if client is not None and self.pools.serves_own(lobby.pool, self.worker, self.now):
             self.unpark(client)
             self.attach(client, backend)
@@ -218,6 +233,7 @@ cdef class Leasing(Poller):
     cdef int end_connection(self, Backend backend, bint politely) except -1:
         """Have PostgreSQL end the connection of a slot that is CLOSING and ours; `bury` when it has."""
         backend.generation = self.pools.generation(backend.slot)
+        self.fire()
         if politely:
             send(backend.fd, b"X\0\0\0\4", 5, MSG_DONTWAIT | MSG_NOSIGNAL)
         shutdown(backend.fd, SHUT_WR)
@@ -236,6 +252,7 @@ cdef class Leasing(Poller):
 
     cdef int drop_socket(self, Backend backend) except -1:
         if backend.fd >= 0:
+            self.fire()
             if backend.watched:
                 self.unwatch(backend.fd)
             close(backend.fd)
@@ -248,6 +265,15 @@ cdef class Leasing(Poller):
         backend.cancels = 0
         clear(&backend.out)
         begin(&backend.replies)
+        backend.notes.clear()
+        backend.inflight.clear()
+        backend.borrowed = backend.heard = backend.cleaning = None
+        backend.touched = backend.returned = backend.unlistened = None
+        backend.traces = 0
+        backend.touched_any = backend.unlistened_all = backend.undone = backend.soiled = backend.mishap = False
+        backend.errand = NO_ERRAND
+        backend.finished = 0
+        clear(&backend.stash)
         return 0
 
     cdef int check_inbox(self) except -1:
@@ -278,6 +304,14 @@ cdef class Leasing(Poller):
 
     cdef int resume(self, Client client) except -1:
         """Go on with what the client had asked before it had a backend. Exchange's."""
+        raise NotImplementedError
+
+    cdef int fire(self) except -1:
+        """Make the sends that are still to be made. Streams'."""
+        raise NotImplementedError
+
+    cdef int deliver(self, Client client) except -1:
+        """Hand over the notifications that were kept for the client. Relay's."""
         raise NotImplementedError
 
     cdef Lobby lobby_of(self, uint32_t pool):

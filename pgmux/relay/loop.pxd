@@ -5,6 +5,7 @@ from pgmux.relay.exchange cimport Exchange
 
 
 cdef class Loop(Exchange):
+    cdef int hub                         # the descriptor of its epoll; -1 = not told yet
     cdef list clients                    # by record: Client or None
     cdef readonly list listeners         # listening sockets
     cdef uint32_t next_serial
@@ -22,6 +23,7 @@ cdef class Loop(Exchange):
     cdef Py_ssize_t drawn                # bytes of it that were used
     cdef set leaving                     # clients in LEAVING, for theirs
 
+    cdef void take_from_hub(self, int fd) noexcept
     cdef int on_event(self, uint64_t tag, uint32_t events) except -1
     cdef int on_client(self, Client client, uint32_t events) except -1
     cdef int on_backend(self, Backend backend, uint32_t events) except -1

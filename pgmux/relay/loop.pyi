@@ -32,6 +32,7 @@ class Loop(Exchange):
         counters: CounterTable,
         listeners: Iterable[socket.socket],
         desk: _Desk,
+        statement_key: bytes = b"-",
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]: ...

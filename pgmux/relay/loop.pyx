@@ -7,8 +7,8 @@ What cannot be done here (open a backend, send a cancel, write the log) is left 
 the worker's greenlets.
 
 `desk` answers for the worker in the middle of a run: `hear(client)` when a log-in wants a decision
-that its own machine cannot make, `malformed(type)` and `backend_lost()` give ErrorResponses.
-A client whose like was let in before is let in without it.
+that its own machine cannot make, `malformed(type)`, `backend_lost()` and `overrun()` give
+ErrorResponses. A client whose like was let in before is let in without it.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
@@ -18,10 +18,12 @@ from pgmux.relay.endpoint cimport (
 )
 from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
-    AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SHUT_WR, SOCK_CLOEXEC,
-    SOCK_NONBLOCK, accept4, big_endian, close, errno, name_peer, shutdown, sockaddr, sockaddr_storage,
+    AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_DEL, SHUT_WR,
+    SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, big_endian, close, epoll_ctl, epoll_event, errno, name_peer, shutdown,
+    sockaddr, sockaddr_storage,
 )
 from pgmux.session.client_login cimport AUTHENTICATED, ClientLogin, LOOKUP
+from pgmux.session.statements cimport Library
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
 from pgmux.shm.counters cimport CounterTable
@@ -44,8 +46,10 @@ cdef uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 cdef class Loop(Exchange):
     """One worker's clients, backends and event loop."""
 
-    def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk):
+    def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk,
+                 bytes statement_key=b"-"):
         self.worker = worker
+        self.hub = -1
         self.pools = pools
         self.records = records
         self.counters = counters.rows(worker)
@@ -54,6 +58,9 @@ cdef class Loop(Exchange):
         self.lobbies = [None] * pools.segment.pool_count
         self.clients = [None] * pools.segment.client_count
         self.news = []
+        self.library = Library(statement_key)
+        self.tokens = now_us() << 8 | worker
+        self.reset_query = b"DISCARD ALL"
         self.listeners = list(listeners)
         self.logging_in = set()
         self.awaiting = set()
@@ -67,6 +74,16 @@ cdef class Loop(Exchange):
     def watch_hub(self, int fd):
         """End a wait when the hub's own epoll, `fd`, has something for it."""
         self.watch(fd, BELL, HUBS_TURN, 0, EPOLLIN)
+        self.hub = fd
+
+    cdef void take_from_hub(self, int fd) noexcept:
+        """See to it that the hub does not watch a socket which is ours from here on.
+
+        libev leaves it in its epoll until an event comes that nobody wants. That never happens, since we have read
+        what made the event before it looks; and so each reply on such a socket would cost a turn of the hub.
+        """
+        cdef epoll_event event
+        epoll_ctl(self.hub, EPOLL_CTL_DEL, fd, &event)
 
     def run(self, uint64_t patience_us):
         """Serve events until it is the hub's turn. Whether there were any.
@@ -81,8 +98,11 @@ cdef class Loop(Exchange):
         stop_at = self.now + self.slice_us
         self.is_hubs_turn = False
         while True:
+            self.is_collecting = self.volley.is_possible
             self.check_inbox()
             self.serve_ready()
+            self.fire()
+            self.is_collecting = False
             if self.news:
                 self.note_partings()
             if self.is_crowded:
@@ -96,8 +116,9 @@ cdef class Loop(Exchange):
             if count == 0 and not self.ready:
                 return has_served
             has_served = True
+            self.is_collecting = self.volley.is_possible
+            self.now = now_us()
             for at in range(count):
-                self.now = now_us()
                 self.on_event(self.events[at].data.u64, self.events[at].events)
 
     cdef int serve_ready(self) except -1:
@@ -143,6 +164,8 @@ cdef class Loop(Exchange):
             self.flush(client)
             if length(&client.out):
                 return 0
+            if client.pending is not None:
+                self.deliver(client)
             backend = client.backend
             if backend is not None and backend.readable:
                 self.serve_backend(backend)
@@ -243,6 +266,7 @@ cdef class Loop(Exchange):
         self.clients[record] = client
         self.client_count += 1
         self.enter(client, LOGIN)
+        client.deadline_us = self.now
         client.login = ClientLogin(self.doors, client.arrival)
         self.watch(fd, CLIENT, record, client.serial, EDGES)
         return client
@@ -257,6 +281,7 @@ cdef class Loop(Exchange):
             if size == 0:
                 return self.vanish(client, False)
             if size > 0:
+                client.deadline_us = self.now
                 client.login.feed(self.buffer[CARRY_BYTES:CARRY_BYTES + size])
                 self.attend(client)
         if client.phase != LOGIN:
@@ -304,10 +329,15 @@ cdef class Loop(Exchange):
         """The log-in is done: greet the client, and begin its session with what it has asked already."""
         cdef bytes key = self.draw_key()
         cdef bytes words = client.login.admit_told(greeting.told, client.record + 1, key)
-        cdef bytes rest = client.login.rest
+        cdef bytes rest = bytes(client.login._buffer)
         self.send_to_client(client, words, len(words))
         self.records.admit(client.record, big_endian(key), greeting.pool, greeting.application_name)
         client.login = None
+        client.mode = greeting.mode
+        client.settings = client.startup = greeting.settings
+        client.digest = greeting.settings.digest
+        client.backslashes = greeting.settings.values.get("standard_conforming_strings") == "off"
+        client.unsure = greeting.unsure or None
         client.expecting = False
         self.end_login(client)
         self.counters[greeting.pool].logins += 1

@@ -16,6 +16,7 @@ cdef uint32_t EDGES      # what every client and backend is watched for: reading
 
 cdef class Poller:
     cdef readonly int epoll
+    cdef public bint is_alone        # no other thread wants to run: a wait need not let go of the GIL
     cdef epoll_event events[MAX_EVENTS]
 
     cdef int watch(self, int fd, Kind kind, uint32_t index, uint32_t serial, uint32_t flags) except -1

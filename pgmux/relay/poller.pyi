@@ -4,5 +4,6 @@ class Poller:
     """An epoll instance and the events of its last wait."""
 
     def __init__(self) -> None: ...
+    is_alone: bool
     @property
     def epoll(self) -> int: ...

@@ -43,11 +43,12 @@ cdef class Poller:
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, &event)
 
     cdef int wait(self, int64_t timeout_us) except -1:
-        """How many events are in `events`. Waits at most timeout_us, in milliseconds; other threads may run meanwhile."""
+        """How many events are in `events`. Waits at most timeout_us, in milliseconds; other threads may run meanwhile,
+        unless there are none: to let go of the GIL and take it again costs as much as to relay a message."""
         cdef int count
         cdef int timeout_ms = timeout_us // 1000
-        if timeout_ms == 0:
-            count = epoll_wait(self.epoll, self.events, MAX_EVENTS, 0)
+        if self.is_alone or timeout_ms == 0:
+            count = epoll_wait(self.epoll, self.events, MAX_EVENTS, timeout_ms)
         else:
             with nogil:
                 count = epoll_wait(self.epoll, self.events, MAX_EVENTS, timeout_ms)

@@ -1,7 +1,16 @@
 """The relay, as its worker sees it: what may be asked of it, and what it is asked once in a while."""
 
+from collections.abc import Container
+from enum import IntEnum
+
 from pgmux.relay.endpoint import Client, Greeting, Lobby
 from pgmux.relay.loop import Loop
+
+class Stay(IntEnum):
+    QUERY_STAY = 0
+    TRANSACTION_STAY = 1
+    IDLE_IN_TRANSACTION_STAY = 2
+    IDLE_STAY = 3
 
 class Relay(Loop):
     """One worker's relay."""
@@ -42,6 +51,12 @@ class Relay(Loop):
     def adopt_socket(self, slot: int, generation: int, fd: int) -> None:
         """A descriptor for a slot has come, from its opener or from the vault. Takes it over."""
 
+    def notify(self, record: int, message: bytes) -> None:
+        """Hand a client a NotificationResponse or NoticeResponse, between two messages of its own."""
+
+    def drop_notifications(self, record: int, channels: Container[bytes]) -> None:
+        """A client has stopped listening to `channels`: what was kept of those is not for it any more."""
+
     def hand_out(self, slot: int) -> None:
         """A backend we have just opened: LEASED to us, its socket adopted. To whoever waits, or free."""
 
@@ -60,6 +75,15 @@ class Relay(Loop):
     def cancel_settled(self, slot: int, generation: int) -> None:
         """The cancel request has been carried out, or has failed."""
 
+    def subscribed(self, client: Client) -> None:
+        """Notifications of a client's channels reach us from now on: its transaction is over."""
+
+    def expect_overtime(self, slot: int, error: bytes) -> None:
+        """A backend's query has taken too long: its client is told `error` when it is cancelled."""
+
+    def overstayed(self, stay: Stay, limit_us: int) -> list[Client]:
+        """The clients of which something has lasted longer than it may."""
+
     def is_awaited(self, slot: int) -> bool:
         """Whether we have leased the slot without having its socket."""
 
@@ -73,7 +97,7 @@ class Relay(Loop):
         """The slot a client has leased, or None."""
 
     def silent(self, limit_us: int) -> list[Client]:
-        """Clients that have been logging in for longer, and whose word is awaited."""
+        """Clients that are logging in, and whose word has been awaited for longer."""
 
     def overdue(self, login_limit_us: int) -> tuple[list[Client], list[Client]]:
         """([clients whose log-in takes too long], [parked clients past their pool's wait limit])."""

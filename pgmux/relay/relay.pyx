@@ -2,11 +2,12 @@
 """The relay, as its worker sees it: what may be asked of it, and what it is asked once in a while.
 
 Called by the worker's greenlets between two runs of the loop, or by its desk from inside one;
-never does any of it block. Each call takes the time once, as the loop does for each event.
+never does any of it block. Each call takes the time once, as the loop does for each batch of events.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from pgmux.relay.endpoint cimport Backend, Client, Greeting, LOGIN, Lobby, PARKED, IDLE
+from pgmux.relay.buffer cimport length
+from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
@@ -18,6 +19,13 @@ from pgmux.shm.leases cimport (
 from pgmux.shm.pools cimport NO_SLOT
 
 import socket
+
+from pgmux.protocol.messages import channel_of
+
+cdef enum:
+    PENDING_BYTES = 4 << 20      # of notifications kept for one client; clients of a worker share their bytes
+
+RESERVE_IDLE_US = 5_000_000      # what a pool has beyond its size, from its reserve, is closed when idle so long
 
 
 cdef class Relay(Loop):
@@ -38,6 +46,7 @@ cdef class Relay(Loop):
         if client.phase != LOGIN:
             return
         client.expecting = False
+        client.deadline_us = self.now
         self.awaiting.discard(client)
         self.logging_in.add(client)
         self.attend(client)
@@ -129,6 +138,7 @@ cdef class Relay(Loop):
             return
         if backend.fd >= 0:
             self.drop_socket(backend)
+        self.take_from_hub(fd)
         backend.fd = fd
         backend.generation = generation
         backend.serial += 1
@@ -144,11 +154,72 @@ cdef class Relay(Loop):
             if client is not None:
                 self.detach(client)
                 self.enter(client, IDLE)
+                if client.pending is not None:
+                    self.deliver(client)
                 self.resume(client)
         elif client is not None:
             self.resume(client)
         else:
             self.hand_on(backend)
+
+    def notify(self, uint32_t record, bytes message):
+        """Hand a client a NotificationResponse or NoticeResponse, between two messages of its own.
+
+        At once when it has no backend and its socket takes it; else when its transaction has ended, as
+        PostgreSQL does, or its socket has room. Of a client that takes nothing for too long no transaction
+        is broken off, but then it is sent off with the reason: it misses nothing unawares.
+        """
+        cdef Client client = self.clients[record]
+        self.now = now_us()
+        if client is None or client.phase != IDLE and client.phase != PARKED and client.phase != LEASED:
+            return
+        if client.overrun:
+            self.counters[client.lobby.pool].notifications_dropped += 1
+            return
+        if client.pending is None:
+            client.pending = []
+        client.pending.append(message)
+        client.pending_bytes += len(message)
+        if client.pending_bytes > PENDING_BYTES:
+            self.counters[client.lobby.pool].notifications_dropped += len(client.pending)
+            client.pending = []
+            client.overrun = True
+            self.news.append(("overrun", client))
+        self.deliver(client)
+
+    cdef int deliver(self, Client client) except -1:
+        """What was kept for a client that has no backend, as far as its socket takes it."""
+        cdef bytes message
+        cdef Py_ssize_t sent = 0
+        if client.phase == LEASED:               # it keeps its backend: between transactions is when that is at rest
+            if not client.backend.at_rest or client.backend.errand or client.backend.remain:
+                return 0
+        elif client.phase != IDLE and client.phase != PARKED or client.deferred is not None:
+            return 0
+        if client.overrun:
+            return self.dismiss(client, self.desk.overrun(PENDING_BYTES))
+        for message in client.pending:
+            if length(&client.out):
+                break
+            self.send_to_client(client, message, len(message))
+            self.counters[client.lobby.pool].bytes_sent += len(message)
+            self.counters[client.lobby.pool].notifications += message[0] == c"A"
+            client.pending_bytes -= len(message)
+            sent += 1
+        if sent == len(client.pending):
+            client.pending = None
+        else:
+            del client.pending[:sent]
+        return 0
+
+    def drop_notifications(self, uint32_t record, channels):
+        """A client has stopped listening to `channels`: what was kept for it of those is not for it any more."""
+        cdef Client client = self.clients[record]
+        if client is None or client.pending is None or client.overrun:
+            return
+        client.pending = [
+            message for message in client.pending if message[0] != c"A" or channel_of(message) not in channels]
+        client.pending_bytes = sum([len(message) for message in client.pending])
 
     def hand_out(self, uint32_t slot):
         """A backend we have just opened: LEASED to us, its socket adopted. To whoever waits, or free."""
@@ -204,12 +275,20 @@ cdef class Relay(Loop):
         if not backend.cancels and backend.at_rest and backend.client is None and backend.orphaned:
             self.settle_if_due(backend)
 
+    def subscribed(self, Client client):
+        """Notifications of a client's channels reach us from now on: its transaction is over."""
+        self.now = now_us()
+        if client.backend is not None and client.backend.errand == SUBSCRIBING:
+            self.conclude(client, client.backend)
+
     def is_awaited(self, uint32_t slot):
         """Whether we have leased the slot without having its socket."""
         return bool((<Backend>self.backends[slot]).awaited)
 
     def is_between_transactions(self, Client client):
         """Whether the client can be sent off without breaking anything off."""
+        if client.phase == LEASED:               # it keeps its backend
+            return client.backend.at_rest and not client.backend.errand
         return client.phase == IDLE or client.phase == LOGIN
 
     def waiting_place(self, Client client):
@@ -221,10 +300,10 @@ cdef class Relay(Loop):
         return None if client.backend is None else client.backend.slot
 
     def silent(self, uint64_t limit_us):
-        """Clients that have been logging in for longer, and whose word is awaited."""
+        """Clients that are logging in, and whose word has been awaited for longer."""
         cdef uint64_t now = now_us()
         cdef Client client
-        return [client for client in self.logging_in if now - client.since_us > limit_us]
+        return [client for client in self.logging_in if now - client.deadline_us > limit_us]
 
     def overdue(self, uint64_t login_limit_us):
         """([clients whose log-in takes too long], [parked clients past their pool's wait limit])."""
@@ -232,8 +311,8 @@ cdef class Relay(Loop):
         cdef Client client
         cdef Lobby lobby
         self.now = now_us()
-        late = self.silent(login_limit_us) if login_limit_us else []
-        late += [client for client in self.awaiting if login_limit_us and now - client.since_us > login_limit_us]
+        late = [client for client in (*self.logging_in, *self.awaiting)
+                if login_limit_us and now - client.since_us > login_limit_us]
         tired = []
         for lobby in self.lobbies:
             if lobby is None or not lobby.wait_limit_us:
@@ -243,6 +322,42 @@ cdef class Relay(Loop):
                 tired.append(client)
                 client = client.after
         return late, tired
+
+    def expect_overtime(self, uint32_t slot, bytes error):
+        """A backend's query has taken too long: when it is cancelled its client is told `error` in PostgreSQL's place."""
+        (<Backend>self.backends[slot]).overtime = error
+
+    def overstayed(self, Stay stay, uint64_t limit_us):
+        """The clients of which something has lasted longer than it may."""
+        cdef Client client
+        cdef Backend backend
+        cdef list found = []
+        self.now = now_us()
+        for backend in self.backends:
+            client = backend.client
+            if client is not None and not backend.awaited and self.now - self.since(backend, stay) > limit_us:
+                found.append(client)
+        if stay == IDLE_STAY or stay == IDLE_IN_TRANSACTION_STAY:
+            for client in self.clients:
+                if client is None or client.phase != IDLE or self.now - client.since_us <= limit_us:
+                    continue
+                if (stay == IDLE_IN_TRANSACTION_STAY) == (client.deferred is not None or client.failed):
+                    found.append(client)
+        return found
+
+    cdef uint64_t since(self, Backend backend, Stay stay) noexcept:
+        """Since when a backend's client does what `stay` says; now, when it does something else."""
+        cdef bint is_quiet = backend.replies.count == 0
+        cdef bint is_over = is_quiet and backend.status == c"I" and not backend.unsynced
+        if backend.overtime is not None or backend.errand:
+            return self.now
+        if stay == QUERY_STAY:
+            return self.now if is_quiet else backend.request_at_us
+        if stay == TRANSACTION_STAY:
+            return self.now if is_over else backend.began_at_us
+        if stay == IDLE_IN_TRANSACTION_STAY:
+            return backend.rested_at_us if is_quiet and not is_over else self.now
+        return backend.rested_at_us if is_over else self.now
 
     def sweep(self, uint64_t idle_limit_us):
         """What has lasted too long: leaving clients are closed, orphans and slow closers given up, sockets
@@ -276,8 +391,11 @@ cdef class Relay(Loop):
     cdef int retire_if_idle(self, Backend backend, uint64_t word, uint64_t idle_limit_us) except -1:
         cdef bint is_old = 0 < self.pools.slots[backend.slot].expires_s < self.now // 1_000_000
         cdef int64_t idle_us = <int64_t>(self.now - self.pools.slots[backend.slot].released_at_us)
-        cdef bint is_idle = 0 < <int64_t>idle_limit_us < idle_us
-        if (is_old or is_idle) and self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool_of(word)):
+        cdef uint32_t pool = pool_of(word)
+        cdef bint is_idle = 0 < <int64_t>idle_limit_us < idle_us \
+            and self.pools.size(pool) > self.lobby_of(pool).least
+        cdef bint is_surplus = idle_us > RESERVE_IDLE_US and self.pools.size(pool) > self.pools.records[pool].pool_size
+        if (is_old or is_idle or is_surplus) and self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool_of(word)):
             self.pools._clear_free(pool_of(word), backend.slot)
             if self.is_usable(backend):
                 self.retire(backend, True)

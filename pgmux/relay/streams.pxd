@@ -1,16 +1,39 @@
+from libc.stdint cimport uint8_t, uint32_t
+
+from pgmux.relay.buffer cimport Buffer
 from pgmux.relay.endpoint cimport Backend, Client, Endpoint
 from pgmux.relay.leasing cimport Leasing
+from pgmux.relay.volley cimport Volley
 
 
 cdef enum:
     CHUNK_BYTES = 65536          # of one read; what a slow peer makes us keep is at most this much
 
+cdef struct Chunk:               # what was read, and how far it has been dealt with
+    const char *data
+    size_t size
+    size_t at                    # of the message at hand
+    size_t run                   # from here up to `at` it goes on as it is, and has not gone yet
+    uint32_t traces              # of the text of the Query at hand
+
 cdef class Streams(Leasing):
     cdef char *buffer            # what was read last: CARRY_BYTES of room, then CHUNK_BYTES
     cdef list ready              # endpoints that are readable but had their turn
+    cdef Buffer requests         # put together for a backend, because they differ from what the client sent
+    cdef Buffer replies          # put together for a client, likewise
+    cdef readonly Volley volley  # short sends of the present batch of events
+    cdef bint is_collecting      # a batch is being served: it will be fired
 
     cdef int send_to_client(self, Client client, const char *data, size_t size) except -1
     cdef int send_to_backend(self, Backend backend, const char *data, size_t size) except -1
+    cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1
+    cdef int note(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1
     cdef int flush(self, Endpoint endpoint) except -1
     cdef void queue(self, Endpoint endpoint)
     cdef Py_ssize_t read(self, Endpoint endpoint) noexcept
+    cdef int put_request(self, const char *data, size_t size) except -1
+    cdef int put_header(self, uint8_t kind, size_t body_bytes) except -1
+    cdef int cut_requests(self, Chunk *chunk, size_t size) except -1
+    cdef int post_requests(self, Backend backend, Chunk *chunk) except -1
+    cdef int cut_replies(self, Chunk *chunk, size_t size) except -1
+    cdef int post_replies(self, Client client, Chunk *chunk) except -1

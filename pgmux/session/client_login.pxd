@@ -46,6 +46,7 @@ cdef class ClientLogin:
     cdef bytes md5_salt
     cdef ScramServer scram
 
+    cpdef int feed(self, bytes data) except -1
     cpdef int _move(self, Event event) except -1
     cdef int deny(self, object refusal, str reason, dict values, str detail=*) except -1
     cdef int go_on(self, bint is_answered) except -1

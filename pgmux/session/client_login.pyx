@@ -25,7 +25,9 @@ too long. Compiled, because clients that connect for each query pay for every li
 import os
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t
+from libc.string cimport memcpy
 
 from pgmux.protocol.scram_server cimport ScramServer
 
@@ -35,6 +37,7 @@ from pgmux.protocol.scram import ScramVerifier
 from pgmux.protocol.startup import CancelRequest, startup_packet_size
 from pgmux.session.arrival import Arrival
 from pgmux.session.hba import RolesWanted
+from pgmux.session import introduction as introductions
 from pgmux.session.introduction import Introduction, introduce
 from pgmux.session.refusals import Refusal
 from pgmux.session.secret import check_md5_answer, prove_password
@@ -48,6 +51,13 @@ _UNSUITABLE = "the secret of this user is an md5 hash, which SCRAM cannot use"
 
 cdef bytes OFFER_SASL = messages.build_authentication_sasl([scram.MECHANISM])
 cdef bytes OFFER_BOUND_SASL = messages.build_authentication_sasl([scram.MECHANISM_PLUS, scram.MECHANISM])
+cdef enum:
+    SASL_CONTINUE = 11
+    SASL_FINAL_WORD = 12
+
+cdef dict REMEMBERED = introductions.remembered
+cdef Py_ssize_t LONGEST_REMEMBERED = introductions.LONGEST_REMEMBERED
+cdef dict NO_SETTINGS = {}
 cdef bytes GREETING_BEGINS = messages.build_authentication_ok()
 cdef bytes GREETING_ENDS = messages.build_ready_for_query(b"I")
 
@@ -82,6 +92,39 @@ class StepError(Exception):
     """The caller asked for what TRANSITIONS does not have: a defect of pgmux, never of a client."""
 
 
+cdef bytes authentication(uint8_t code, bytes data):
+    """AuthenticationSASLContinue or AuthenticationSASLFinal."""
+    cdef uint32_t length = <uint32_t>len(data) + 8
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, length + 1)
+    cdef char *at = PyBytes_AS_STRING(whole)
+    memcpy(at, b"R\0\0\0\0\0\0\0", 8)
+    at[3] = length >> 8                      # a mechanism's messages are at most some hundred bytes
+    at[4] = length & 0xFF
+    at[8] = code
+    memcpy(at + 9, PyBytes_AS_STRING(data), len(data))
+    return whole
+
+
+cdef bytes splice(bytes outgoing, bytes told, uint32_t pid, bytes key):
+    """The greeting with a key of four bytes, in one piece: what nearly every client gets."""
+    cdef Py_ssize_t before = len(outgoing) + len(GREETING_BEGINS) + len(told)
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, before + 13 + len(GREETING_ENDS))
+    cdef char *at = PyBytes_AS_STRING(whole)
+    cdef int shift
+    memcpy(at, PyBytes_AS_STRING(outgoing), len(outgoing))
+    at += len(outgoing)
+    memcpy(at, PyBytes_AS_STRING(GREETING_BEGINS), len(GREETING_BEGINS))
+    at += len(GREETING_BEGINS)
+    memcpy(at, PyBytes_AS_STRING(told), len(told))
+    at += len(told)
+    memcpy(at, b"K\0\0\0\x0c", 5)
+    for shift in range(4):
+        at[5 + shift] = pid >> (24 - 8 * shift) & 0xFF
+    memcpy(at + 9, PyBytes_AS_STRING(key), 4)
+    memcpy(at + 13, PyBytes_AS_STRING(GREETING_ENDS), len(GREETING_ENDS))
+    return whole
+
+
 cdef class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
@@ -89,7 +132,7 @@ cdef class ClientLogin:
         """`arrive` gives the client's Arrival; it is called when that is needed, once."""
         self.at = Step.STARTUP
         self.reason = self.doubt = ""
-        self.settings = {}
+        self.settings = NO_SETTINGS
         self.doors = doors
         self.arrive = arrive
         self._buffer = bytearray()
@@ -148,12 +191,12 @@ cdef class ClientLogin:
         """At LOOKUP: the roles of which it is to be found out whether the user is a member."""
         return self.doors.roles
 
-    def feed(self, bytes data):
+    cpdef int feed(self, bytes data) except -1:
         """Take bytes from the client. Never raises for what they hold; once AUTHENTICATED, keeps them."""
         if self.at == Step.REFUSED or self.at == Step.CANCEL:
-            return
+            return 0
         self._buffer += data
-        self.go_on(False)
+        return self.go_on(False)
 
     def answer_lookup(self, secret, roles):
         """Go on from LOOKUP: the user's secret, None where it has none or may not log in; and its roles.
@@ -189,11 +232,14 @@ cdef class ClientLogin:
 
     cdef bytes admit_told(self, bytes told, uint32_t pid, bytes key):
         """The same, where the ParameterStatus messages are there already."""
+        cdef bytes outgoing = self.outgoing
         if len(key) != 4 and self.protocol_version < (3, 2):
             raise ValueError(f"before protocol 3.2 a cancel key has 4 bytes, not {len(key)}")
-        key_data = b"K" + (len(key) + 8).to_bytes(4, "big") + pid.to_bytes(4, "big") + key
         self._move(Event.GREETED)
-        outgoing, self.outgoing = self.outgoing, b""
+        self.outgoing = b""
+        if len(key) == 4:
+            return splice(outgoing, told, pid, key)
+        key_data = messages.build_backend_key_data(pid, key)
         return b"".join((outgoing, GREETING_BEGINS, told, key_data, GREETING_ENDS))
 
     def refuse(self, refusal, detail=None, **values):
@@ -248,14 +294,20 @@ cdef class ClientLogin:
         return False
 
     cdef bint read_startup(self) except -1:
+        cdef bytes packet
         if self.outgoing and self._buffer:
             # Sent before our answer to SSLRequest or GSSENCRequest was: who put it there cannot be known.
             raise ClientProtocolError("received unencrypted data after a request for encryption")
-        size = startup_packet_size(self._buffer)
-        if size is None or len(self._buffer) < size:
-            return False
-        request = introduce(bytes(self._buffer[:size]))
-        del self._buffer[:size]
+        packet = bytes(self._buffer)
+        # Nearly always a packet comes in one piece, alone, and as it came before.
+        request = REMEMBERED.get(packet) if len(packet) <= LONGEST_REMEMBERED else None
+        if request is None:
+            size = startup_packet_size(packet)
+            if size is None or len(packet) < size:
+                return False
+            packet = packet[:size]
+            request = introduce(packet)
+        del self._buffer[:len(packet)]
         if type(request) is Introduction:
             self.begin(request)
         elif type(request) is CancelRequest:
@@ -391,7 +443,7 @@ cdef class ClientLogin:
             return False
         mechanism, client_first = messages.parse_sasl_initial_response(body)
         challenge = self.scram.challenge(client_first, mechanism)
-        self.outgoing += messages.build_authentication_sasl_continue(challenge)
+        self.outgoing += authentication(SASL_CONTINUE, challenge)
         self._move(Event.SASL_CHALLENGED)
         return True
 
@@ -401,7 +453,7 @@ cdef class ClientLogin:
             return False
         server_final = self.scram.verify(body)
         if server_final is not None and not self.doubt:
-            self.outgoing += messages.build_authentication_sasl_final(server_final)
+            self.outgoing += authentication(SASL_FINAL_WORD, server_final)
         self.judge(server_final is not None, self.scram.keys)
         return True
 

@@ -21,10 +21,10 @@ from pgmux.session.refusals import Refusal
 
 _NOT_SETTINGS: Final = frozenset({"user", "database", "options", "replication"})
 _NO_REPLICATION: Final = frozenset({"", "off", "false", "no", "0"})
-_LONGEST_REMEMBERED: Final = 1024  # bytes of a packet; others are rare
+LONGEST_REMEMBERED: Final = 1024  # bytes of a packet; others are rare
 _MOST_REMEMBERED: Final = 1000  # together a megabyte at most, whatever strangers send
 
-_remembered: dict[bytes, "Introduction"] = {}
+remembered: dict[bytes, "Introduction"] = {}  # by packet
 
 
 class Introduction:
@@ -80,16 +80,16 @@ class Introduction:
 
 
 def introduce(packet: bytes) -> SSLRequest | GSSENCRequest | CancelRequest | Introduction:
-    """Give the request in one whole start-up packet. Raises ClientProtocolError."""
-    known = _remembered.get(packet)
-    if known is not None:
-        return known
+    """Give the request in one whole start-up packet, and remember it. Raises ClientProtocolError.
+
+    Whoever is in haste looks into `remembered` first.
+    """
     request = parse_startup_packet(packet)
     if not isinstance(request, StartupMessage):
         return request
     introduction = Introduction(request)
-    if len(packet) <= _LONGEST_REMEMBERED:
-        if len(_remembered) >= _MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[packet] = introduction
+    if len(packet) <= LONGEST_REMEMBERED:
+        if len(remembered) >= _MOST_REMEMBERED:
+            remembered.clear()
+        remembered[packet] = introduction
     return introduction

@@ -135,17 +135,23 @@ class Refusal(Enum):
         'a transaction block is not possible with pool_mode "statement"',
         'Use pool_mode "transaction".',
     )
-    STATEMENT_EXISTS = (
-        "42P05",
+    TRANSACTION_FAILED = (
+        "25P02",
         _ERROR,
-        'prepared statement "{name}" already exists',
-        "Close it first, or choose another name.",
+        "current transaction is aborted, commands ignored until end of transaction block",
+        "It got no backend and has not begun. End it with ROLLBACK.",
     )
-    NO_SUCH_STATEMENT = (
-        "26000",
+    SETTINGS_REFUSED = (
+        "22023",  # where PostgreSQL does not say another
+        _FATAL,
+        "{problem}",
+        "PostgreSQL does not accept what this session has set, or asked for when it connected.",
+    )
+    QUERY_TIMEOUT = (
+        "57014",
         _ERROR,
-        'prepared statement "{name}" does not exist',
-        "Prepare it first.",
+        "canceling statement due to query_timeout ({timeout})",
+        "Make the query faster, or raise query_timeout.",
     )
     IDLE_IN_TRANSACTION = (
         "25P03",
@@ -165,6 +171,12 @@ class Refusal(Enum):
         "terminating connection due to client_idle_timeout ({timeout})",
         "Connect again, or raise client_idle_timeout.",
     )
+    NOTIFICATIONS_OVERRUN = (
+        "54000",
+        _FATAL,
+        "more than {limit} of notifications waited for this client",
+        "Read notifications sooner, keep transactions short, and after connecting again read anew what was notified.",
+    )
     SHUTTING_DOWN = (
         "57P01",
         _FATAL,
@@ -182,14 +194,17 @@ class Refusal(Enum):
         """Give the message with its names filled in. Raises KeyError for a name without a value."""
         return self.message.format(**values)
 
-    def build(self, detail: str | None = None, severity: str = "", **values: str) -> bytes:
+    def build(
+        self, detail: str | None = None, severity: str = "", sqlstate: str = "", **values: str
+    ) -> bytes:
         """Give the ErrorResponse. Raises KeyError for a name without a value.
 
         `severity` where it is not the case's own: what is FATAL to a log-in may be an ERROR to a session.
+        `sqlstate` where PostgreSQL has given one.
         """
         return build_error_response(
             severity or self.severity,
-            self.sqlstate,
+            sqlstate or self.sqlstate,
             self.describe(**values),
             detail,
             self.hint.format(**values),

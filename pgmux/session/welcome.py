@@ -101,17 +101,21 @@ def _build_spelt(name: str, value: str, current: str) -> bytes | None:
 class Welcome:
     """The greeting of one pool; it never changes: when backends report something new, a new one is made."""
 
-    __slots__ = ("_messages", "_parameters", "_reported", "_standard")
+    __slots__ = ("_base", "_messages", "_parameters", "_reported", "_standard")
 
     def __init__(
-        self, parameters: Mapping[str, str], version: str, promised: Collection[str] = SPELLINGS.keys()
+        self,
+        parameters: Mapping[str, str],
+        own: Mapping[str, str],
+        promised: Collection[str] = SPELLINGS.keys(),
     ) -> None:
-        """`parameters`: as a backend reported them at log-in, in its order; `version`: pgmux's own.
+        """`parameters`: as a backend reported them at log-in, in its order; `own`: those of pgmux itself.
 
         `promised`: the settings, in lower case, that a backend will have when it works for a client that
         asked for them. Of others the greeting must not say so.
         """
-        self._parameters = {**parameters, "pgmux.version": version}
+        self._base = dict(parameters)
+        self._parameters = {**parameters, **own}
         if "application_name" in self._parameters:
             self._parameters["application_name"] = ""  # what a session has that does not name itself
         self._messages = {
@@ -133,3 +137,17 @@ class Welcome:
             if message is not None:
                 messages[name] = message
         return b"".join(messages.values())
+
+    def find_differing(self, settings: Mapping[str, str]) -> tuple[dict[str, str], frozenset[str]]:
+        """Those of a client's start-up settings that a backend does not have by itself, names in lower case;
+        and the names of those which PostgreSQL will report in a spelling that the greeting could not know."""
+        differing = {}
+        unsure = set()
+        for setting, value in settings.items():
+            name = self._reported.get(setting)
+            spelt = None if name is None else SPELLINGS[setting](value, self._base[name])
+            if name is not None and spelt is None:
+                unsure.add(setting)
+            if spelt is None or spelt != self._base[name or ""]:
+                differing[setting] = value
+        return differing, frozenset(unsure)

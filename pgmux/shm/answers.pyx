@@ -15,7 +15,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from pgmux.shm.atomics cimport now_us, store
-from pgmux.shm.layout cimport ANSWER_BYTES, ANSWER_SETS, ANSWER_WAYS, AnswerRecord, DIGEST_BYTES
+from pgmux.shm.layout cimport ANSWER_BYTES, ANSWER_SETS, ANSWER_WAYS, AnswerRecord, QUESTION_BYTES
 from pgmux.shm.segment cimport Segment
 from pgmux.shm.workers cimport HEAR_ANSWERS, Workers
 
@@ -118,7 +118,7 @@ cdef class Answers:
         cdef AnswerRecord *oldest = NULL
         cdef uint32_t way
         for way in range(ANSWER_WAYS):
-            if memcmp(places[way].key, key, DIGEST_BYTES) == 0:
+            if memcmp(places[way].key, key, QUESTION_BYTES) == 0:
                 return &places[way]
             if places[way].asked_at_us and now - places[way].asked_at_us < patience_us:
                 continue
@@ -128,11 +128,11 @@ cdef class Answers:
             return NULL
         store(&oldest.answered_at_us, 0)
         memset(oldest, 0, sizeof(AnswerRecord))
-        memcpy(oldest.key, key, DIGEST_BYTES)
+        memcpy(oldest.key, key, QUESTION_BYTES)
         return oldest
 
 
 cdef int _check(bytes key) except -1:
-    if len(key) != DIGEST_BYTES:
-        raise ValueError(f"a key of {len(key)} bytes, not {DIGEST_BYTES}")
+    if len(key) != QUESTION_BYTES:
+        raise ValueError(f"a key of {len(key)} bytes, not {QUESTION_BYTES}")
     return 0

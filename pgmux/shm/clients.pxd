@@ -17,3 +17,4 @@ cdef class Clients:
     cdef int32_t claim(self, uint32_t worker) noexcept nogil
     cdef bint _is_ours(self, uint32_t record, uint32_t worker) noexcept nogil
     cdef void forget(self, uint32_t record) noexcept nogil
+    cpdef void admit(self, uint32_t record, uint32_t secret, uint32_t pool, bytes application_name)

@@ -66,7 +66,7 @@ cdef class Clients:
         memcpy(client.address, <const char *>address, len(address))
         client.port = port
 
-    def admit(self, uint32_t record, uint32_t secret, uint32_t pool, bytes application_name):
+    cpdef void admit(self, uint32_t record, uint32_t secret, uint32_t pool, bytes application_name):
         """Fill in the rest of a claimed record when its client has logged in."""
         cdef ClientRecord *client = &self.records[record]
         application_name = application_name[:NAME_BYTES - 1]

@@ -6,18 +6,19 @@ the successor goes on in the same row.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
-from pgmux.shm.layout cimport BUCKETS, Counters
+from pgmux.shm.layout cimport BUCKETS, CACHE_LINE, Counters
 from pgmux.shm.segment cimport Segment
 
 # The order of the fields in layout.pxd's Counters, before the histograms.
 NAMES = (
     "transactions", "queries", "leases", "handovers", "waits", "bytes_received", "bytes_sent",
     "transaction_us", "query_us", "wait_us", "logins", "login_failures", "backends_opened", "backends_closed",
-    "cancels", "errors",
+    "cancels", "errors", "catch_ups", "pins", "parses", "injections", "inquiries", "cleanings", "audits", "findings",
+    "notifications", "notifications_dropped", "ears_lost",
 )
 HISTOGRAMS = ("wait", "query", "transaction")
 
-assert sizeof(Counters) == 8 * (len(NAMES) + len(HISTOGRAMS) * BUCKETS)
+assert 0 <= sizeof(Counters) - 8 * (len(NAMES) + len(HISTOGRAMS) * BUCKETS) < CACHE_LINE
 
 
 cdef class CounterTable:

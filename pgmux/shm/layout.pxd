@@ -14,7 +14,11 @@ cdef enum:
     TROUBLE_BYTES = 1024     # why the pool's last log-in failed, as text
     BUCKETS = 32             # of a histogram: bucket n counts durations in [2^n, 2^(n+1)) microseconds
     MUTEX_BYTES = 64
-    DIGEST_BYTES = 32        # of SHA-256
+    SETTINGS_BYTES = 2016    # of a backend's settings, as name\0value\0…
+    UNKNOWN_SETTINGS = 0xFFFFFFFF
+    PLACE_BYTES = 256        # host, port and database of an ear, as people write them
+    DIGEST_BYTES = 16
+    QUESTION_BYTES = 32      # of a question's digest (SHA-256)
     ANSWER_BYTES = 440       # what PostgreSQL said of a user, as text
     ANSWER_WAYS = 8          # places that one answer may lie in
     ANSWER_SETS = 128        # and as many such groups of places
@@ -43,9 +47,15 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t client_limit        # max_client_conn; the records beyond it are for saying no
     uint32_t _pad0
     uint64_t paused              # 1 = the operator's PAUSE: no new leases; by the supervisor
+    uint64_t baggage_at
+    uint64_t prepared_at
+    uint32_t prepared_cells      # of one slot: a power of two
+    uint32_t prepared_limit      # statements kept on one backend
+    uint64_t ears_at
+    uint64_t begging             # pool + 1 that has waiting clients, no backend and no room; 0 = none
     uint64_t answers_at
     uint64_t guests_at
-    uint8_t _pad[512 - 160]
+    uint8_t _pad[512 - 200]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -58,7 +68,8 @@ cdef struct WorkerRecord:        # two cache lines a worker
     uint32_t state               # WorkerState; by the worker
     uint32_t clients             # logged-in and logging-in; by the worker
     uint32_t restarts            # by the supervisor
-    uint8_t _pad2[32]
+    uint32_t listening           # clients that LISTEN; by the worker
+    uint8_t _pad2[28]
 
 cdef struct Slot:                # one cache line: one backend
     uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx
@@ -69,13 +80,28 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t client              # record of the client it serves, for readers only; by the owner
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
-    uint8_t _pad[12]
+    uint32_t pins                # bits of Pin: why its client keeps it; by the owner
+    uint8_t _pad[8]
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
     uint32_t key_bytes
     uint8_t key[KEY_BYTES]
     uint8_t _pad[CACHE_LINE * 5 - 264]
+
+cdef struct Baggage:             # what sessions left on a backend; by the slot's owner, under its lease
+    uint64_t settings_digest     # of `settings`; 0 = as after the log-in
+    uint64_t unnamed             # token of the unnamed statement that is on it; 0 = none that we know of
+    uint32_t settings_bytes      # UNKNOWN_SETTINGS = they did not fit, or nobody knows
+    uint32_t prepared_count
+    uint32_t clock               # counts uses of prepared statements: the order of their ages
+    uint32_t _pad0
+    char settings[SETTINGS_BYTES]
+
+cdef struct Prepared:            # a cell of a slot's table of prepared statements: open addressing
+    uint64_t high                # of the statement id; both halves 0 = vacant
+    uint64_t low
+    uint64_t used_at             # Baggage.clock at its last use
 
 cdef struct PoolRecord:
     uint64_t in_use              # 1 once all else is written; under the mutex
@@ -128,12 +154,35 @@ cdef struct Counters:            # one per (worker, pool), single writer: the wo
     uint64_t backends_closed
     uint64_t cancels
     uint64_t errors              # ErrorResponses made by pgmux
+    uint64_t catch_ups           # leases that began with other settings than the client's
+    uint64_t pins                # times that a client began to keep its backend
+    uint64_t parses              # Parse messages of clients
+    uint64_t injections          # statements that we prepared in between
+    uint64_t inquiries           # transactions that ended with a question
+    uint64_t cleanings           # backends that were cleaned after a client
+    uint64_t audits              # releases that were looked at
+    uint64_t findings            # of them, those where something was left
+    uint64_t notifications       # handed to clients that LISTEN
+    uint64_t notifications_dropped  # never handed over: the client did not take them, and had to go
+    uint64_t ears_lost           # listening backends of this pool's user that were lost and replaced
     uint64_t wait[BUCKETS]       # histograms
     uint64_t query[BUCKETS]
     uint64_t transaction[BUCKETS]
+    uint8_t _pad[CACHE_LINE - 24]
+
+cdef struct Ear:                 # five cache lines: the one backend of a database that listens for all
+    uint64_t word                # who holds it, and since which epoch: see ears.pyx
+    uint64_t in_use              # 1 once place and digest are written; under the mutex
+    uint8_t digest[DIGEST_BYTES] # of the whole place: the key
+    uint64_t opened_at_us        # when its backend was opened, 0 = it has none now; by the holder
+    uint64_t losses              # backends that it lost; by the holder
+    uint32_t backend_pid         # PostgreSQL's; by the holder
+    uint32_t channels            # it listens to; by the holder
+    char place[PLACE_BYTES]      # cut where it is longer
+    uint8_t _pad[8]
 
 cdef struct AnswerRecord:        # what auth_query said of a user; under the mutex
-    uint8_t key[DIGEST_BYTES]    # of the question
+    uint8_t key[QUESTION_BYTES]    # of the question
     uint64_t asked_at_us         # when a worker undertook to ask; 0 = none is asking
     uint64_t answered_at_us      # 0 = there is no answer; written last
     uint32_t asker               # that worker

@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
+from pgmux.shm.baggage cimport BaggageTable
 from pgmux.shm.layout cimport PoolRecord, Slot
 from pgmux.shm.leases cimport LeaseTable
 from pgmux.shm.segment cimport Segment
@@ -16,6 +17,7 @@ cdef class Pools:
     cdef readonly LeaseTable leases
     cdef readonly WaitQueue waiters
     cdef readonly Workers workers
+    cdef readonly BaggageTable baggage
     cdef readonly Tenancies tenancies
     cdef PoolRecord *records
     cdef Slot *slots
@@ -24,7 +26,10 @@ cdef class Pools:
     cdef uint32_t slack_us       # how long the head of a queue may wait before a worker stops serving its own
 
     cdef int32_t take(self, uint32_t pool, uint32_t worker, int32_t favourite) noexcept nogil
+    cdef int32_t take_other(self, uint32_t pool, uint32_t worker, int32_t last) noexcept nogil
     cdef bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil
+    cdef uint32_t size(self, uint32_t pool) noexcept nogil
+    cdef bint is_begged(self, uint32_t pool) noexcept nogil
     cdef bint release(self, uint32_t slot, uint32_t worker) noexcept nogil
     cdef bint accept(self, uint32_t slot, uint32_t worker) noexcept nogil
     cdef bint serves_own(self, uint32_t pool, uint32_t worker, uint64_t now) noexcept nogil

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, TypedDict
 
+from pgmux.shm.baggage import BaggageTable
 from pgmux.shm.leases import LeaseTable, _SlotRow
 from pgmux.shm.segment import Segment
 from pgmux.shm.tenancies import Tenancies
@@ -37,6 +38,8 @@ class Pools:
     @property
     def workers(self) -> Workers: ...
     @property
+    def baggage(self) -> BaggageTable: ...
+    @property
     def tenancies(self) -> Tenancies: ...
     def pause(self) -> None:
         """No new leases, in any worker, until `resume`: clients park. Transactions under way go on."""
@@ -54,7 +57,13 @@ class Pools:
     def resize(self, pool: int, pool_size: int, database_limit: int = 0) -> None:
         """New limits for a pool. Backends beyond them are not closed at once."""
 
-    def open(self, pool: int, worker: int) -> int:
+    def longest_wait_us(self, pool: int) -> int:
+        """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
+
+    def beg(self, pool: int) -> None:
+        """The pool has waiting clients and no backend: whoever releases one next gives it up."""
+
+    def open(self, pool: int, worker: int, reserve: int = 0) -> int:
         """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit."""
 
     def count(self, pool: int) -> tuple[int, int, int, int]:

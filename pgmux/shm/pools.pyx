@@ -13,7 +13,8 @@ counted from the words themselves, so no count can go astray when a process dies
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen, strncmp
 
-from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store
+from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store, swap
+from pgmux.shm.baggage cimport BaggageTable
 from pgmux.shm.layout cimport NAME_BYTES, PoolRecord, TROUBLE_BYTES, WELCOME_BYTES
 from pgmux.shm.leases cimport (
     ACCEPT, ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANT, GRANTED, LEASED, LeaseTable, NOBODY,
@@ -39,6 +40,7 @@ cdef class Pools:
         self.leases = LeaseTable(segment)
         self.waiters = WaitQueue(segment)
         self.workers = Workers(segment, bells)
+        self.baggage = BaggageTable(segment)
         self.tenancies = Tenancies(segment, self.leases)
         self.records = segment.pools
         self.slots = segment.slots
@@ -70,6 +72,18 @@ cdef class Pools:
                     bits &= bits - 1
                     if (self.slots[slot].last_owner == worker) == is_own and self._take_slot(pool, worker, slot):
                         return slot
+        return NO_SLOT
+
+    cdef int32_t take_other(self, uint32_t pool, uint32_t worker, int32_t last) noexcept nogil:
+        """A slot now LEASED to the worker, not the one after which to look if there is another; NO_SLOT as `take`."""
+        cdef uint32_t step
+        cdef int32_t slot
+        if load(&self.segment.header.paused):
+            return NO_SLOT
+        for step in range(1, self.leases.count + 1):
+            slot = <int32_t>((<uint32_t>(last + 1) + step - 1) % self.leases.count)
+            if self._take_slot(pool, worker, slot):
+                return slot
         return NO_SLOT
 
     cdef bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil:
@@ -164,9 +178,10 @@ cdef class Pools:
         self.records[pool].pool_size = pool_size
         self.records[pool].database_limit = database_limit
 
-    def open(self, uint32_t pool, uint32_t worker):
+    def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0):
         """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit. Limits count
-        all slots that are not EMPTY: one being opened or closed is a PostgreSQL process, or may be."""
+        all slots that are not EMPTY: one being opened or closed is a PostgreSQL process, or may be. `reserve`
+        backends may come on top of the pool's size."""
         cdef uint32_t slot, in_pool = 0, in_database = 0
         cdef int32_t found = NO_SLOT
         cdef uint64_t word
@@ -183,7 +198,7 @@ cdef class Pools:
                     in_database += 1
                 elif strncmp(self.records[pool_of(word)].database, record.database, NAME_BYTES) == 0:
                     in_database += 1
-            if in_pool >= record.pool_size:
+            if in_pool >= record.pool_size + reserve:
                 return POOL_FULL
             if 0 < record.database_limit <= in_database:
                 return DATABASE_FULL
@@ -192,6 +207,32 @@ cdef class Pools:
             return ALL_FULL
         finally:
             self.segment.unlock()
+
+    cdef uint32_t size(self, uint32_t pool) noexcept nogil:
+        """How many backends the pool has, those being opened or closed included."""
+        cdef uint32_t slot, found = 0
+        cdef uint64_t word
+        for slot in range(self.leases.count):
+            word = self.leases.word(slot)
+            found += phase_of(word) != EMPTY and pool_of(word) == pool
+        return found
+
+    def longest_wait_us(self, uint32_t pool):
+        """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
+        cdef uint32_t heir
+        cdef uint64_t age_us
+        if self.waiters.head(pool, &heir, now_us(), &age_us) == NO_TICKET:
+            return 0
+        return age_us
+
+    def beg(self, uint32_t pool):
+        """The pool has waiting clients and no backend, and there is no room: whoever releases one next gives it up."""
+        store(&self.segment.header.begging, <uint64_t>pool + 1)
+
+    cdef bint is_begged(self, uint32_t pool) noexcept nogil:
+        """Whether a backend of this pool, about to be handed on, is to make room for a pool that has none."""
+        cdef uint64_t begging = load(&self.segment.header.begging)
+        return begging != 0 and begging != <uint64_t>pool + 1 and swap(&self.segment.header.begging, begging, 0)
 
     def count(self, uint32_t pool):
         """A pool's (backends, those OPENING, those FREE, those in service: FREE, LEASED or GRANTED)."""
@@ -285,7 +326,8 @@ cdef class Pools:
                 self._set_free(pool_of(word), slot)
 
     def introduce(self, uint32_t slot, uint32_t backend_pid, bytes key, uint32_t expires_s=0):
-        """Write down who the backend in a slot is, before its first lease."""
+        """Write down who the backend in a slot is, before its first lease. It comes without baggage."""
+        self.baggage.forget(slot)
         self.leases.introduce(slot, backend_pid, key, expires_s)
 
     def identity(self, uint32_t slot):
@@ -356,15 +398,20 @@ cdef class Pools:
             self.workers.send_all_on_errand(REFUSE_WAITERS)
 
     def trouble(self, uint32_t pool):
-        """(why the last log-in failed, microseconds until the next may be tried), (b"", 0) if all is well."""
+        """(why the last log-in failed, microseconds until the next may be tried), (b"", 0) if all is well.
+
+        A reader of a read-only mapping cannot take the lock: for an instant it may see half of two texts.
+        """
         cdef uint64_t now = now_us()
         cdef PoolRecord *record = &self.records[pool]
-        self.segment.lock()
+        if self.segment.writable:
+            self.segment.lock()
         try:
             return (record.trouble[:strlen(record.trouble)],
                     record.retry_at_us - now if record.retry_at_us > now else 0)
         finally:
-            self.segment.unlock()
+            if self.segment.writable:
+                self.segment.unlock()
 
     def read(self, uint32_t pool):
         """A pool's record as a dict, or None when the index is unused."""

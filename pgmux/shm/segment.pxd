@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from pgmux.shm.layout cimport (
-    AnswerRecord, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+    AnswerRecord, Baggage, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
 )
 
 
@@ -18,6 +18,9 @@ cdef class Segment:
     cdef uint64_t *rings         # [pools][ring_cells]
     cdef ClientRecord *clients   # [clients]
     cdef Counters *counters      # [workers][pools]
+    cdef Baggage *baggage        # [slots]
+    cdef Prepared *prepared      # [slots][prepared_cells]
+    cdef Ear *ears               # [pools]: a database has at least one pool
     cdef AnswerRecord *answers   # [ANSWER_SETS][ANSWER_WAYS]
     cdef uint64_t *guests        # [workers][pools]: how many clients of the worker use the pool; by the worker
 

@@ -26,7 +26,14 @@ class Segment:
     def writable(self) -> bool: ...
     @classmethod
     def create(
-        cls, path: str | PathLike[str], *, workers: int, backends: int, pools: int, clients: int
+        cls,
+        path: str | PathLike[str],
+        *,
+        workers: int,
+        backends: int,
+        pools: int,
+        clients: int,
+        statements: int = 200,
     ) -> Self:
         """A new segment at `path` (mode 0600, replaced when there is one), mapped read-write."""
 

@@ -7,8 +7,8 @@ What lies in it is drawn in layout.pxd; this file only finds the areas, and hold
 lock, which survives the death of its holder.
 
 The areas that the data path touches at start are allocated for real, so that a full tmpfs
-is an error at start and not a SIGBUS later; wait queues, counters and client records of
-pools and clients that never come stay holes in the file.
+is an error at start and not a SIGBUS later; wait queues, counters, ears and client records
+of pools and clients that never come stay holes in the file.
 """
 import mmap
 import os
@@ -19,14 +19,14 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    ANSWER_SETS, ANSWER_WAYS, AnswerRecord,
-    CACHE_LINE, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+    ANSWER_SETS, ANSWER_WAYS, AnswerRecord, Baggage, CACHE_LINE, ClientRecord, Counters, Ear, Header, Identity,
+    PoolRecord, Prepared, Slot, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -47,10 +47,12 @@ cdef class Segment:
     """The mapped file. `Segment.create` for the supervisor, `Segment.attach` for readers."""
 
     @classmethod
-    def create(cls, path, *, uint32_t workers, uint32_t backends, uint32_t pools, uint32_t clients):
+    def create(cls, path, *, uint32_t workers, uint32_t backends, uint32_t pools, uint32_t clients,
+               uint32_t statements=200):
         """A new segment at `path` (mode 0600, replaced when there is one), mapped read-write.
 
-        Sizes are counts of records. Raises SegmentError when a size is out of range and
+        Sizes are counts of records; `statements` those that one backend keeps
+        prepared. Raises SegmentError when a size is out of range and
         OSError when the file cannot be made.
         """
         for name, value, limit in (("workers", workers, MAX_WORKERS),
@@ -58,7 +60,7 @@ cdef class Segment:
             if not 1 <= value <= limit:
                 raise SegmentError(f"{name} is {value}: it must be between 1 and {limit}")
         cdef Header sizes
-        cdef uint64_t allocated = _plan(&sizes, workers, backends, pools, clients)
+        cdef uint64_t allocated = _plan(&sizes, workers, backends, pools, clients, max(statements, 1))
         temporary = f"{path}.{os.getpid()}"
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -123,6 +125,9 @@ cdef class Segment:
         self.rings = <uint64_t *>(base + self.header.rings_at)
         self.clients = <ClientRecord *>(base + self.header.clients_at)
         self.counters = <Counters *>(base + self.header.counters_at)
+        self.baggage = <Baggage *>(base + self.header.baggage_at)
+        self.prepared = <Prepared *>(base + self.header.prepared_at)
+        self.ears = <Ear *>(base + self.header.ears_at)
         self.answers = <AnswerRecord *>(base + self.header.answers_at)
         self.guests = <uint64_t *>(base + self.header.guests_at)
 
@@ -177,11 +182,14 @@ cdef class Segment:
         return self.header.total_bytes
 
 
-cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t pools, uint32_t clients):
+cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t pools, uint32_t clients,
+                    uint32_t statements):
     """Fill in sizes and offsets; gives the bytes that must be allocated at once."""
-    cdef uint32_t cells = 64
+    cdef uint32_t cells = 64, prepared_cells = 8
     while cells < clients + SPARE_CLIENTS + workers:
         cells *= 2
+    while prepared_cells < 2 * statements:
+        prepared_cells *= 2
     memset(header, 0, sizeof(Header))
     memcpy(header.magic, b"PGMUXSHM", 8)
     header.layout_version = LAYOUT_VERSION
@@ -204,8 +212,14 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.counters_at = _aligned(header.rings_at + <uint64_t>pools * cells * 8, PAGE_BYTES)
     header.clients_at = _aligned(
         header.counters_at + <uint64_t>workers * pools * sizeof(Counters), PAGE_BYTES)
-    header.total_bytes = _aligned(
+    header.prepared_cells = prepared_cells
+    header.prepared_limit = statements
+    header.baggage_at = _aligned(
         header.clients_at + <uint64_t>header.clients * sizeof(ClientRecord), PAGE_BYTES)
+    header.prepared_at = _aligned(header.baggage_at + <uint64_t>slots * sizeof(Baggage), PAGE_BYTES)
+    header.ears_at = _aligned(
+        header.prepared_at + <uint64_t>slots * prepared_cells * sizeof(Prepared), PAGE_BYTES)
+    header.total_bytes = _aligned(header.ears_at + <uint64_t>pools * sizeof(Ear), PAGE_BYTES)
     header.answers_at = header.total_bytes
     header.total_bytes += _aligned(ANSWER_SETS * ANSWER_WAYS * sizeof(AnswerRecord), PAGE_BYTES)
     header.guests_at = header.total_bytes
@@ -220,4 +234,6 @@ assert sizeof(ClientRecord) == 4 * CACHE_LINE
 assert sizeof(Counters) % CACHE_LINE == 0
 assert sizeof(PoolRecord) % CACHE_LINE == 0
 assert sizeof(Identity) % CACHE_LINE == 0
+assert sizeof(Baggage) % CACHE_LINE == 0
+assert sizeof(Ear) == 5 * CACHE_LINE
 assert sizeof(AnswerRecord) == 8 * CACHE_LINE

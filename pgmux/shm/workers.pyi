@@ -12,7 +12,8 @@ class Errand(IntEnum):
     REFUSE_WAITERS = 4
     BURY_BACKENDS = 8
     RELOAD = 16
-    HEAR_ANSWERS = 32
+    LOOK_AT_EARS = 32
+    HEAR_ANSWERS = 64
 
 class _WorkerRow(TypedDict):
     worker: int
@@ -21,6 +22,7 @@ class _WorkerRow(TypedDict):
     restarts: int
     started_at_us: int
     heartbeat_us: int
+    listening: int
 
 class Workers:
     """The workers' records and inboxes. `bells` are their eventfds, made before the first fork."""
@@ -57,11 +59,15 @@ class Workers:
     def beat(self, worker: int, clients: int) -> None:
         """By the worker, several times a second: it lives, and has so many clients."""
 
+    def count_listening(self, worker: int, clients: int) -> None:
+        """By the worker: so many of its clients LISTEN."""
+
     def silence_us(self, worker: int) -> int:
         """Microseconds since the worker's last heartbeat."""
 
     def read(self, worker: int) -> _WorkerRow:
-        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us."""
+        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us,
+        listening."""
 
 def make_bells(count: int) -> list[int]:
     """One non-blocking eventfd a worker. See eventfd(2)."""

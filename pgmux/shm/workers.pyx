@@ -115,8 +115,7 @@ cdef class Workers:
 
     def enlist(self, uint32_t worker, uint32_t pid):
         """By the supervisor, when it has forked the worker."""
-        self.records[worker].started_at_us = now_us()
-        self.records[worker].heartbeat_us = now_us()
+        self.records[worker].started_at_us = self.records[worker].heartbeat_us = now_us()
         self.records[worker].pid = pid
 
     def dismiss(self, uint32_t worker):
@@ -124,6 +123,7 @@ cdef class Workers:
         cdef uint32_t word
         self.records[worker].pid = 0
         self.records[worker].clients = 0
+        self.records[worker].listening = 0
         self.records[worker].restarts += 1
         store(&self.records[worker].sleeping, 0)
         for word in range(self.words):
@@ -134,6 +134,10 @@ cdef class Workers:
         self.records[worker].heartbeat_us = now_us()
         self.records[worker].clients = clients
 
+    def count_listening(self, uint32_t worker, uint32_t clients):
+        """By the worker: so many of its clients LISTEN."""
+        self.records[worker].listening = clients
+
     def silence_us(self, uint32_t worker):
         """Microseconds since the worker's last heartbeat."""
         cdef uint64_t beat = self.records[worker].heartbeat_us
@@ -141,12 +145,14 @@ cdef class Workers:
         return now - beat if now > beat else 0
 
     def read(self, uint32_t worker):
-        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us."""
+        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us,
+        listening."""
         if worker >= self.segment.header.workers:
             raise IndexError(f"worker {worker}")
         cdef WorkerRecord *record = &self.records[worker]
         return {"worker": worker, "pid": record.pid, "clients": record.clients, "restarts": record.restarts,
-                "started_at_us": record.started_at_us, "heartbeat_us": record.heartbeat_us}
+                "started_at_us": record.started_at_us, "heartbeat_us": record.heartbeat_us,
+                "listening": record.listening}
 
 
 def make_bells(count):

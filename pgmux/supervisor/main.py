@@ -24,10 +24,12 @@ from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
 from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
+from pgmux.shm.ears import Ears
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
 from pgmux.shm.workers import Errand, make_bells
 from pgmux.supervisor.listeners import bind_tcp, bind_unix, close_all
+from pgmux.supervisor.notify import Notifier
 from pgmux.supervisor.vault import Vault
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
@@ -72,6 +74,7 @@ class Supervisor:
         self._posts = [_Post() for _ in range(config.worker_count())]
         self._stop_signal: signal.Signals | None = None
         self._stop_deadline = 0.0
+        self._systemd = Notifier.from_environment(os.environ, os.getpid())
 
     def run(self) -> int:
         """Serve until told to stop; gives the exit code. Raises PgmuxError when it cannot start."""
@@ -79,6 +82,7 @@ class Supervisor:
         for warning in self._config.warnings:
             self._log.warning("%s", warning)
         with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self._systemd.close)
             self._prepare(cleanup)
             for number in range(len(self._posts)):
                 self._fork(number)
@@ -110,16 +114,18 @@ class Supervisor:
             backends=settings.max_backends,
             pools=settings.max_pools,
             clients=settings.max_client_conn,
+            statements=settings.max_prepared_statements,
         )
         cleanup.callback(_unlink_quietly, self._config.segment_path)
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
-        self._pools, self._clients = Pools(segment, bells), Clients(segment)
+        self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
         self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
-            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets
-        )
+            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets,
+            ear_mailboxes=[Mailbox() for _ in range(workers)],
+        )  # fmt: skip
         self._listen_for_signals()
         gc.collect()
         gc.freeze()
@@ -165,6 +171,7 @@ class Supervisor:
             "pgmux %s is ready: %d workers on %s, at most %d backends",
             __version__, len(self._posts), ", ".join(where), self._config.pgmux.max_backends,
         )  # fmt: skip
+        self._systemd.ready(self._status())
 
     # --- the loop
 
@@ -185,6 +192,7 @@ class Supervisor:
         elif number == signal.SIGQUIT:
             self._log.info("SIGQUIT: stopping at once")
             self._stop_signal = number
+            self._systemd.stopping("stopping at once")
             self._signal_workers(signal.SIGKILL)
         elif number == signal.SIGUSR1:
             self._log.info("SIGUSR1: paused, clients wait from their next transaction on")
@@ -197,11 +205,13 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Read the configuration again. What is wrong with it is logged, and then nothing changes."""
+        self._systemd.reloading()
         try:
             config, waiting = reload(self._config)
             open_doors(config, self._estate.mock_key)
         except PgmuxError as error:
             self._log.error("not reloaded, nothing has changed: %s", error)
+            self._systemd.ready("not reloaded: the configuration has errors, see the log")
             return
         self._config = config
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
@@ -214,6 +224,7 @@ class Supervisor:
                 self._pools.resize(number, settings.pool_size, settings.max_backends)
         self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)
         self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
+        self._systemd.ready(self._status())
 
     def _stop(self, number: signal.Signals) -> None:
         """Once: finish transactions and leave. Again: break them off."""
@@ -222,6 +233,7 @@ class Supervisor:
         self._log.info("%s: %s", number.name, intent)
         self._stop_signal = number
         self._stop_deadline = time.monotonic() + STOP_WITHIN_SECONDS
+        self._systemd.stopping(intent)
         self._signal_workers(BREAK_OFF if again else FINISH)
 
     def _signal_workers(self, number: signal.Signals) -> None:
@@ -244,6 +256,22 @@ class Supervisor:
                 os.kill(post.pid, signal.SIGKILL)
         if self._stop_signal is not None and self._stop_deadline:
             self._press_on(now)
+        self._systemd.tick(now, self._last_beat(), self._status())
+
+    def _last_beat(self) -> int:
+        """The youngest heartbeat of any worker, microseconds; its birth, which we wrote, is none."""
+        records = [self._pools.workers.read(number) for number in range(len(self._posts))]
+        return max(row["heartbeat_us"] * (row["heartbeat_us"] > row["started_at_us"]) for row in records)
+
+    def _status(self) -> str:
+        """How pgmux fares, in a line for `systemctl status`."""
+        if self._stop_signal is not None:
+            return "finishing transactions, then stopping"
+        running = [number for number, post in enumerate(self._posts) if post.pid]
+        clients = sum(self._pools.workers.read(number)["clients"] for number in running)
+        backends = f"{len(self._vault.sockets)} of {self._config.pgmux.max_backends} backends"
+        paused = ", paused" if self._pools.is_paused else ""
+        return f"{len(running)} of {len(self._posts)} workers, {clients} clients, {backends}{paused}"
 
     def _press_on(self, now: float) -> None:
         """Stopping: remind the workers (one may have been too young to hear), and in the end insist."""
@@ -293,7 +321,8 @@ class Supervisor:
 
         It is reaped, so it cannot move any more: nobody races these steps but other workers'
         hand-overs, and Pools.fence is written for those. What it had leased is left CLOSING to its
-        successor, which cancels the queries and waits for PostgreSQL to end the connections.
+        successor, which cancels the queries and waits for PostgreSQL to end the connections. The ears that
+        it held are nobody's, and whoever wants to listen there takes them over.
         """
         lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
         self._vault.collect()
@@ -301,6 +330,8 @@ class Supervisor:
         fenced = self._pools.fence(number, number)
         gone = self._clients.expel(number)
         self._answers.expel(number)
+        self._ears.fence(number)
+        self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
         if self._stop_signal is not None:
             return
         self._log.error(

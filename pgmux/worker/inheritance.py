@@ -23,6 +23,7 @@ class Inheritance:
     lifeline: int  # read end of a pipe whose write end only the supervisor holds
     mock_key: bytes  # with which log-ins of unknown users are made to look like others
     vault: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot: (generation, descriptor)
+    ear_mailboxes: list[Mailbox] = field(default_factory=list)  # one a worker, for LISTEN and NOTIFY
 
     def listeners_of(self, worker: int) -> list[socket.socket]:
         """The sockets that a worker accepts from."""

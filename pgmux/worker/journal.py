@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pgmux.session.inquiry import REASONS
+
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
     from pgmux.session.client_login import ClientLogin
@@ -59,6 +61,11 @@ class Journal:
         self.log = logging.getLogger(name)
         self._second = 0
         self._lines = 0
+
+    def pinned(self, client: "Client", pins: int) -> None:
+        """A client keeps its backend from now on, and why."""
+        reasons = ", ".join(reason for pin, reason in REASONS.items() if pins & pin)
+        self.log.info("pinned: client=%d address=%s reason=%s", client.record + 1, client.address(), reasons)
 
     def refused(self, client: "Client", login: "ClientLogin") -> None:
         """A log-in was refused. Rate-limited: who floods us with them does not flood the log."""

@@ -30,9 +30,11 @@ from pgmux.worker.entrance import open_doors
 from pgmux.worker.informant import Informant
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import Journal
+from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
+from pgmux.worker.timekeeper import Timekeeper
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -41,8 +43,9 @@ BREAK_OFF = signal.SIGUSR2
 
 TICK_SECONDS = 0.25
 _ACCEPT_AGAIN_TICKS = 4
-_SILENCE_IN_A_CROWD_US = 2_000_000  # who lets us wait for longer makes room for others
 _PATIENCE_AT_WORK_US = 1_000
+_SLICE_AT_WORK_US = 5_000
+_SLICE_US = 20_000
 _PATIENCE_US = 10_000  # longer than the kernel's tick: a shorter one would have it set a timer for each wait
 _PATIENCE_IDLE_US = 100_000
 
@@ -63,6 +66,9 @@ class Worker:
         self._opener = Opener(number, config, self._keyring, self._pools, counters, estate.mailboxes)
         self._canceller = Canceller(number, self._pools, estate.mailboxes)
         self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
+        self._listening = Listening(
+            number, config, self._keyring, self._pools, counters, estate.ear_mailboxes
+        )
         self._reception = Reception(
             config,
             doors,
@@ -74,15 +80,30 @@ class Worker:
             informant=self._informant,
         )
         self._relay = Relay(
-            number, self._pools, records, counters, estate.listeners_of(number), self._reception
+            number,
+            self._pools,
+            records,
+            counters,
+            estate.listeners_of(number),
+            self._reception,
+            estate.mock_key,
         )
-        for part in (self._opener, self._canceller, self._informant):
-            part.relay = self._relay
+        self._configure_relay()
         self._reception.attend(self._relay)
-        self._opener.reception = self._canceller.reception = self._informant.reception = self._reception
+        self._timekeeper = Timekeeper(config.pgmux, self._reception, self._canceller)
+        for part in (self._opener, self._canceller, self._listening, self._informant, self._timekeeper):
+            part.relay = self._relay
+        for each in (self._opener, self._canceller, self._listening, self._informant):
+            each.reception = self._reception
         self._stopping = False
         self._ticks_without_accepting = 0
         self._was_busy = False
+
+    def _configure_relay(self) -> None:
+        settings = self._config.pgmux
+        self._relay.reset_query = settings.server_reset_query.encode("utf-8", "surrogateescape")
+        self._relay.defers_begin = settings.deferred_begin
+        self._relay.roams = settings.roam
 
     def run(self) -> None:
         """Serve until told to FINISH, or until the supervisor is gone."""
@@ -107,6 +128,9 @@ class Worker:
         gevent.signal_handler(BREAK_OFF, self.break_off)
         self._collect()
         self._bury_fenced()
+        if self.number == 0:
+            self._reception.register_warm_pools()
+        self._listening.start()
         while not self._is_done():
             gevent.sleep(TICK_SECONDS)
             self._tick()
@@ -134,17 +158,28 @@ class Worker:
         a greenlet has only just begun to wait for is not in that epoll yet, so while greenlets are at
         work the patience is short. An exception ends the worker: a relay out of step must not go on.
         """
-        at_work = self._opener.is_at_work or self._canceller.is_at_work or self._informant.is_at_work
-        patience_us = (
-            _PATIENCE_AT_WORK_US if at_work else _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
-        )
+        is_at_work = self._is_at_work()
+        self._relay.is_alone = not is_at_work  # only the look-up of a name takes a thread
+        self._relay.slice_us = _SLICE_AT_WORK_US if is_at_work else _SLICE_US
         try:
-            self._was_busy = self._relay.run(patience_us)
+            self._was_busy = self._relay.run(self._patience_us())
             for word, what in self._relay.take_news():
                 self._see_to(word, what)
         except BaseException:
             self._log.critical("the relay failed", exc_info=True)
             os._exit(1)
+
+    def _patience_us(self) -> int:
+        if self._listening.is_in_haste:
+            return 0
+        if self._is_at_work():
+            return _PATIENCE_AT_WORK_US
+        return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
+
+    def _is_at_work(self) -> bool:
+        return any(
+            part.is_at_work for part in (self._opener, self._canceller, self._listening, self._informant)
+        )
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -170,6 +205,13 @@ class Worker:
                 self._opener.look(pool)
             case "errands", int(errands):
                 self._run_errands(errands)
+            case "subscribe", (Client() as client, int(pool)):
+                channels = client.channels or frozenset()
+                self._listening.subscribe(
+                    client.record, pool, channels, lambda: self._relay.subscribed(client)
+                )
+            case "pinned", (Client() as client, int(pins)):
+                self._journal.pinned(client, pins)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
                 self._canceller.cancel_counted(slot, generation, pid, key)
             case "fetch", int(slot):
@@ -180,6 +222,12 @@ class Worker:
                 self._log.error("cannot accept connections: %s", os.strerror(number))
                 self._relay.stop_accepting()
                 self._ticks_without_accepting = 0
+            case "gone", Client() as client:
+                self._listening.forget(client.record)
+            case "overrun", Client() as client:
+                self._log.warning(
+                    "client %s takes no notifications: it is sent off", ":".join(map(str, client.address()))
+                )
             case "lost", int(slot):
                 self._log.warning("backend in slot %d is gone", slot)
             case (("out of step" | "stray" | "slow to end"), int(slot)):
@@ -193,10 +241,11 @@ class Worker:
         if errands & Errand.BURY_BACKENDS:
             self._bury_fenced()
         if errands & Errand.OPEN_BACKENDS:
-            for pool in self._pools.tenancies.pools():
-                self._opener.look(pool)
+            self._opener.look_everywhere()
         if errands & Errand.REFUSE_WAITERS:
             self._opener.heed_trouble()
+        if errands & Errand.LOOK_AT_EARS:
+            self._listening.look()
         if errands & Errand.HEAR_ANSWERS:
             self._informant.hear()
 
@@ -210,10 +259,13 @@ class Worker:
             return
         self._config = config
         logging.getLogger().setLevel(config.pgmux.log_level.upper())
+        self._configure_relay()
         self._keyring.reconfigure(secrets)
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config)
         self._informant.reconfigure(config)
+        self._listening.reconfigure(config)
+        self._timekeeper.reconfigure(config.pgmux)
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -232,17 +284,10 @@ class Worker:
 
     def _tick(self) -> None:
         self._pools.workers.beat(self.number, self._relay.client_count)
-        settings = self._config.pgmux
-        late, tired = self._relay.overdue(int(settings.client_login_timeout * 1_000_000))
-        for client in late:
-            self._reception.close_for_lateness(client)
-        if self._relay.is_crowded:
-            for client in self._relay.silent(_SILENCE_IN_A_CROWD_US):
-                self._reception.make_room(client)
-        for client in tired:
-            self._relay.turn_down(client, self._wait_refusal(client))
-        self._relay.sweep(int(settings.server_idle_timeout * 1_000_000))
+        self._timekeeper.tick()
+        self._relay.sweep(int(self._config.pgmux.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
+        self._listening.tick()
         self._informant.hear()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
@@ -252,12 +297,6 @@ class Worker:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
-
-    def _wait_refusal(self, client: Client) -> bytes:
-        limit = self._config.pgmux.query_wait_timeout
-        waited, ahead = self._relay.waiting_place(client)
-        detail = f"It waited {waited / 1_000_000:.1f}s, at last behind {ahead} other clients of its pool."
-        return Refusal.WAITED_TOO_LONG.build(detail, severity="ERROR", timeout=f"{limit:g}s")
 
     def _send_off_idle(self) -> None:
         """Say goodbye to clients that are between transactions."""

@@ -26,24 +26,14 @@ from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
 from pgmux.shm.workers import Errand
-from pgmux.worker.dialing import dial
+from pgmux.worker.connecting import OpenError, connect
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
-_READ_BYTES = 65536
 _STRANGERS_AT_ONCE = 4  # pools nobody has heard of: who asks for ever new names must not flood PostgreSQL
 _COOL_DOWN_SECONDS = 0.5  # after the failure of one of them, before its turn is another's
 _LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
 _VAULT_RETRY_SECONDS = 0.05
-
-
-class OpenError(Exception):
-    """A backend could not be opened; the text is what the clients are told, the SQLSTATE first."""
-
-    def __init__(self, text: str, *, is_keyless: bool = False) -> None:
-        """`is_keyless`: this worker does not know the secret; one in which its user has logged in may."""
-        super().__init__(text)
-        self.is_keyless = is_keyless
 
 
 class Opener:
@@ -110,10 +100,10 @@ class Opener:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
             return
         for _ in range(wanted):
-            slot = self._pools.open(pool, self._worker)
+            slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
                 if slot != POOL_FULL:
-                    self._make_room(pool, within_database=slot == DATABASE_FULL)
+                    self._make_room(pool, within_database=slot == DATABASE_FULL, is_starving=not every)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._strangers += is_first
@@ -127,6 +117,21 @@ class Opener:
 
     def _has_waiting(self, pool: int) -> bool:
         return bool(self.relay.lobby(pool).waiting or self.reception.waiting(pool))
+
+    def look_everywhere(self) -> None:
+        """Look at every pool, those with the fewest backends first: room was made for one that has none."""
+        for pool in sorted(self._pools.tenancies.pools(), key=lambda pool: self._pools.count(pool)[0]):
+            self.look(pool)
+
+    def _reserve_of(self, pool: int) -> int:
+        """How many backends the pool may have beyond its size now: its reserve, once a client waits for long."""
+        reserve, after = (
+            self.reception.settings(pool).reserve_pool_size,
+            self._config.pgmux.reserve_pool_timeout,
+        )
+        if not reserve or not after or self._pools.longest_wait_us(pool) < after * 1_000_000:
+            return 0
+        return reserve
 
     def refuse_waiters(self, pool: int, trouble: str) -> None:
         """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
@@ -142,21 +147,21 @@ class Opener:
             if trouble and not self._pools.count(pool)[3]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
-    def _make_room(self, pool: int, *, within_database: bool) -> None:
-        """A limit over several pools is reached: close a backend that another of them has left idle."""
+    def _make_room(self, pool: int, *, within_database: bool, is_starving: bool) -> None:
+        """A limit over several pools is reached: close a backend that another of them has left idle. For a pool
+        that has none at all, one that is busy is closed when it comes free."""
         victim = self._pools.evict(pool, self._worker, within_database)
         if victim >= 0:
             self.relay.close_backend(victim)
+        elif is_starving and not within_database:
+            self._pools.beg(pool)
 
     def _open(self, pool: int, slot: int, is_first: bool) -> None:
         limit = self._config.pgmux.server_connect_timeout
-        too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit:g}s)")
         connection = None
         try:
             settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
-            with gevent.Timeout(limit or None, too_late):
-                connection = dial(settings)
-                login = self._log_in(connection, settings)
+            connection, login = connect(settings, self._keyring, limit, application_name="pgmux")
             self._publish(pool, slot, connection, login)
         except OpenError as error:
             if error.is_keyless and not self._has_waiting(pool):
@@ -187,23 +192,6 @@ class Opener:
             following = next(iter(self._later))
             del self._later[following]
             self.look(following)
-
-    def _log_in(self, connection: socket.socket, settings: PoolSettings) -> BackendLogin:
-        """The finished log-in. Raises OpenError with what the server said, OSError. May switch."""
-        password = settings.server_password or self._keyring.find(settings.server_user)
-        login = BackendLogin(settings.server_user, password, settings.dbname, {"application_name": "pgmux"})
-        connection.sendall(login.start())
-        while not login.is_done:
-            data = connection.recv(_READ_BYTES)
-            if not data:
-                raise OpenError("08001: PostgreSQL closed the connection during the log-in")
-            answer = login.feed(data)
-            if login.error:
-                sqlstate, message = login.error.get("sqlstate", "XX000"), login.error.get("message", "")
-                raise OpenError(f"{sqlstate}: {message}", is_keyless=login.is_keyless)
-            if answer:
-                connection.sendall(answer)
-        return login
 
     def _publish(self, pool: int, slot: int, connection: socket.socket, login: BackendLogin) -> None:
         """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""

@@ -8,17 +8,21 @@ pool until the pool's welcome is known, which the first backend of that pool bri
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
-from pgmux.protocol.messages import decode_text
+from pgmux.config.configuration import ANY_DATABASE
+from pgmux.protocol.messages import decode_text, parse_error_fields
 from pgmux.relay.endpoint import Greeting
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
 from pgmux.session.keyring import Keyring
+from pgmux.session.modes import NAMES as MODES
+from pgmux.session.modes import PoolMode
 from pgmux.session.refusals import Refusal
+from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
 from pgmux.shm.pools import Pools
 from pgmux.shm.tenancies import PoolsExhausted
@@ -46,7 +50,7 @@ class _Tenant:
 
     tenancy: int
     settings: PoolSettings
-    welcome: Welcome | None = None
+    welcomes: dict[PoolMode, Welcome] = field(default_factory=dict)  # all or none
 
 
 class Reception:
@@ -109,6 +113,25 @@ class Reception:
         """What a client is told whose backend died without a word."""
         return Refusal.BACKEND_DIED.build()
 
+    def no_transactions(self) -> bytes:
+        """What a client is told that begins a transaction where its pool mode allows none."""
+        return Refusal.NO_TRANSACTIONS.build()
+
+    def in_failed_transaction(self) -> bytes:
+        """What a client is told whose transaction got no backend, until it ends it."""
+        return Refusal.TRANSACTION_FAILED.build()
+
+    def settings_refused(self, error: bytes) -> bytes:
+        """What a client is told whose settings PostgreSQL has answered with `error`, an ErrorResponse."""
+        fields = parse_error_fields(error[5:])
+        return Refusal.SETTINGS_REFUSED.build(
+            fields.get("detail"), sqlstate=fields.get("sqlstate", ""), problem=fields.get("message", "")
+        )
+
+    def overrun(self, limit_bytes: int) -> bytes:
+        """What a client is told for whom more notifications waited than are kept."""
+        return Refusal.NOTIFICATIONS_OVERRUN.build(limit=f"{limit_bytes >> 20} MB")
+
     # --- called by the worker
 
     def attend(self, relay: "Relay") -> None:
@@ -140,11 +163,20 @@ class Reception:
 
     def is_unheard_of(self, pool: int) -> bool:
         """Whether no backend of this pool was ever opened, as far as this worker knows."""
-        return self._tenant(pool).welcome is None
+        return not self._tenant(pool).welcomes
 
     def waiting(self, pool: int) -> int:
         """How many clients wait for the pool's welcome."""
         return len(self._expecting.get(pool, ()))
+
+    def register_warm_pools(self) -> None:
+        """Make known the pools that are kept warm though no client has come: those whose user is configured."""
+        for name, database in self._config.databases.items():
+            if name != ANY_DATABASE and database.user:
+                settings = self._config.pool_settings(name, database.user)
+                if settings.min_pool_size:
+                    with suppress(PoolsExhausted):
+                        self._place(settings)
 
     def pools_in_use(self) -> list[int]:
         """The pools that this worker's clients use, or wait to."""
@@ -185,6 +217,16 @@ class Reception:
         """A log-in has taken longer than client_login_timeout."""
         self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
 
+    def log_timeout(self, client: "Client", option: str, seconds: float) -> None:
+        """A client is sent off because of a time limit."""
+        self._journal.log.warning(
+            "client sent off: client=%d address=%s reason=%s (%gs)",
+            client.record + 1,
+            client.address(),
+            option,
+            seconds,
+        )
+
     def server(self, pool: int) -> str:
         """PostgreSQL's address for a pool, as people write it."""
         settings = self.settings(pool)
@@ -208,7 +250,7 @@ class Reception:
             limit = str(self._config.pgmux.max_pools)
             self._refuse(client, Refusal.POOL_LIMIT, limit="max_pools", value=limit)
             return
-        if self._tenant(pool).welcome is not None or self._learn_welcome(pool):
+        if self._tenant(pool).welcomes or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:
             self.relay.keep_waiting(client)
@@ -250,7 +292,11 @@ class Reception:
         return known
 
     def _set_wait_limit(self, pool: int) -> None:
-        self.relay.lobby(pool).wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
+        lobby = self.relay.lobby(pool)
+        lobby.wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
+        with suppress(KeyError):  # a reload took its database away
+            lobby.login_user = self.settings(pool).server_user
+            lobby.least = self.settings(pool).min_pool_size
 
     def _learn_welcome(self, pool: int) -> bool:
         """Whether some worker has opened a backend of this pool; its parameters lie in shared memory."""
@@ -259,20 +305,32 @@ class Reception:
             return False
         words = kept.decode("utf-8", "surrogateescape").split("\0")
         parameters = dict(zip(words[0::2], words[1::2], strict=False))
-        self._tenant(pool).welcome = Welcome(parameters, __version__, promised={"application_name"})
+        for mode in MODES.values():
+            own = {
+                "pgmux.version": __version__,
+                "pgmux.pool_mode": mode.name.lower(),
+                "pgmux.max_prepared_statements": str(self._config.pgmux.max_prepared_statements),
+            }
+            self._tenant(pool).welcomes[mode] = Welcome(parameters, own)
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
         """Let the client in, and whoever introduces himself alike from now on without asking here."""
+        ignored = {name.lower() for name in self._config.pgmux.ignore_startup_parameters}
+        settings = {name: value for name, value in login.settings.items() if name not in ignored}
+        mode = MODES[self._config.pool_mode(login.database, login.user)]
         tenant = self._tenant(pool)
-        assert tenant.welcome is not None
+        differing, unsure = tenant.welcomes[mode].find_differing(settings)
         greeting = Greeting(
             pool,
             tenant.tenancy,
-            login.settings.get("application_name", "").encode("utf-8", "replace"),
-            tenant.welcome.build(login.settings),
+            settings.get("application_name", "").encode("utf-8", "replace"),
+            tenant.welcomes[mode].build(settings),
             login.credential,
             self.relay.edition,
+            mode,
+            settings_of(differing),
+            unsure,
         )
         assert login.introduction is not None
         login.introduction.greeting = greeting

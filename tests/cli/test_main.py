@@ -45,10 +45,11 @@ def test_the_package_has_no_other_names_that_are_made_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["demo", "--help"]]
+    "arguments",
+    [[], ["run"], ["check"], ["demo"], ["doctor"], ["import-pgbouncer"], ["top"]],
 )
 def test_help_is_an_answer_and_no_failure(arguments: list[str]) -> None:
-    process = run_pgmux(*arguments)
+    process = run_pgmux(*arguments, "--help")
     assert process.returncode == 0
     assert process.stdout.startswith("usage: pgmux")
     assert process.stderr == ""

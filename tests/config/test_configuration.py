@@ -161,8 +161,9 @@ def test_auth_query_is_asked_in_auth_dbname_where_it_is_set() -> None:
     [
         ("workers = 4", 250),
         ("workers = 4\nmax_login_conn = 10", 3),
-        ("workers = 4\nmax_client_conn = 100", 13),
-        ("workers = 4\nmax_client_conn = 1", 1),
+        ("workers = 4\nmax_client_conn = 400", 50),
+        ("workers = 4\nmax_client_conn = 1", 16),
+        ("workers = 100\nmax_client_conn = 1", 1),
     ],
 )
 def test_a_worker_has_its_share_of_the_log_ins(settings: str, expected: int) -> None:

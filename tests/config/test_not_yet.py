@@ -13,8 +13,6 @@ TABLES = (Settings, Database, User)
 @pytest.mark.parametrize(
     "line",
     [
-        "pool_mode = 'session'",
-        "pool_mode = 'statement'",
         "metrics_listen = ':9930'",
         "client_tls_sslmode = 'allow'",
         "client_tls_sslmode = 'require'",
@@ -38,7 +36,7 @@ def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "pool_mode = 'transaction'",
+        "pool_mode = 'session'",
         "auth_type = 'trust'",
         "auth_query = ''",
         "metrics_listen = ''",
@@ -59,10 +57,10 @@ def test_databases_and_users_are_held_to_it_too() -> None:
         [pgmux]
         auth_type = "trust"
         [databases.app]
-        pool_mode = "session"
+        reserve_pool_size = 3
         host = ["a", "b"]
         [users.alice]
-        pool_mode = "statement"
+        reserve_pool_size = 1
         """
     )
     assert [problem.line for problem in problems] == [4, 5, 7]
@@ -78,6 +76,6 @@ def test_every_row_names_an_option_whose_default_it_accepts(row: NotYet) -> None
 
 def test_what_is_missing_wholly_is_told_from_what_is_missing_in_part() -> None:
     assert is_missing("metrics_listen")
-    assert not is_missing("pool_mode")
-    assert is_not_yet("pool_mode", "session")
-    assert not is_not_yet("pool_mode", "transaction")
+    assert not is_missing("server_tls_sslmode")
+    assert is_not_yet("server_tls_sslmode", "require")
+    assert not is_not_yet("server_tls_sslmode", "prefer")

@@ -14,6 +14,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from pgmux import __version__
 from pgmux.demo.account import environment
 from tests.fix_pgmux import MakePgmux
 from tests.integration.crowd import Crowd, approach, connect
@@ -22,6 +23,7 @@ from tests.integration.routes import by_socket, by_tcp
 from tests.servers import PASSWORDS, Pgmux, Postgres, wait_until
 from tests.wire import LoginRefusedError, Wire, WireClosedError, frontend
 
+OWN_PARAMETERS = ("pgmux.version", "pgmux.pool_mode", "pgmux.max_prepared_statements")
 LOGIN_TIMEOUT_S = 1.0
 REFUSALS = {"08P01", "0A000", "28000", "28P01", "42601", "57014"}
 
@@ -192,7 +194,12 @@ def test_the_greeting_is_postgresqls_own(make_pgmux: MakePgmux, any_postgres: Po
     pgmux = make_pgmux(postgres=any_postgres)
     for wishes in ({}, {"application_name": "tester"}):
         with connect(any_postgres, **wishes) as direct, connect(pgmux, **wishes) as pooled:
-            assert pooled.parameters.pop("pgmux.version")
+            own = {name: pooled.parameters.pop(name) for name in OWN_PARAMETERS}
+            assert own == {
+                "pgmux.version": __version__,
+                "pgmux.pool_mode": "transaction",
+                "pgmux.max_prepared_statements": "200",
+            }
             assert pooled.parameters == direct.parameters
             assert (pooled.pid > 0, len(pooled.key)) == (True, 4)
 

@@ -69,8 +69,12 @@ def test_a_request_that_is_not_all_there_yet_is_skipped_to_its_end(
     make_pgmux: MakePgmux, is_extended: bool
 ) -> None:
     holder, waiting = holder_and_waiting(make_pgmux)
-    sql = f"SELECT length('{'x' * 3_000_000}')"
-    asked = frontend.extended(sql) if is_extended else frontend.query(sql)
+    text = b"x" * 3_000_000
+    asked = (
+        frontend.extended("SELECT length($1)", [text])
+        if is_extended
+        else frontend.query(f"SELECT length('{text.decode()}')")
+    )
     waiting.send(asked[:100_000])
     assert waiting.read_message()["C"] == "53300"
     holder.query("COMMIT")

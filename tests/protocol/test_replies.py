@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pgmux.protocol.replies import ANSWERED, ASYNCHRONOUS, RULES, Conversation
 
 ANSWERS = {
-    "Q": b"TDCIGHdcEZ",
+    "Q": b"TDCIGHWdcEZ",
     "F": b"VEZ",
     "S": b"EZ",
     "P": b"1E",

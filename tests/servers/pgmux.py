@@ -80,6 +80,7 @@ class Pgmux:
             "unix_socket_dir": str(self.folder),
             "runtime_dir": str(self.folder / "run"),
             "auth_type": "trust",
+            "deferred_begin": False,  # so that a BEGIN alone holds a backend, as many tests need
             "log_level": "debug",
         }
         if passwords is not None:

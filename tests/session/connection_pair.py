@@ -37,7 +37,7 @@ REPORTED = {  # by PostgreSQL 18, in its order
     "server_version": "18.4",
     "server_encoding": "UTF8",
 }
-WELCOME = Welcome(REPORTED, "0.1.0")
+WELCOME = Welcome(REPORTED, {"pgmux.version": "0.1.0"})
 
 
 def make_doors(

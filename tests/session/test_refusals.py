@@ -22,14 +22,14 @@ CONTRACT = {
     Refusal.TRANSACTION_TIMEOUT: "25P04",
     Refusal.SHUTTING_DOWN: "57P01",
     Refusal.MALFORMED: "08P01",
-    Refusal.STATEMENT_EXISTS: "42P05",
-    Refusal.NO_SUCH_STATEMENT: "26000",
+    Refusal.TRANSACTION_FAILED: "25P02",
+    Refusal.QUERY_TIMEOUT: "57014",
 }
 SESSION_GOES_ON = {
     Refusal.CANCELLED,
     Refusal.NO_TRANSACTIONS,
-    Refusal.STATEMENT_EXISTS,
-    Refusal.NO_SUCH_STATEMENT,
+    Refusal.TRANSACTION_FAILED,
+    Refusal.QUERY_TIMEOUT,
 }
 
 

@@ -75,12 +75,14 @@ def test_what_is_not_the_clients_to_say_stays(name: str) -> None:
 
 
 def test_wish_for_what_the_backend_does_not_report_is_not_reported() -> None:
-    old = Welcome({name: value for name, value in REPORTED.items() if name != "search_path"}, "0.1.0")
+    old = Welcome(
+        {name: value for name, value in REPORTED.items() if name != "search_path"}, {"pgmux.version": "0.1.0"}
+    )
     assert "search_path" not in greeted({"search_path": "a"}, old)
 
 
 def test_greeting_promises_only_what_will_be_kept() -> None:
-    welcome = Welcome(REPORTED, "0.1.0", promised={"application_name"})
+    welcome = Welcome(REPORTED, {"pgmux.version": "0.1.0"}, promised={"application_name"})
     wishes = {"application_name": "psql", "client_encoding": "LATIN1", "datestyle": "German"}
     assert greeted(wishes, welcome) == greeted({}) | {"application_name": "psql"}
 

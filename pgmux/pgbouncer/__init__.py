@@ -1,0 +1,1 @@
+"""PgBouncer's configuration, read and turned into pgmux's."""

@@ -1,0 +1,432 @@
+# cython: boundscheck=False, wraparound=False
+"""A session's state, carried from backend to backend: how a lease begins, and how it ends.
+
+A lease begins by bringing the backend's settings to the client's, in front of the client's first
+request and in the same segment of bytes; settings that PostgreSQL has not accepted before are
+waited for, since what came after them would otherwise be executed without them.
+
+A transaction whose texts have left traces ends with a question. Its last ReadyForQuery is kept
+back, the backend is asked what its session state is now (session/inquiry.py), the client's
+settings, channels and pins become what was told, and only then does the client learn that it is
+over. So what errors, savepoints and ROLLBACK do to settings need not be known here.
+
+When a client leaves something that nobody asked about, or that cannot be carried, the backend is
+cleaned by DISCARD ALL before the next.
+"""
+from libc.stdint cimport uint8_t, uint32_t
+
+from pgmux.protocol.replies cimport NOTED, OURS, expect
+from pgmux.relay.buffer cimport length
+from pgmux.relay.endpoint cimport (
+    ASKING, Backend, CATCHING_UP, Client, LEASED, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
+)
+from pgmux.relay.leasing cimport CLOSE_WITHIN_US
+from pgmux.relay.naming cimport DROP, INJECTED, PASS, STOP, TAKEN, Step
+from pgmux.relay.streams cimport Chunk
+from pgmux.session.modes cimport SESSION, STATEMENT
+from pgmux.session.traces cimport (
+    BLOCK, DISCARDING, FREEING, HOLDING, LISTENING, LOADING, LOCKING, NAMES, SETTINGS, TEMPORARY, UNSEEN,
+)
+from pgmux.shm.layout cimport UNKNOWN_SETTINGS
+
+from pgmux.session.inquiry import Pin, build_question, drop_self, read_answer, settle_settings, suspects
+from pgmux.session.settings import catch_up
+from pgmux.session.studies import Lone, study as study_text
+
+cdef enum:
+    HEADER = 5
+    LONGEST_LONE = 120           # bytes of a text that may be one command alone
+    LASTING = SETTINGS | LISTENING | TEMPORARY | HOLDING | LOCKING | LOADING | UNSEEN
+
+
+cdef class Carrying(Naming):
+    """What a session must find again on whatever backend its next transaction has."""
+
+    # --- a lease begins
+
+    cdef bint open_lease(self, Client client, Backend backend) except -1:
+        """Put in front of the client's first request what its session needs. Whether it must be waited for."""
+        cdef bint is_behind
+        backend.fresh = False
+        is_behind = (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
+                     or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS)
+        if is_behind:
+            texts = catch_up(self.pools.baggage.settings(backend.slot), client.settings.raw)
+            left = len(texts)
+            for text in texts:
+                left -= 1
+                self.put_query(backend, text)
+                backend.notes.append((CAUGHT_UP, client, None, None if left else client.settings))
+            self.pools.baggage.set_settings(backend.slot, client.settings.raw, client.digest)
+            self.counters[backend.pool].catch_ups += 1
+            if texts and not client.settings.is_proven:
+                backend.errand = CATCHING_UP
+                return True
+        return False
+
+    cdef int put_query(self, Backend backend, bytes text) except -1:
+        """A Query of our own, NOTED: whoever calls this keeps the note."""
+        self.put_header(c"Q", len(text) + 1)
+        self.put_request(text, len(text) + 1)
+        return expect(&backend.replies, c"Q" | OURS | NOTED)
+
+    # --- a Query
+
+    cdef Step study_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
+        """A Query that is read whole, or is too long to be. `chunk.traces` are those of its text."""
+        cdef bytes text
+        cdef const char *message = chunk.data + chunk.at
+        self.forget_unnamed(client, backend)
+        if not chunk.traces & ~<uint32_t>(BLOCK | FREEING) and not client.pins:
+            expect(&backend.replies, c"Q")
+            return PASS
+        if chunk.traces & UNSEEN and chunk.size - chunk.at < total:
+            self.touch(client, backend, SETTINGS | UNSEEN, None)
+            expect(&backend.replies, c"Q")
+            return PASS
+        text = message[HEADER:total - 1]
+        study = study_text(text, chunk.traces)
+        self.touch(client, backend, study.traces | chunk.traces & (FREEING | DISCARDING), study)
+        if study.forgets_statements:
+            self.forget_names(client, backend)
+        if not study.mentions and not self.mentioned:
+            expect(&backend.replies, c"Q")
+            return PASS
+        self.cut_requests(chunk, total)
+        text = self.rewrite_text(client, backend, text, study)
+        if backend.unsynced:                     # what was put in front may fail, and must not take the Query along
+            self.put_sync(backend)
+        self.put_header(c"Q", len(text) + 1)
+        self.put_request(text, len(text) + 1)
+        if expect(&backend.replies, c"Q" | NOTED):
+            self.note_mentions(client, backend)
+        if backend.borrowed is not None:
+            self.return_names(backend)
+        return TAKEN
+
+    cdef int touch(self, Client client, Backend backend, uint32_t traces, object study) except -1:
+        """A text that may change the session is about to be executed: remember what to ask for at the end."""
+        cdef uint32_t lasting = traces & LASTING
+        if client.pins and traces & FREEING:
+            lasting |= suspects(client.pins)
+        if study is None:
+            backend.touched_any = backend.touched_any or lasting & (SETTINGS | UNSEEN) != 0
+        elif lasting & (SETTINGS | UNSEEN):
+            lasting = self.touch_settings(client, backend, lasting, study)
+        if lasting & LISTENING and study is not None:
+            if not study.listens and not client.channels and not backend.traces & LISTENING:
+                lasting &= ~<uint32_t>LISTENING
+            elif study.unlistens is None:
+                backend.unlistened_all = True
+            elif study.unlistens:
+                backend.unlistened = (backend.unlistened or set()) | set(study.unlistens)
+        backend.traces |= lasting
+        return 0
+
+    cdef uint32_t touch_settings(self, Client client, Backend backend, uint32_t lasting, object study) except? 0xFFFF:
+        cdef set returned = set(study.resets)
+        if study.resets_all:
+            returned |= client.settings.values.keys()
+            returned |= backend.touched or set()
+        if study.sets or returned:
+            backend.touched = (backend.touched or set()) | study.sets | returned
+            backend.returned = ((backend.returned or set()) | returned) - study.sets
+        backend.touched_any = backend.touched_any or study.sets_any
+        if not backend.touched and not backend.touched_any:
+            lasting &= ~<uint32_t>(SETTINGS | UNSEEN)
+        return lasting
+
+    # --- what needs no backend
+
+    cdef Step spare_backend(self, Client client, Chunk *chunk, uint32_t total) except? STOP:
+        """A message of a client that has no backend: DROP when we have answered it, PASS when it needs one."""
+        cdef const char *message = chunk.data + chunk.at
+        cdef bytes name
+        if message[0] == c"Q":
+            if not chunk.traces & (BLOCK | SETTINGS | DISCARDING | NAMES | LISTENING) or total > LONGEST_LONE:
+                return self.refuse_failed(client, c"Q") if client.failed else PASS
+            name = message[HEADER:total - 1]
+            return self.answer_alone(client, name, study_text(name, chunk.traces).lone)
+        if client.failed:
+            return self.refuse_failed(client, message[0])
+        if message[0] == c"C" and total > HEADER + 2 and message[HEADER] == c"S":
+            if client.names is not None:
+                name = (message + HEADER + 1)[:total - HEADER - 2]
+                client.names.pop(name, None)
+            self.send_to_client(client, b"3\0\0\0\4", 5)
+            return DROP
+        return PASS
+
+    cdef Step answer_alone(self, Client client, bytes text, object lone) except? STOP:
+        """A text that may be one command alone. BEGIN is put off until there is more to do, and its end may
+        come before that."""
+        cdef bint is_open = client.deferred is not None or client.failed
+        if is_open and lone in (Lone.COMMIT, Lone.ROLLBACK):
+            tag = Lone.ROLLBACK if client.failed else lone
+            client.deferred = None
+            client.failed = False
+            return self.answer(client, tag.value, c"I")
+        if client.failed:
+            return self.refuse_failed(client, c"Q")
+        if is_open or lone is None:
+            return PASS
+        if lone is Lone.BEGIN or lone is Lone.START:
+            if client.mode == STATEMENT:
+                return self.begin_refused(client)
+            if not self.defers_begin or client.mode == SESSION:
+                return PASS
+            client.deferred = text
+            return self.answer(client, lone.value, c"T")
+        if self.has_effect(client, lone):
+            return PASS
+        if lone is Lone.DEALLOCATE_ALL or lone is Lone.DISCARD_ALL:
+            client.names = None
+        return self.answer(client, lone.value, c"I")
+
+    cdef bint has_effect(self, Client client, object lone):
+        """Whether a backend is needed for a command: it takes back what the client really has."""
+        if lone is Lone.DEALLOCATE_ALL:
+            return False
+        if lone is Lone.UNLISTEN_ALL:
+            return client.channels is not None
+        if lone is Lone.RESET_ALL:
+            return client.settings is not client.startup
+        return lone is not Lone.DISCARD_ALL or client.settings is not client.startup or client.channels is not None
+
+    cdef Step answer(self, Client client, str tag, uint8_t status) except? STOP:
+        cdef bytes raw = tag.encode()
+        cdef bytes answer = b"C" + (len(raw) + 5).to_bytes(4, "big") + raw + b"\0Z\0\0\0\5" + bytes([status])
+        self.send_to_client(client, answer, len(answer))
+        return DROP
+
+    cdef Step begin_refused(self, Client client) except? STOP:
+        """pool_mode statement: there are no transactions of several."""
+        cdef bytes error = self.desk.no_transactions()
+        self.send_to_client(client, error, len(error))
+        self.send_ready(client, c"I")
+        return DROP
+
+    cdef Step refuse_failed(self, Client client, uint8_t request) except? STOP:
+        """The client's transaction has failed before it began: PostgreSQL's answer until it ends it."""
+        cdef bytes error = self.desk.in_failed_transaction()
+        self.send_to_client(client, error, len(error))
+        if request == c"Q" or request == c"F":
+            self.send_ready(client, c"E")
+        else:
+            client.skipping = True
+        return DROP
+
+    cdef int send_ready(self, Client client, uint8_t status) except -1:
+        cdef char[6] ready
+        ready[0], ready[1], ready[2], ready[3], ready[4], ready[5] = c"Z", 0, 0, 0, 5, status
+        return self.send_to_client(client, ready, 6)
+
+    # --- a transaction ends
+
+    cdef int ask(self, Client client, Backend backend) except -1:
+        """The transaction has left traces: ask what of its session's state is left."""
+        cdef Chunk nothing
+        names = backend.touched or ()
+        backend.errand = ASKING
+        backend.heard = bytearray()
+        self.put_query(backend, build_question(names, backend.traces, every=backend.touched_any))
+        backend.notes.append((ASKED, client, None, backend.returned or ()))
+        backend.at_rest = False
+        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
+        return self.post_requests(backend, &nothing)
+
+    cdef int hear(self, Client client, Backend backend, object resets) except -1:
+        """The answer is there: the client's session is what the backend has told."""
+        answer = read_answer(bytes(backend.heard))
+        backend.heard = None
+        told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
+        have = client.settings.changed(told)
+        self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
+        client.settings = settle_settings(client.settings, client.startup, told, resets)
+        client.settings.prove()
+        client.digest = client.settings.digest
+        client.backslashes = client.settings.values.get("standard_conforming_strings") == "off"
+        if backend.traces & (TEMPORARY | HOLDING | LOCKING | LOADING):
+            self.pin(client, backend, answer.pins)
+        backend.fresh = True                     # should it be kept, its settings may have to be caught up
+        if backend.traces & LISTENING:
+            self.hear_channels(client, backend, frozenset(answer.channels))
+        if backend.errand != SUBSCRIBING:
+            self.conclude(client, backend)
+        return 0
+
+    cdef int pin(self, Client client, Backend backend, object found) except -1:
+        cdef uint32_t before = client.pins
+        cdef uint32_t asked = 0
+        for pin in Pin:
+            if backend.traces & suspects(pin):
+                asked |= pin
+        client.pins = client.pins & ~asked | <uint32_t>found
+        if backend.traces & LOADING and not backend.undone:
+            client.pins |= <uint32_t>Pin.LOADED_LIBRARY
+        self.pools.slots[backend.slot].pins = client.pins
+        if client.pins & ~before:
+            self.counters[backend.pool].pins += 1
+            self.news.append(("pinned", (client, client.pins & ~before)))
+        elif before and not client.pins:
+            self.news.append(("unpinned", client))
+        return 0
+
+    cdef int hear_channels(self, Client client, Backend backend, object heard) except -1:
+        """What the session listens to now: what it had, less what it gave up unless that was undone, and the new."""
+        kept = client.channels or frozenset()
+        if not backend.undone:
+            kept = frozenset() if backend.unlistened_all else kept - (backend.unlistened or set())
+        channels = kept | heard
+        if channels != (client.channels or frozenset()):
+            client.channels = channels or None
+            backend.errand = SUBSCRIBING
+            self.news.append(("subscribe", (client, backend.pool)))
+        return 0
+
+    cdef int conclude(self, Client client, Backend backend) except -1:
+        """All is known: the client may know that its transaction is over."""
+        backend.errand = NO_ERRAND
+        self.forget_traces(backend)
+        self.send_ready(client, c"I")
+        self.settle_if_due(backend)
+        if client.phase == LEASED and client.backend is not None:
+            if length(&client.held):
+                self.resume(client)
+            elif client.readable:
+                self.queue(client)
+        return 0
+
+    cdef int forget_traces(self, Backend backend) except -1:
+        backend.traces = 0
+        backend.touched = backend.returned = backend.unlistened = None
+        backend.touched_any = backend.unlistened_all = backend.undone = False
+        return 0
+
+    # --- a client leaves
+
+    cdef int abandon(self, Client client, Backend backend) except -1:
+        """The client is about to be taken from its backend for good: see what must be cleaned up behind it."""
+        if backend.traces & LASTING & ~<uint32_t>SETTINGS or client.pins or backend.errand == ASKING \
+                or backend.errand == SUBSCRIBING:
+            backend.soiled = True
+        elif backend.traces or backend.errand == CATCHING_UP:
+            self.pools.baggage.set_settings(backend.slot, None, 0)
+        if client.mode == SESSION:
+            backend.cleaning = self.reset_query
+        if backend.soiled:
+            backend.cleaning = b"DISCARD ALL"
+        client.pins = 0
+        self.pools.slots[backend.slot].pins = 0
+        backend.errand = NO_ERRAND
+        backend.heard = None
+        return self.forget_traces(backend)
+
+    cdef int clean(self, Backend backend) except -1:
+        """The backend is at rest and its client has gone: run what makes it clean. Settled when that has succeeded."""
+        cdef Chunk nothing
+        cdef bint discards = backend.cleaning.strip(b" ;").upper() == b"DISCARD ALL"
+        texts = [backend.cleaning] if backend.cleaning else []
+        if not discards:
+            texts.append(b"DEALLOCATE ALL")      # whatever else is left, nobody shall execute another's statement
+            self.pools.baggage.set_settings(backend.slot, None, 0)
+        left = len(texts)
+        for text in texts:
+            left -= 1
+            self.put_query(backend, text)
+            backend.notes.append((CLEANED, None, None, None if left else discards))
+        backend.cleaning = None
+        backend.soiled = False
+        backend.errand = RESETTING
+        backend.at_rest = False
+        backend.orphaned = True
+        backend.deadline_us = self.now + CLOSE_WITHIN_US
+        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
+        return self.post_requests(backend, &nothing)
+
+    # --- what became of our own requests
+
+    cdef int keep_note(self, Backend backend) except -1:
+        """The oldest noted request has been answered. Our own Queries come with their ReadyForQuery; what
+        follows from them is done when the whole chunk has been dealt with (`finish`)."""
+        note, client, _name, what = backend.notes[0]
+        if note < CAUGHT_UP:
+            return Naming.keep_note(self, backend)
+        backend.notes.popleft()
+        if note == CAUGHT_UP and what is None:
+            return 0
+        if note == CLEANED:
+            backend.finished = note if what is not None else 0
+            if what:
+                self.pools.baggage.forget(backend.slot)
+            elif what is not None:
+                self.pools.baggage.forget_statements(backend.slot)
+        elif backend.client is client:           # else it has left meanwhile
+            if note == CAUGHT_UP:
+                what.prove()
+            if note != CAUGHT_UP or backend.errand == CATCHING_UP:
+                backend.finished = note
+                backend.returned = set(what) if note == ASKED else None
+        return 0
+
+    cdef bint is_fatal(self, Backend backend):
+        """Our own request has failed. Whether the backend cannot be used any more."""
+        note = backend.notes[0][0]
+        backend.mishap = True
+        if note == CAUGHT_UP:
+            backend.finished = REFUSED
+        return note != INJECTED and note != CAUGHT_UP
+
+    cdef int finish(self, Backend backend) except -1:
+        """What we asked ourselves has been answered: go on from there."""
+        cdef Client client = backend.client
+        cdef uint8_t finished = backend.finished
+        backend.finished = 0
+        if finished == ASKED and client is not None:
+            return self.hear(client, backend, backend.returned)
+        if finished == REFUSED:
+            return 0 if client is None else self.refuse_settings(client, backend)
+        if finished == WITHHELD and client is not None:
+            return self.ask(client, backend)
+        if finished == OVERSTEPPED and client is not None:
+            return self.undo(client, backend)
+        backend.errand = NO_ERRAND
+        if finished == CAUGHT_UP and client is not None:
+            return self.resume(client)
+        if finished == UNDONE and client is not None:
+            self.send_ready(client, c"I")
+        return self.settle_if_due(backend)
+
+    cdef int undo(self, Client client, Backend backend) except -1:
+        """The client has begun a transaction that its pool mode does not allow."""
+        cdef bytes error
+        cdef Chunk nothing
+        if backend.status == c"T":
+            error = self.desk.no_transactions()
+            self.send_to_client(client, error, len(error))
+        self.put_query(backend, b"ROLLBACK")
+        backend.notes.append((UNDONE, client, None, None))
+        backend.errand = UNDOING
+        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
+        return self.post_requests(backend, &nothing)
+
+    cdef int refuse_settings(self, Client client, Backend backend) except -1:
+        """PostgreSQL does not accept what the client's session is to have: its own words, and the end."""
+        cdef bytes reason = self.desk.settings_refused(bytes(backend.heard or b""))
+        cdef bint was_waited_for = backend.errand == CATCHING_UP
+        backend.heard = None
+        self.pools.baggage.set_settings(backend.slot, None, 0)
+        self.dismiss(client, reason)
+        return 0 if was_waited_for else self.lose(backend, False)
+
+    cdef int settle_if_due(self, Backend backend) except -1:
+        """Exchange's."""
+        raise NotImplementedError
+
+    cdef int lose(self, Backend backend, bint is_gone) except -1:
+        """Exchange's."""
+        raise NotImplementedError
+
+    cdef int dismiss(self, Client client, bytes last_words) except -1:
+        """Exchange's."""
+        raise NotImplementedError

@@ -1,0 +1,161 @@
+"""What a backend is asked at the end of a transaction that may have changed its session.
+
+What a text says it does and what has become of it after errors, savepoints and a ROLLBACK are two things.
+So nothing is guessed: when the transaction is over the backend is asked what its settings are now, which
+channels it listens to, and whether it still holds what cannot be carried; in one query, in which everything
+is named with its schema, for the session's search_path may be anybody's.
+
+Manual: "System Administration Functions, Configuration Settings Functions"; "System Views", pg_locks,
+pg_cursors, pg_settings; "Session Information Functions".
+"""
+
+import struct
+from collections.abc import Collection, Iterable, Mapping
+from enum import IntFlag
+from typing import Final, NamedTuple
+
+from pgmux.session.settings import IDENTITY, SessionSettings, quote_literal
+from pgmux.session.traces import Trace
+
+_unpack_count = struct.Struct("!H").unpack_from
+_unpack_size = struct.Struct("!i").unpack_from
+
+
+class Pin(IntFlag):
+    """Why a client keeps its backend beyond the transaction."""
+
+    TEMPORARY_TABLE = 1
+    CURSOR = 2
+    ADVISORY_LOCK = 4
+    LOADED_LIBRARY = 8
+
+
+REASONS: Final = {
+    Pin.TEMPORARY_TABLE: "temporary table",
+    Pin.CURSOR: "cursor WITH HOLD",
+    Pin.ADVISORY_LOCK: "advisory lock",
+    Pin.LOADED_LIBRARY: "LOAD",
+}
+HELD: Final = (  # trace, pin, what tells whether it is there
+    (
+        Trace.TEMPORARY,
+        Pin.TEMPORARY_TABLE,
+        "EXISTS(SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=)"
+        " pg_catalog.pg_my_temp_schema())",
+    ),
+    (Trace.HOLDING, Pin.CURSOR, "EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
+    (
+        Trace.LOCKING,
+        Pin.ADVISORY_LOCK,
+        "EXISTS(SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'"
+        " AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
+    ),
+)
+_TRACE_OF: Final = {pin: trace for trace, pin, _ in HELD}
+_SESSION_SETTINGS: Final = (
+    "SELECT pg_catalog.lower(name), pg_catalog.current_setting(name) FROM pg_catalog.pg_settings"
+    " WHERE source OPERATOR(pg_catalog.=) 'session' AND name OPERATOR(pg_catalog.<>) 'statement_timeout'"
+)
+# A client's own limit must not end the question: in a Query of several statements SET LOCAL holds for
+# the rest. So this setting is asked for in front.
+_LIMIT: Final = "statement_timeout"
+
+
+class Answer(NamedTuple):
+    """What the backend said."""
+
+    settings: dict[str, str | None]  # those asked for, None = not set; if all were asked for, all it has
+    channels: tuple[bytes, ...]
+    pins: Pin
+
+
+def build_question(names: Iterable[str], traces: int, *, every: bool) -> bytes:
+    """The text of the question.
+
+    `names`: settings to be told; `every`: besides, all that the session has set; `traces`: what else.
+    """
+    wanted = {*names, *(() if not every else (_LIMIT, *IDENTITY))}
+    first = [_tell(_LIMIT)] if _LIMIT in wanted else []
+    parts = [_tell(name) for name in sorted(wanted - {_LIMIT})]
+    if every:
+        parts.append(_SESSION_SETTINGS)
+    parts += [
+        f"SELECT {quote_literal(str(int(pin)))}, NULL WHERE {held}"
+        for trace, pin, held in HELD
+        if traces & trace
+    ]
+    if traces & Trace.LISTENING:
+        parts.append("SELECT '*', pg_catalog.pg_listening_channels()")
+    question = "; ".join(
+        [*first, f"SET LOCAL {_LIMIT} TO 0", " UNION ALL ".join(parts) or "SELECT WHERE false"]
+    )
+    if traces & Trace.LISTENING:
+        question += "; UNLISTEN *"  # notifications come another way
+    return question.encode("utf-8", "surrogateescape")
+
+
+def _tell(name: str) -> str:
+    return f"SELECT {quote_literal(name)}, pg_catalog.current_setting({quote_literal(name)}, true)"
+
+
+def suspects(pins: int) -> int:
+    """The traces by which it is asked whether what pins a client is still there."""
+    return sum(trace for pin, trace in _TRACE_OF.items() if pins & pin)
+
+
+def read_answer(data: bytes) -> Answer:
+    """Read the answer from the DataRows as they came, whole messages one after the other."""
+    settings: dict[str, str | None] = {}
+    channels = []
+    pins = Pin(0)
+    at = 0
+    while at < len(data):
+        size = _unpack_size(data, at + 1)[0]
+        name, value = _read_row(data, at + 5)
+        if name == b"*":
+            channels.append(value or b"")
+        elif name is not None and name.isdigit():
+            pins |= Pin(int(name))
+        elif name is not None:
+            settings[_text(name)] = None if value is None else _text(value)
+        at += 1 + size
+    return Answer(settings, tuple(channels), pins)
+
+
+def settle_settings(
+    before: SessionSettings, startup: SessionSettings, told: Mapping[str, str | None], resets: Collection[str]
+) -> SessionSettings:
+    """A client's settings after a transaction of which the backend told `told`.
+
+    `resets`: settings that the transaction may have taken back. For PostgreSQL that is the log-in's value,
+    for the client it is the one of its start-up.
+    """
+    changes: dict[str, str | None] = {}
+    for name, value in told.items():
+        if value is None or (name in resets and value != before.values.get(name)):
+            changes[name] = startup.values.get(name)
+        else:
+            changes[name] = value
+    return before.changed(changes)
+
+
+def drop_self(told: dict[str, str | None], login_user: str) -> dict[str, str | None]:
+    """What was told, without an identity that is the log-in's own."""
+    own = {"role": "none", "session_authorization": login_user}
+    return {name: None if name in own and value == own[name] else value for name, value in told.items()}
+
+
+def _read_row(data: bytes, at: int) -> list[bytes | None]:
+    values: list[bytes | None] = []
+    count = _unpack_count(data, at)[0]
+    at += 2
+    for _ in range(count):
+        size = _unpack_size(data, at)[0]
+        at += 4
+        values.append(None if size < 0 else data[at : at + size])
+        at += max(size, 0)
+    return values
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

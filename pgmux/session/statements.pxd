@@ -1,0 +1,18 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef class Statement:
+    cdef object __weakref__
+    cdef readonly uint64_t high          # of its id, with low
+    cdef readonly uint64_t low
+    cdef readonly bytes name             # on backends, without terminator
+    cdef readonly bytes body             # of the Parse that prepares it, from the text on; empty = by `sql`
+    cdef readonly bytes sql              # the PREPARE that prepares it, where the session did so in SQL
+    cdef readonly uint32_t traces        # of its text, as `study` has confirmed them
+    cdef readonly object study           # Study of its text; None without traces
+
+cdef class Library:
+    cdef bytes _key                      # of the hash: the same in all workers
+    cdef object _known                   # statement id: Statement, as long as somebody uses it
+
+    cdef Statement parsed(self, bytes body, bytes meaning, uint32_t traces, object study)

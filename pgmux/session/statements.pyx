@@ -1,0 +1,61 @@
+# cython: boundscheck=False, wraparound=False
+"""Prepared statements: what a client calls by a name of its own, backends call by what it means.
+
+A statement's id is a keyed hash of its text, its parameter types and the settings that change its
+meaning, so every worker computes the same id, and two clients that prepare the same share one. Its
+name on backends is made of the id; no client can guess it, for the key is pgmux's own.
+
+A statement's text is kept once a worker, as long as some client has a name for it.
+"""
+from hashlib import blake2b
+from weakref import WeakValueDictionary
+
+from libc.stdint cimport uint32_t
+
+PREFIX = b"pgmux_"               # of all names on backends; clients' own that begin so are altered
+_ID_BYTES = 16
+
+
+cdef class Statement:
+    """One prepared statement."""
+
+    def __cinit__(self, bytes digest, bytes body, bytes sql, uint32_t traces, study):
+        self.high = int.from_bytes(digest[:8], "big")
+        self.low = int.from_bytes(digest[8:], "big")
+        self.name = PREFIX + digest.hex().encode()
+        self.body = body
+        self.sql = sql
+        self.traces = traces
+        self.study = study
+
+    def __repr__(self):
+        return f"<Statement {self.name.decode()}>"
+
+
+cdef class Library:
+    """The statements that clients of one worker have names for."""
+
+    def __init__(self, bytes key):
+        self._key = key
+        self._known = WeakValueDictionary()
+
+    cdef Statement parsed(self, bytes body, bytes meaning, uint32_t traces, object study):
+        """The statement that a Parse prepares. `body`: the message from its text on."""
+        return self._find(b"P", body, b"", meaning, traces, study)
+
+    def prepared(self, definition, meaning, traces, study):
+        """The statement that PREPARE prepares. `definition`: what follows its name."""
+        return self._find(b"Q", b"", bytes(definition), meaning, traces, study)
+
+    def parse(self, body, meaning, traces=0, study=None):
+        """As `parsed`, for tests."""
+        return self.parsed(body, meaning, traces, study)
+
+    def _find(self, kind, bytes body, bytes definition, bytes meaning, uint32_t traces, study):
+        content = b"%s%d,%s%s%s" % (kind, len(meaning), meaning, body, definition)
+        digest = blake2b(content, key=self._key, digest_size=_ID_BYTES).digest()
+        statement = self._known.get(digest)
+        if statement is None:
+            sql = b"PREPARE " + PREFIX + digest.hex().encode() + definition if kind == b"Q" else b""
+            statement = self._known[digest] = Statement(digest, body, sql, traces, study)
+        return statement

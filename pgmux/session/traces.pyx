@@ -1,0 +1,206 @@
+# cython: boundscheck=False, wraparound=False
+"""What a statement's text may leave behind in its session: one pass over it, a word at a time.
+
+Nothing is parsed. Strings, comments and dollar quotes are stepped over, each word is looked up
+by its first eight letters, and what is found is a suspicion: too many of them cost a question to
+the backend, one too few would be a leak. So the words that say what a statement is count only
+where a statement begins, and those that name a thing (set_config, an advisory lock, TEMP) count
+wherever they stand, in a quoted name and in a dollar quote too.
+
+Manual: chapter "SQL Syntax", section "Lexical Structure".
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef extern from "string.h" nogil:
+    void *memmem(const void *haystack, size_t size, const void *needle, size_t needle_size)
+
+cdef enum:
+    PACKED = 8                   # letters of a word that are looked at
+
+cdef enum Class:                 # of a byte
+    SPACE = 0
+    LETTER = 1                   # may be in a word; digits and $ too, which cannot begin one
+    OTHER = 2
+    QUOTE = 3                    # ' " $ - / ; begin something else, or end a statement
+
+cdef uint8_t CLASSES[256]
+for _byte in range(256):
+    CLASSES[_byte] = (SPACE if _byte in b" \t\n\r\f\v" else LETTER if _byte >= 128 or bytes([_byte]).isalnum()
+                      or _byte == ord("_") else QUOTE if _byte in b"'\"$-/;" else OTHER)
+
+FIRST = {                        # at the beginning of a statement
+    "set": SETTINGS, "reset": SETTINGS, "discard": DISCARDING | FREEING,
+    "listen": LISTENING, "unlisten": LISTENING,
+    "prepare": NAMES, "execute": NAMES, "deallocate": NAMES,
+    "load": LOADING, "do": UNSEEN, "drop": FREEING, "close": FREEING,
+    "begin": BLOCK, "start": BLOCK, "abort": BLOCK | FREEING, "rollback": BLOCK | FREEING,
+    "commit": BLOCK | FREEING, "end": BLOCK | FREEING,
+}
+ANYWHERE = {
+    "set_config": SETTINGS, "temp": TEMPORARY, "temporary": TEMPORARY, "hold": HOLDING, "execute": NAMES,
+    "pg_temp": TEMPORARY,
+}
+
+cdef enum:
+    MOST_WORDS = 64
+
+cdef struct Word:
+    uint64_t packed
+    uint32_t traces
+    bint begins                  # counts only where a statement begins
+
+cdef Word WORDS[MOST_WORDS]
+cdef uint8_t MAY_BEGIN[256]      # a word's first letter, small: the first of WORDS with it, plus one
+cdef uint32_t _count = 0
+
+for _words, _begins in ((FIRST, True), (ANYWHERE, False)):
+    for _word, _traces in _words.items():
+        WORDS[_count].packed = int.from_bytes(_word.encode()[:PACKED], "big")
+        WORDS[_count].traces = _traces
+        WORDS[_count].begins = _begins
+        MAY_BEGIN[ord(_word[0])] = 1
+        _count += 1
+MAY_BEGIN[ord("p")] = 1          # pg_advisory_…, pg_try_advisory_…
+
+cdef uint64_t ADVISORY = int.from_bytes(b"pg_advis", "big")
+cdef uint64_t TRY_ADVISORY = int.from_bytes(b"pg_try_a", "big")
+
+
+cdef uint32_t find_traces(const char *text, size_t size, bint backslashes) noexcept nogil:
+    """The traces of a text, bits of Trace. `backslashes`: strings have escapes though they do not say E."""
+    cdef uint32_t traces = 0
+    cdef size_t at = 0, start
+    cdef uint8_t byte
+    cdef bint begins = True, escapes
+    cdef uint64_t packed
+    while at < size:
+        byte = text[at]
+        if CLASSES[byte] == LETTER:
+            start = at
+            packed = 0
+            while at < size and (CLASSES[<uint8_t>text[at]] == LETTER or text[at] == c"$"):
+                if at - start < PACKED:
+                    packed = packed << 8 | (<uint8_t>text[at] | 0x20 if b"A" <= text[at] <= b"Z" else <uint8_t>text[at])
+                at += 1
+            escapes = at - start == 1 and (text[start] | 0x20) == c"e"
+            if at < size and text[at] == c"'" and escapes:
+                at = _skip_string(text, at, size, True)
+            else:
+                traces |= _look_up(packed, text + start, at - start, begins)
+            begins = False
+        elif byte == c";":
+            begins = True
+            at += 1
+        elif byte == c"'":
+            at = _skip_string(text, at, size, backslashes)
+            begins = False
+        elif byte == c'"':
+            start = at + 1
+            at = _after(text, start, size, b'"', 1)
+            traces |= _look_inside(text + start, at - start)
+            begins = False
+        elif byte == c"$":
+            start = at
+            at = _skip_dollar_quote(text, at, size)
+            if at > start + 1:
+                traces |= _look_inside(text + start, at - start)
+            begins = False
+        elif byte == c"-" and at + 1 < size and text[at + 1] == c"-":
+            at = _after(text, at, size, b"\n", 1)
+        elif byte == c"/" and at + 1 < size and text[at + 1] == c"*":
+            at = _skip_comment(text, at, size)
+        else:
+            if CLASSES[byte] != SPACE and byte != c"(":
+                begins = False
+            at += 1
+    return traces
+
+
+cdef uint32_t _look_up(uint64_t packed, const char *word, size_t size, bint begins) noexcept nogil:
+    cdef uint32_t at, traces = 0
+    if not MAY_BEGIN[(packed >> (8 * (min(size, PACKED) - 1))) & 0xFF]:
+        return 0
+    for at in range(_count):
+        if WORDS[at].packed == packed and (begins or not WORDS[at].begins):
+            traces |= WORDS[at].traces
+    if packed == ADVISORY or packed == TRY_ADVISORY:
+        if memmem(word, size, b"unlock", 6) != NULL:
+            traces |= FREEING
+        elif memmem(word, size, b"xact", 4) == NULL and memmem(word, size, b"XACT", 4) == NULL:
+            traces |= LOCKING
+    return traces
+
+
+cdef uint32_t _look_inside(const char *text, size_t size) noexcept nogil:
+    """The words in a quoted name or a dollar quote: only those that count anywhere."""
+    cdef uint32_t traces = 0
+    cdef size_t at = 0, start
+    cdef uint64_t packed
+    while at < size:
+        if CLASSES[<uint8_t>text[at]] != LETTER:
+            at += 1
+            continue
+        start = at
+        packed = 0
+        while at < size and CLASSES[<uint8_t>text[at]] == LETTER:
+            if at - start < PACKED:
+                packed = packed << 8 | (<uint8_t>text[at] | 0x20 if b"A" <= text[at] <= b"Z" else <uint8_t>text[at])
+            at += 1
+        traces |= _look_up(packed, text + start, at - start, False) & ~<uint32_t>NAMES
+    return traces
+
+
+cdef size_t _after(const char *text, size_t at, size_t size, const char *end, size_t end_size) noexcept nogil:
+    """The place behind the next `end`; the end of the text when there is none."""
+    cdef const char *found = <const char *>memmem(text + at, size - at, end, end_size) if at < size else NULL
+    return size if found == NULL else <size_t>(found - text) + end_size
+
+
+cdef size_t _skip_string(const char *text, size_t at, size_t size, bint escapes) noexcept nogil:
+    """The place behind a string that begins at `at`. A doubled quote reads as two strings, which is as good."""
+    at += 1
+    if not escapes:
+        return _after(text, at, size, b"'", 1)
+    while at < size:
+        if text[at] == c"\\":
+            at += 2
+        elif text[at] == c"'":
+            if at + 1 < size and text[at + 1] == c"'":
+                at += 2
+            else:
+                return at + 1
+        else:
+            at += 1
+    return size
+
+
+cdef size_t _skip_dollar_quote(const char *text, size_t at, size_t size) noexcept nogil:
+    """The place behind a dollar quote that begins at `at`; behind the $ alone when none does."""
+    cdef size_t end = at + 1
+    while end < size and CLASSES[<uint8_t>text[end]] == LETTER and not (end == at + 1 and b"0" <= text[end] <= b"9"):
+        end += 1
+    if end >= size or text[end] != c"$":
+        return at + 1
+    return _after(text, end + 1, size, text + at, end + 1 - at)
+
+
+cdef size_t _skip_comment(const char *text, size_t at, size_t size) noexcept nogil:
+    """The place behind a comment /* … */ that begins at `at`; such comments nest."""
+    cdef uint32_t depth = 0
+    while at + 1 < size:
+        if text[at] == c"/" and text[at + 1] == c"*":
+            depth += 1
+            at += 2
+        elif text[at] == c"*" and text[at + 1] == c"/":
+            depth -= 1
+            at += 2
+            if depth == 0:
+                return at
+        else:
+            at += 1
+    return size
+
+
+def traces_of(bytes text, bint backslashes=False):
+    """The traces of a text, bits of Trace. For what happens once per statement, and for tests."""
+    return find_traces(text, len(text), backslashes)

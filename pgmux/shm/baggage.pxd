@@ -1,0 +1,24 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from pgmux.shm.layout cimport Baggage, Prepared
+from pgmux.shm.segment cimport Segment
+
+
+cdef struct StatementId:         # 128 bits of a keyed hash of what the statement means
+    uint64_t high
+    uint64_t low
+
+cdef class BaggageTable:
+    cdef readonly Segment segment
+    cdef Baggage *slots          # [slots]
+    cdef Prepared *cells         # [slots][mask + 1]
+    cdef uint32_t mask
+    cdef readonly uint32_t limit  # statements kept on one backend
+
+    cdef Prepared *_find(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef bint has(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef void add(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef bint remove(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef bint oldest(self, uint32_t slot, StatementId *statement) noexcept nogil
+    cdef void forget_statements(self, uint32_t slot) noexcept nogil
+    cdef void forget(self, uint32_t slot) noexcept nogil

@@ -1,0 +1,86 @@
+"""The image's files, held against the tree and against a running pgmux. No engine is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pgmux.config import read_config
+from pgmux.config.findings import environment_name
+from pgmux.config.option import rows_of
+from pgmux.config.settings import Settings
+from pgmux.demo.ports import free_port, give_back
+from pgmux.supervisor.main import STOP_WITHIN_SECONDS
+from tests.fix_pgmux import MakePgmux
+
+ROOT = Path(__file__).parents[2]
+CONTAINERFILE = (ROOT / "Containerfile").read_text()
+COMPOSE = (ROOT / "container" / "compose.yaml").read_text()
+IGNORE = (ROOT / ".containerignore").read_text().splitlines()
+ANSWERS = ROOT / "container" / "answers.py"
+
+
+def is_healthy(port: int) -> bool:
+    """What the image's health check says about a pgmux on this port."""
+    environ = {**os.environ, "PGMUX_LISTEN": f"127.0.0.1:{port},[::1]:1"}
+    return subprocess.run([sys.executable, ANSWERS], env=environ, timeout=30).returncode == 0
+
+
+def test_whatever_is_copied_is_there_and_not_ignored() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", CONTAINERFILE, re.MULTILINE)
+    sources = [source for line in copied for source in line.split()]
+    assert len(sources) >= 5
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert f"!{source.split('/')[0]}" in IGNORE
+
+
+def test_it_does_not_run_as_root() -> None:
+    [user] = re.findall(r"^USER (\d+):\d+$", CONTAINERFILE, re.MULTILINE)
+    assert int(user) > 0
+
+
+@pytest.mark.parametrize("text", [CONTAINERFILE, COMPOSE], ids=["Containerfile", "compose.yaml"])
+def test_every_variable_is_an_option(text: str) -> None:
+    known = {environment_name(key) for key in rows_of(Settings)}
+    named = set(re.findall(r"\bPGMUX_[A-Z_]+", text))
+    assert named
+    assert named <= known
+
+
+def test_the_images_configuration_waits_only_for_a_list_of_users(tmp_path: Path) -> None:
+    (tmp_path / "userlist.txt").write_text((ROOT / "container" / "userlist.txt").read_text())
+    text = (ROOT / "container" / "pgmux.toml").read_text()
+    config = read_config(text, {"PGMUX_RUNTIME_DIR": "/dev/shm/pgmux"}, path=str(tmp_path / "pgmux.toml"))
+    assert config.databases["*"].host == ("postgres",)
+    assert [str(listen) for listen in config.pgmux.listen] == [":6432"]
+
+
+def test_a_container_is_given_time_to_stop() -> None:
+    [seconds] = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
+    assert int(seconds) > STOP_WITHIN_SECONDS
+
+
+def test_the_entry_is_the_command() -> None:
+    [entry] = re.findall(r"^ENTRYPOINT (.+)$", CONTAINERFILE, re.MULTILINE)
+    [command] = re.findall(r"^CMD (.+)$", CONTAINERFILE, re.MULTILINE)
+    assert json.loads(entry) + json.loads(command) == ["pgmux", "run"]
+
+
+def test_the_health_check_says_yes_to_a_running_pgmux(make_pgmux: MakePgmux) -> None:
+    assert is_healthy(make_pgmux().port)
+
+
+def test_the_health_check_says_no_where_nothing_answers() -> None:
+    port = free_port()
+    assert not is_healthy(port)
+    with socket.create_server(("127.0.0.1", port)):  # it takes the connection, and says nothing
+        assert not is_healthy(port)
+    give_back(port)
