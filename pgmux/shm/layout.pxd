@@ -8,12 +8,16 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     CACHE_LINE = 64
+    ADDRESS_BYTES = 48       # an IP address as text, or "unix"
     NAME_BYTES = 64          # a name of PostgreSQL's (NAMEDATALEN) with its final zero
     KEY_BYTES = 256          # the longest cancel key of protocol 3.2
     WELCOME_BYTES = 2048     # ParameterStatus of a pool's backends, as name\0value\0…
     TROUBLE_BYTES = 1024     # why the pool's last log-in failed, as text
     BUCKETS = 32             # of a histogram: bucket n counts durations in [2^n, 2^(n+1)) microseconds
     MUTEX_BYTES = 64
+    SETTINGS_BYTES = 4024    # what SET has changed, as key=value lines
+    PERIODS = 3              # snapshots of the counters that are kept: one being written, two to compare
+    TOTALS = 16              # counters in a snapshot: those of Counters before its histograms
 
 cdef struct Header:              # one page at the start; written once by the supervisor
     char magic[8]
@@ -39,7 +43,10 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t client_limit        # max_client_conn; the records beyond it are for saying no
     uint32_t _pad0
     uint64_t paused              # 1 = the operator's PAUSE: no new leases; by the supervisor
-    uint8_t _pad[512 - 144]
+    uint64_t board_at            # offsets
+    uint64_t databases_at
+    uint64_t periods_at
+    uint8_t _pad[512 - 168]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -52,7 +59,10 @@ cdef struct WorkerRecord:        # two cache lines a worker
     uint32_t state               # WorkerState; by the worker
     uint32_t clients             # logged-in and logging-in; by the worker
     uint32_t restarts            # by the supervisor
-    uint8_t _pad2[32]
+    uint64_t cpu_us              # processor time of this process so far; by the worker, with its heartbeat
+    uint32_t configuration       # number of the configuration it works by (Board); by the worker
+    uint32_t is_accepting        # 1 = it takes new clients; by the worker
+    uint8_t _pad2[16]
 
 cdef struct Slot:                # one cache line: one backend
     uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx
@@ -63,13 +73,18 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t client              # record of the client it serves, for readers only; by the owner
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
-    uint8_t _pad[12]
+    uint32_t cancels             # cancel requests on their way to it, for readers only; by the owner
+    uint8_t _pad[8]
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
     uint32_t key_bytes
     uint8_t key[KEY_BYTES]
-    uint8_t _pad[CACHE_LINE * 5 - 264]
+    uint16_t port                # where PostgreSQL was reached; 0 for a Unix socket
+    uint16_t local_port          # and from where
+    char address[ADDRESS_BYTES]
+    char local_address[ADDRESS_BYTES]
+    uint8_t _pad[CACHE_LINE * 6 - 364]
 
 cdef struct PoolRecord:
     uint64_t in_use              # 1 once all else is written; under the mutex
@@ -80,7 +95,7 @@ cdef struct PoolRecord:
     uint64_t created_at_us
     uint64_t retry_at_us         # no log-in is tried before this moment; by the worker whose log-in failed
     uint32_t welcome_bytes       # 0 = no backend of this pool was ever opened
-    uint32_t _pad0
+    uint32_t database_record     # of its database, on the board; under the mutex
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
     uint8_t _pad1[24]
@@ -99,10 +114,31 @@ cdef struct ClientRecord:        # four cache lines, single writer: the worker t
     uint32_t pool
     uint16_t port
     uint8_t phase                # ClientPhase of the relay
-    uint8_t _pad1[17]
+    uint8_t listener             # which of the worker's listening sockets it came to
+    uint32_t serial              # clients that had this record before and with this one
+    uint8_t _pad1[12]
     char address[NAME_BYTES]     # textual; "unix" for the Unix socket
     char application_name[NAME_BYTES]
-    char _pad2[64]
+    char user[NAME_BYTES]        # who it logged in as, which may not be its pool's user
+
+cdef struct Board:               # what the operator has said, and the supervisor's notes; one
+    uint64_t configuration       # number of the configuration in force, grows with each RELOAD and SET; by the supervisor
+    uint64_t reloads             # how many of these were RELOADs; by the supervisor
+    uint64_t settings_turn       # odd while `settings` is being written; by the supervisor
+    uint64_t killed_at_us        # the last KILL of everything, CLOCK_MONOTONIC
+    uint64_t client_mark         # client records from here on were never used, so their pages are holes
+    uint64_t period              # snapshots of the counters taken so far; by the supervisor
+    uint64_t periods_at_us[PERIODS]  # when snapshot n was taken, at n % PERIODS
+    char settings[SETTINGS_BYTES]    # what SET has changed since the last RELOAD; by the supervisor
+
+cdef struct DatabaseRecord:      # two cache lines; by whoever has the operator's command
+    uint64_t in_use              # 1 once its name is written; under the mutex
+    uint64_t paused              # 1 = no new leases
+    uint64_t disabled            # 1 = no new clients
+    uint64_t killed_at_us        # clients admitted before this moment are sent off
+    uint64_t reconnect_at_us     # backends whose connection was begun before this moment are to be closed
+    uint8_t _pad[24]
+    char name[NAME_BYTES]
 
 cdef struct Counters:            # one per (worker, pool), single writer: the worker
     uint64_t transactions

@@ -1,9 +1,12 @@
 from libc.stdint cimport uint64_t
 
 from pgmux.shm.layout cimport (
-    ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+    Board, ClientRecord, Counters, DatabaseRecord, Header, Identity, PoolRecord, Slot, WorkerRecord,
 )
 
+
+cdef enum:
+    SPARE_DATABASES = 64     # that the operator may name and no client has asked for
 
 cdef class Segment:
     cdef object _map             # the mmap object: keeps the mapping alive
@@ -18,6 +21,9 @@ cdef class Segment:
     cdef uint64_t *rings         # [pools][ring_cells]
     cdef ClientRecord *clients   # [clients]
     cdef Counters *counters      # [workers][pools]
+    cdef Board *board
+    cdef DatabaseRecord *databases   # [pools + SPARE_DATABASES]
+    cdef uint64_t *periods       # [PERIODS][pools][TOTALS]: sums of the counters over all workers
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept

@@ -19,13 +19,14 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    CACHE_LINE, ClientRecord, Counters, Header, Identity, PoolRecord, Slot, WorkerRecord,
+    Board, CACHE_LINE, ClientRecord, Counters, DatabaseRecord, Header, Identity, PERIODS, PoolRecord, Slot, TOTALS,
+    WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -122,6 +123,9 @@ cdef class Segment:
         self.rings = <uint64_t *>(base + self.header.rings_at)
         self.clients = <ClientRecord *>(base + self.header.clients_at)
         self.counters = <Counters *>(base + self.header.counters_at)
+        self.board = <Board *>(base + self.header.board_at)
+        self.databases = <DatabaseRecord *>(base + self.header.databases_at)
+        self.periods = <uint64_t *>(base + self.header.periods_at)
 
     # The lock guards only decisions that end in one atomic store (a slot's first move, a pool's
     # in_use), so whoever dies holding it leaves nothing half done: the next holder just goes on.
@@ -197,12 +201,16 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.identities_at = _aligned(header.slots_at + slots * sizeof(Slot), CACHE_LINE)
     header.free_bits_at = _aligned(header.identities_at + slots * sizeof(Identity), CACHE_LINE)
     header.pools_at = _aligned(header.free_bits_at + <uint64_t>pools * header.free_words * 8, PAGE_BYTES)
-    header.rings_at = _aligned(header.pools_at + <uint64_t>pools * sizeof(PoolRecord), PAGE_BYTES)
+    header.databases_at = _aligned(header.pools_at + <uint64_t>pools * sizeof(PoolRecord), CACHE_LINE)
+    header.board_at = _aligned(
+        header.databases_at + <uint64_t>(pools + SPARE_DATABASES) * sizeof(DatabaseRecord), PAGE_BYTES)
+    header.rings_at = _aligned(header.board_at + sizeof(Board), PAGE_BYTES)
     header.counters_at = _aligned(header.rings_at + <uint64_t>pools * cells * 8, PAGE_BYTES)
     header.clients_at = _aligned(
         header.counters_at + <uint64_t>workers * pools * sizeof(Counters), PAGE_BYTES)
-    header.total_bytes = _aligned(
+    header.periods_at = _aligned(
         header.clients_at + <uint64_t>header.clients * sizeof(ClientRecord), PAGE_BYTES)
+    header.total_bytes = _aligned(header.periods_at + <uint64_t>PERIODS * pools * TOTALS * 8, PAGE_BYTES)
     return header.rings_at
 
 
@@ -213,3 +221,5 @@ assert sizeof(ClientRecord) == 4 * CACHE_LINE
 assert sizeof(Counters) % CACHE_LINE == 0
 assert sizeof(PoolRecord) % CACHE_LINE == 0
 assert sizeof(Identity) % CACHE_LINE == 0
+assert sizeof(Board) == PAGE_BYTES
+assert sizeof(DatabaseRecord) == 2 * CACHE_LINE

@@ -12,6 +12,8 @@ class Errand(IntEnum):
     REFUSE_WAITERS = 4
     BURY_BACKENDS = 8
     RELOAD = 16
+    KILL_CLIENTS = 32
+    LET_LEAVE = 64
 
 class _WorkerRow(TypedDict):
     worker: int
@@ -20,6 +22,9 @@ class _WorkerRow(TypedDict):
     restarts: int
     started_at_us: int
     heartbeat_us: int
+    cpu_us: int
+    configuration: int
+    is_accepting: bool
 
 class Workers:
     """The workers' records and inboxes. `bells` are their eventfds, made before the first fork."""
@@ -53,14 +58,17 @@ class Workers:
     def dismiss(self, worker: int) -> None:
         """By the supervisor, when the worker's process is gone."""
 
-    def beat(self, worker: int, clients: int) -> None:
-        """By the worker, several times a second: it lives, and has so many clients."""
+    def beat(
+        self, worker: int, clients: int, cpu_us: int = 0, configuration: int = 0, is_accepting: bool = True
+    ) -> None:
+        """By the worker, several times a second: it lives, has so many clients, so much processor time used,
+        works by that configuration, and takes new clients or not."""
 
     def silence_us(self, worker: int) -> int:
         """Microseconds since the worker's last heartbeat."""
 
     def read(self, worker: int) -> _WorkerRow:
-        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us."""
+        """A worker's record as a dict. Moments are CLOCK_MONOTONIC microseconds."""
 
 def make_bells(count: int) -> list[int]:
     """One non-blocking eventfd a worker. See eventfd(2)."""
