@@ -40,7 +40,6 @@ NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
 NO_AUTH_QUERY = "asking PostgreSQL for passwords is not supported yet"
 
 NO_TIMEOUT = "this timeout is not supported yet"
-NO_CONSOLE = "the console is not supported yet"
 
 NOT_YET = (
     NotYet(
@@ -60,13 +59,10 @@ NOT_YET = (
     NotYet("transaction_timeout", _is_given, NO_TIMEOUT, "set it in PostgreSQL"),
     NotYet("query_timeout", _is_given, NO_TIMEOUT, "set statement_timeout in PostgreSQL"),
     NotYet("reserve_pool_size", _is_given, "reserve pools are not supported yet", "raise the pool's size"),
-    NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
-    NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
     NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
     NotYet("auth_hba_file", _is_given, "rules for clients are not supported yet", "leave it out"),
     NotYet("auth_user", _is_given, NO_AUTH_QUERY, "use auth_file"),
     NotYet("auth_query", _is_given, NO_AUTH_QUERY, "use auth_file"),
-    NotYet("metrics_listen", _is_given, "metrics are not supported yet", "leave it out"),
     NotYet(
         "client_tls_sslmode",
         _is_one_of("allow", "prefer", "require", "verify-ca", "verify-full"),
