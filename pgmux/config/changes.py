@@ -1,7 +1,7 @@
 """Options that are changed while pgmux runs, by the command SET, and hold until the next reload or restart.
 
-A change is a key and a text, written as in the environment. Several are kept as lines key=value, in the order in
-which they were made.
+A change is a key and a text, written as in the environment. Several are kept as lines key=value, in the
+order in which they were made.
 """
 
 import dataclasses
@@ -57,7 +57,10 @@ def change_all(config: Config, changes: str) -> Config:
 
 
 def note_change(changes: str, key: str, text: str) -> str:
-    """The changes with one more; an earlier one of the same key is forgotten. Raises ConfigError for line breaks."""
+    """The changes with one more; an earlier one of the same key is forgotten.
+
+    Raises ConfigError for a text with line breaks.
+    """
     if "\n" in text or "\r" in text:
         raise _refusal(key, "a value has no line breaks", "")
     kept = [line for line in changes.splitlines() if line.partition("=")[0] != key]

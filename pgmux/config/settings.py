@@ -87,7 +87,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     log_min_duration: Annotated[
         Duration,
         Option(
-            "Log queries that took as long or longer, with wait and execution apart, a few each second; 0 = none."
+            "Log queries that took so long or longer, wait and execution apart, a few each second; 0 = none."
         ),
     ] = 0.0
     log_min_wait: Annotated[

@@ -31,7 +31,7 @@ cdef class Client(Endpoint):
     cdef readonly uint32_t record        # its index in shared memory and in this worker's table
     cdef readonly ClientPhase phase      # moved by Leasing.enter alone
     cdef bint dropping                   # the rest of the present message is not forwarded
-    cdef bint terminated                 # it said Terminate: nothing more is read, what it asked is still answered
+    cdef readonly bint terminated        # it said Terminate: nothing more is read, what it asked is answered
     cdef bint skipping                   # an error was sent in place of replies: drop all up to Sync
     cdef Buffer held                     # requests read before there was a backend to send them to
     cdef Lobby lobby                     # of its pool; None before the log-in
@@ -43,6 +43,8 @@ cdef class Client(Endpoint):
     cdef bint expecting                  # authenticated, waits for its pool's first backend: nothing is read
     cdef public object login             # the worker's, until admitted
     cdef readonly bint is_unix
+    cdef readonly uint64_t waited_us     # for the backend it has, or had last
+    cdef readonly bytes last_words       # the error that it was sent off with; None = it was not
 
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot

@@ -251,6 +251,8 @@ cdef class Exchange(Streams):
         took = self.now - backend.request_at_us
         self.counters[backend.pool].query_us += took
         observe(self.counters[backend.pool].query, took)
+        if self.log_query_us and took >= self.log_query_us and backend.client is not None:
+            self.sample("slow", backend.client, took)
         if is_settled(&backend.replies):
             if status == c"I":
                 backend.at_rest = True
@@ -302,6 +304,7 @@ cdef class Exchange(Streams):
             return 0
         if client.phase == PARKED:
             self.unpark(client)
+        client.last_words = last_words
         self.send_to_client(client, last_words, len(last_words))
         if backend is not None:
             self.detach(client)
@@ -334,6 +337,7 @@ cdef class Exchange(Streams):
         cdef Backend backend = client.backend
         if client.phase == GONE:
             return 0
+        client.terminated |= politely and client.phase != LEAVING
         if client.phase == PARKED:
             self.unpark(client)
         if backend is not None:

@@ -9,6 +9,10 @@ from pgmux.shm.pools import Pools
 class Leasing(Poller):
     """This worker's hold on the shared backends. The bytes are Exchange's affair."""
 
+    log_wait_us: int
+    log_query_us: int
+    samples_left: int
+    samples_missed: int
     @property
     def worker(self) -> int: ...
     @property

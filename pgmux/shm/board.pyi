@@ -34,6 +34,9 @@ class Board:
     def read(self, database: int) -> _DatabaseRow | None:
         """A record as a dict, or None when it is unused. Moments: CLOCK_MONOTONIC microseconds, 0 = never."""
 
+    def killed_at(self, database: int) -> int:
+        """When clients of a database were killed last; 0 = never."""
+
     def pause(self, database: int) -> None:
         """No new leases in any pool of the database until `resume`. What is under way goes on."""
 

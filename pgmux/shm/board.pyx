@@ -84,8 +84,13 @@ cdef class Board:
             return None
         return {"database": database, "name": record.name[:strlen(record.name)],
                 "is_paused": bool(load(&record.paused)), "is_disabled": bool(load(&record.disabled)),
-                "killed_at_us": max(load(&record.killed_at_us), load(&self.record.killed_at_us)),
+                "killed_at_us": self.killed_at(database),
                 "reconnect_at_us": load(&record.reconnect_at_us)}
+
+    def killed_at(self, uint32_t database):
+        """When clients of a database were killed last; 0 = never."""
+        self._check(database)
+        return max(load(&self.databases[database].killed_at_us), load(&self.record.killed_at_us))
 
     def pause(self, uint32_t database):
         """No new leases in any pool of the database until `resume`. What is under way goes on."""

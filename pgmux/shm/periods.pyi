@@ -14,8 +14,8 @@ class Periods:
     def take(self) -> None:
         """Take a snapshot of all pools' counters. By the supervisor."""
 
-    def since(self) -> int:
-        """When the snapshot was taken that averages begin with, CLOCK_MONOTONIC microseconds."""
+    def since(self, back: int = 1) -> int:
+        """When the last snapshot but `back` was taken, CLOCK_MONOTONIC microseconds."""
 
-    def read(self, pool: int) -> dict[str, int]:
+    def read(self, pool: int, back: int = 1) -> dict[str, int]:
         """A pool's counters at that moment, by name."""

@@ -49,16 +49,18 @@ cdef class Periods:
         self.board.periods_at_us[number % PERIODS] = now_us()
         store(&self.board.period, number)
 
-    def since(self):
-        """When the snapshot was taken that averages begin with, CLOCK_MONOTONIC microseconds: the one before the
-        last, and before there are two, the start."""
+    def since(self, uint32_t back=1):
+        """When the last snapshot but `back` was taken, CLOCK_MONOTONIC microseconds: by default the one that averages
+        begin with. Where there are not so many, the start."""
         cdef uint64_t number = load(&self.board.period)
-        return self.board.periods_at_us[(number - 1) % PERIODS] if number > 1 else self.segment.header.created_at_us
+        if number <= back:
+            return self.segment.header.created_at_us
+        return self.board.periods_at_us[(number - back) % PERIODS]
 
-    def read(self, uint32_t pool):
+    def read(self, uint32_t pool, uint32_t back=1):
         """A pool's counters at that moment, by name."""
         if pool >= self.segment.header.pools:
             raise IndexError(f"pool {pool}")
         cdef uint64_t number = load(&self.board.period)
-        cdef uint64_t *row = self.totals + (((number - 1) % PERIODS) * self.segment.header.pools + pool) * TOTALS
-        return {name: row[at] if number > 1 else 0 for at, name in enumerate(rows.NAMES)}
+        cdef uint64_t *row = self.totals + (((number - back) % PERIODS) * self.segment.header.pools + pool) * TOTALS
+        return {name: row[at] if number > back else 0 for at, name in enumerate(rows.NAMES)}

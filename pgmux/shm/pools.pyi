@@ -59,6 +59,9 @@ class Pools:
     def register(self, database: bytes, user: bytes, pool_size: int, database_limit: int = 0) -> int:
         """The index of the pool (database, user), made when there is none yet."""
 
+    def database_record(self, pool: int) -> int:
+        """The record of a pool's database, on the board."""
+
     def resize(self, pool: int, pool_size: int, database_limit: int = 0) -> None:
         """New limits for a pool. Backends beyond them are not closed at once."""
 

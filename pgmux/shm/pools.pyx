@@ -200,6 +200,10 @@ cdef class Pools:
             self.segment.unlock()
         raise PoolsExhausted(f"all {self.segment.header.pools} pools are in use: raise max_pools and restart")
 
+    def database_record(self, uint32_t pool):
+        """The record of a pool's database, on the board."""
+        return self.records[pool].database_record
+
     def resize(self, uint32_t pool, uint32_t pool_size, uint32_t database_limit=0):
         """New limits for a pool. Backends beyond them are not closed at once."""
         self.records[pool].pool_size = pool_size

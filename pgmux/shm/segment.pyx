@@ -172,6 +172,24 @@ cdef class Segment:
         """max_client_conn."""
         return self.header.client_limit
 
+    def sizes(self):
+        """{kind of record: (bytes of one, how many there are)}."""
+        return {"header": (PAGE_BYTES, 1), "board": (sizeof(Board), 1),
+                "worker": (sizeof(WorkerRecord), self.header.workers),
+                "inbox": (self.header.free_words * 8, self.header.workers),
+                "backend": (sizeof(Slot) + sizeof(Identity), self.header.slots),
+                "pool": (sizeof(PoolRecord) + self.header.free_words * 8, self.header.pools),
+                "queue": (self.header.ring_cells * 8, self.header.pools),
+                "database": (sizeof(DatabaseRecord), self.header.pools + SPARE_DATABASES),
+                "client": (sizeof(ClientRecord), self.header.clients),
+                "counters": (sizeof(Counters), self.header.workers * self.header.pools),
+                "snapshot": (TOTALS * 8, PERIODS * self.header.pools)}
+
+    @property
+    def created_at_us(self):
+        """When it was created, CLOCK_MONOTONIC microseconds."""
+        return self.header.created_at_us
+
     @property
     def total_bytes(self):
         """Size of the file; much of it may be holes."""

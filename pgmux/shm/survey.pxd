@@ -11,6 +11,9 @@ cpdef enum Standing:             # of a client, as its record tells: the relay's
     LEAVING = 4
     GONE = 5
 
+cdef enum:
+    CONSOLES = 0xFFFFFFFE        # pools from here on are names of the console
+
 cdef struct Headcount:           # of one pool, while it is being counted
     uint32_t idle                # clients, by their phase
     uint32_t waiting

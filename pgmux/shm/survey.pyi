@@ -41,5 +41,8 @@ class Survey:
     def __init__(self, segment: Segment) -> None: ...
     @property
     def segment(self) -> Segment: ...
-    def take(self) -> tuple[list[_PoolSurvey], int, int]:
-        """(one dict a pool, by number; how many clients log in; how many client records are in use)."""
+    def count_clients_before(self, database_record: int, moment_us: int) -> int:
+        """How many clients of a database there are who were admitted by that moment."""
+
+    def take(self) -> tuple[list[_PoolSurvey], int, int, int]:
+        """(one dict a pool, by number; clients that log in; records in use; console clients)."""

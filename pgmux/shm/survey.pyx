@@ -14,7 +14,7 @@ from pgmux.shm.leases cimport CLOSING, EMPTY, FREE, GRANTED, OPENING, phase_of, 
 from pgmux.shm.segment cimport Segment
 
 cdef enum:
-    OTHERS = 2                   # counts that belong to no pool: clients that log in, and all records in use
+    OTHERS = 3                   # counts that belong to no pool: clients that log in, all records in use, consoles
 
 
 cdef class Survey:
@@ -34,6 +34,7 @@ cdef class Survey:
             others[1] += 1
             others[0] += client.phase == LOGGING_IN
             if client.pool >= count:
+                others[2] += client.pool >= CONSOLES and client.phase == IDLE
                 continue
             pool = &pools[client.pool]
             if client.phase == IDLE:
@@ -76,7 +77,7 @@ cdef class Survey:
         return 0
 
     def take(self):
-        """(one dict a pool, by number; how many clients log in; how many client records are in use)."""
+        """(one dict a pool, by number; clients that log in; records in use; console clients)."""
         cdef uint32_t count = 0, pool
         cdef uint32_t[OTHERS] others
         cdef uint64_t now = now_us()
@@ -86,14 +87,28 @@ cdef class Survey:
         heads = <Headcount *>calloc(count + 1, sizeof(Headcount))
         if heads == NULL:
             raise MemoryError()
-        others[0] = others[1] = 0
+        others[0] = others[1] = others[2] = 0
         try:
             with nogil:
                 self.count_clients(heads, count, others)
                 self.count_backends(heads, count, now)
-            return [self._describe(pool, &heads[pool], now) for pool in range(count)], others[0], others[1]
+            rows = [self._describe(pool, &heads[pool], now) for pool in range(count)]
+            return rows, others[0], others[1], others[2]
         finally:
             free(heads)
+
+    def count_clients_before(self, uint32_t database_record, uint64_t moment_us):
+        """How many clients of a database there are who were admitted by that moment."""
+        cdef ClientRecord *client
+        cdef uint64_t record
+        cdef uint32_t found = 0
+        for record in range(load(&self.segment.board.client_mark)):
+            client = &self.segment.clients[record]
+            if (load(&client.owner) and client.phase in (IDLE, WAITING, SERVED)
+                    and client.connected_at_us <= moment_us and client.pool < self.segment.header.pools
+                    and self.segment.pools[client.pool].database_record == database_record):
+                found += 1
+        return found
 
     cdef dict _describe(self, uint32_t pool, Headcount *head, uint64_t now):
         cdef PoolRecord *record = &self.segment.pools[pool]

@@ -12,8 +12,8 @@ class Errand(IntEnum):
     REFUSE_WAITERS = 4
     BURY_BACKENDS = 8
     RELOAD = 16
-    KILL_CLIENTS = 32
-    LET_LEAVE = 64
+    KILL_CLIENTS = 64
+    LET_LEAVE = 128
 
 class _WorkerRow(TypedDict):
     worker: int

@@ -23,6 +23,10 @@ class Inheritance:
     lifeline: int  # read end of a pipe whose write end only the supervisor holds
     mock_key: bytes  # with which log-ins of unknown users are made to look like others
     vault: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot: (generation, descriptor)
+    control_listener: socket.socket | None = None  # all workers accept from the same, as from the next
+    metrics_listener: socket.socket | None = None
+    configuration: int = 0  # the number of the one that the next worker is born with, on the board
+    reloads: int = 0  # how many of these came by RELOAD
 
     def listeners_of(self, worker: int) -> list[socket.socket]:
         """The sockets that a worker accepts from."""

@@ -7,11 +7,15 @@ outlive the worker, so a message sent while it is being replaced reaches its suc
 A message is one packet (SOCK_SEQPACKET keeps its bounds and, unlike SOCK_DGRAM, does not
 stop at net.unix.max_dgram_qlen):
 
-    kind 1 | target 4 | number 8 | note 4          and at most one descriptor (SCM_RIGHTS)
+    kind 1 | target 4 | number 8 | note 4 | text   and at most one descriptor (SCM_RIGHTS)
 
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
     CANCEL  record  secret       -        to the worker that holds the client: cancel what it is doing
+    KILL    record  number       -        to the worker that holds the client: send it off
+    RELOAD  -       -            -        to the supervisor: read the configuration again
+    SET     -       -            -        to the supervisor, with "key=value": change an option
+    SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
 
 See unix(7), sendmsg(2).
 """
@@ -25,6 +29,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 _PACKET = struct.Struct("!BIQI")
+_MOST_TEXT_BYTES = 4096
 _SEND_BUFFER_BYTES = 1 << 20  # some thousand messages may wait for a worker that is busy
 
 
@@ -34,6 +39,10 @@ class Kind(IntEnum):
     SOCKET = 1
     FETCH = 2
     CANCEL = 3
+    KILL = 4
+    RELOAD = 5
+    SET = 6
+    SHUTDOWN = 7
 
 
 class Message(NamedTuple):
@@ -44,6 +53,7 @@ class Message(NamedTuple):
     number: int = 0
     note: int = 0
     fd: int = -1
+    text: bytes = b""
 
 
 class Mailbox:
@@ -61,7 +71,7 @@ class Mailbox:
 
     def send(self, message: Message) -> bool:
         """Leave a message, with a copy of its descriptor. False when the mailbox is full."""
-        packet = _PACKET.pack(message.kind, message.target, message.number, message.note)
+        packet = _PACKET.pack(message.kind, message.target, message.number, message.note) + message.text
         try:
             if message.fd >= 0:
                 socket.send_fds(self._outside, [packet], [message.fd])
@@ -75,13 +85,14 @@ class Mailbox:
         """Take out the messages that are there. Descriptors in them are the caller's to close."""
         while True:
             try:
-                packet, fds, _, _ = socket.recv_fds(self._inside, _PACKET.size, 1)
+                packet, fds, _, _ = socket.recv_fds(self._inside, _PACKET.size + _MOST_TEXT_BYTES, 1)
             except BlockingIOError:
                 return
-            kind, target, number, note = _PACKET.unpack(packet)
+            kind, target, number, note = _PACKET.unpack_from(packet)
+            text = packet[_PACKET.size :]
             for fd in fds:
                 os.set_inheritable(fd, False)
-            yield Message(Kind(kind), target, number, note, fds[0] if fds else -1)
+            yield Message(Kind(kind), target, number, note, fds[0] if fds else -1, text)
 
     def close(self) -> None:
         """Close both ends."""

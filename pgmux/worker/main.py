@@ -9,11 +9,13 @@ import gc
 import logging
 import os
 import signal
+import time
 
 import gevent
 from gevent.hub import get_hub
 
 from pgmux.config import Config, reload
+from pgmux.config.changes import change_all
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
@@ -26,10 +28,12 @@ from pgmux.shm.workers import Errand
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
-from pgmux.worker.journal import Journal
+from pgmux.worker.journal import Journal, open_log
 from pgmux.worker.mailbox import Kind, Message
+from pgmux.worker.office import Levers, Office
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
+from pgmux.worker.usher import Usher
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -38,6 +42,7 @@ BREAK_OFF = signal.SIGUSR2
 
 TICK_SECONDS = 0.25
 _ACCEPT_AGAIN_TICKS = 4
+_SAMPLES_A_TICK = 5  # of long waits and slow queries that are logged
 _PATIENCE_AT_WORK_US = 1_000
 _PATIENCE_US = 10_000  # longer than the kernel's tick: a shorter one would have it set a timer for each wait
 _PATIENCE_IDLE_US = 100_000
@@ -49,6 +54,7 @@ class Worker:
     def __init__(self, number: int, config: Config, estate: Inheritance) -> None:
         self.number = number
         self._config = config
+        self._loaded = config  # without what SET has changed
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
         self._journal = Journal(f"worker {number}")
@@ -56,7 +62,7 @@ class Worker:
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
         self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
-        self._canceller = Canceller(number, self._pools, estate.mailboxes)
+        self._canceller = Canceller(number, self._pools, estate.mailboxes, counters, self._journal)
         self._reception = Reception(
             config,
             doors,
@@ -68,12 +74,27 @@ class Worker:
         self._relay = Relay(
             number, self._pools, records, counters, estate.listeners_of(number), self._reception
         )
+        levers = Levers(number, estate.mailboxes, self._kill_client)
+        self._office = Office(
+            estate,
+            self._pools,
+            records,
+            levers,
+            self._journal,
+            config=lambda: self._config,
+            users=lambda: self._opener.users,
+        )
+        self._usher = Usher(self._relay, self._reception, self._office.figures, self._journal)
         for part in (self._opener, self._canceller, self._reception):
             part.relay = self._relay
+        self._reception.consoles = self._canceller.consoles = self._office.consoles
         self._opener.reception = self._canceller.reception = self._reception
+        self._configuration, self._reloads = estate.configuration, estate.reloads
         self._stopping = False
+        self._waits_for_clients = False  # stopping, but clients may stay for as long as they want
         self._ticks_without_accepting = 0
         self._was_busy = False
+        self._set_log()
 
     def run(self) -> None:
         """Serve until told to FINISH, or until the supervisor is gone."""
@@ -98,17 +119,28 @@ class Worker:
         gevent.signal_handler(BREAK_OFF, self.break_off)
         self._collect()
         self._bury_fenced()
+        self._beat()
+        self._office.open()
         while not self._is_done():
             gevent.sleep(TICK_SECONDS)
             self._tick()
+        self._office.close()
+        gevent.sleep(0)
         for watcher, _ in watchers:
             watcher.stop()
 
     def stop(self) -> None:
         """Take no more connections, let transactions finish, then leave."""
         self._stopping = True
+        self._waits_for_clients = False
         self._relay.stop_accepting()
         self._send_off_idle()
+
+    def let_leave(self) -> None:
+        """Take no more connections, and leave when the last client has left by itself."""
+        if not self._stopping:
+            self._stopping = self._waits_for_clients = True
+            self._relay.stop_accepting()
 
     def break_off(self) -> None:
         """Leave as soon as every client has been told, whatever it is doing."""
@@ -125,10 +157,12 @@ class Worker:
         a greenlet has only just begun to wait for is not in that epoll yet, so while greenlets are at
         work the patience is short. An exception ends the worker: a relay out of step must not go on.
         """
-        at_work = self._opener.is_at_work or self._canceller.is_at_work
+        at_work = self._opener.is_at_work or self._canceller.is_at_work or self._office.workload.is_at_work
         patience_us = (
             _PATIENCE_AT_WORK_US if at_work else _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
         )
+        if self._relay.is_hubs_turn:
+            patience_us = 0  # a greenlet may have begun to wait for something just now
         try:
             self._was_busy = self._relay.run(patience_us)
             for word, what in self._relay.take_news():
@@ -145,6 +179,8 @@ class Worker:
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.number)
+            elif message.kind is Kind.KILL:
+                self._kill_client(message.target, message.number)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -167,6 +203,13 @@ class Worker:
                 self._fetch(slot)
             case "queue full", Client() as client:
                 self._relay.turn_down(client, Refusal.WAITED_TOO_LONG.build(severity="ERROR", timeout="0s"))
+            case "waited", (Client() as client, int(wait_us)):
+                if self._is_here(client):
+                    self._journal.waited(self._reception.passenger(client.record), wait_us)
+            case "slow", (Client() as client, int(query_us)):
+                if self._is_here(client):
+                    who = self._reception.passenger(client.record)
+                    self._journal.was_slow(who, client.waited_us, query_us)
             case "accept failed", int(number):
                 self._log.error("cannot accept connections: %s", os.strerror(number))
                 self._relay.stop_accepting()
@@ -181,6 +224,10 @@ class Worker:
     def _run_errands(self, errands: int) -> None:
         if errands & Errand.RELOAD:
             self._reload()
+        if errands & Errand.KILL_CLIENTS:
+            self._kill_clients()
+        if errands & Errand.LET_LEAVE:
+            self.let_leave()
         if errands & Errand.BURY_BACKENDS:
             self._bury_fenced()
         if errands & Errand.OPEN_BACKENDS:
@@ -192,17 +239,57 @@ class Worker:
             self._opener.heed_trouble()
 
     def _reload(self) -> None:
-        """The supervisor has found the changed configuration good."""
+        """Another configuration is in force, and the supervisor has found it good."""
+        board = self._pools.board
+        configuration, reloads = board.configuration, board.reloads
         try:
-            config, _ = reload(self._config)
+            loaded = self._loaded if reloads == self._reloads else reload(self._loaded)[0]
+            config = change_all(loaded, board.settings().decode("utf-8", "surrogateescape"))
             secrets, doors = open_doors(config, self._estate.mock_key)
         except PgmuxError as error:
             self._log.error("not reloaded here: %s", error)
             return
-        self._config = config
-        logging.getLogger().setLevel(config.pgmux.log_level.upper())
+        self._config, self._loaded = config, loaded
+        self._configuration, self._reloads = configuration, reloads
+        self._set_log()
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
+        self._beat()
+
+    def _set_log(self) -> None:
+        settings = self._config.pgmux
+        self._journal.formatter = open_log(settings.log_level, settings.log_format)
+        self._journal.logs_arrivals = settings.log_connections
+        self._journal.logs_departures = settings.log_disconnections
+        self._relay.log_wait_us = int(settings.log_min_wait * 1_000_000)
+        self._relay.log_query_us = int(settings.log_min_duration * 1_000_000)
+
+    def _kill_clients(self) -> None:
+        """KILL was said: who was there at that moment must go."""
+        board, last_words = self._pools.board, Refusal.KILLED.build()
+        killed_at = {}
+        for client in self._relay.every_client():
+            pool = self._relay.pool_of(client)
+            row = self._relay.records.read(client.record)
+            if pool is None or row is None:
+                continue
+            if pool not in killed_at:
+                killed_at[pool] = board.killed_at(self._pools.database_record(pool))
+            if row["connected_at_us"] <= killed_at[pool]:
+                self._relay.send_off(client, last_words)
+
+    def _kill_client(self, record: int, number: int) -> None:
+        """KILL_CLIENT was said, of a client of ours, if it still is."""
+        if self._relay.records.number_of(record) != number:
+            return
+        client = self._relay.client(record)
+        if client is not None:
+            self._relay.send_off(client, Refusal.KILLED.build())
+        else:
+            self._office.consoles.kill(record, Refusal.KILLED)
+
+    def _is_here(self, client: Client) -> bool:
+        return self._relay.client(client.record) is client
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -220,29 +307,37 @@ class Worker:
     # --- once per tick
 
     def _tick(self) -> None:
-        self._pools.workers.beat(self.number, self._relay.client_count)
+        self._beat()
         settings = self._config.pgmux
         late, tired = self._relay.overdue(int(settings.client_login_timeout * 1_000_000))
         for client in late:
             self._reception.close_for_lateness(client)
         for client in tired:
-            self._relay.turn_down(client, self._wait_refusal(client))
+            self._usher.turn_down(client, self._config)
+        self._usher.look(self._config)
+        if self._relay.samples_missed:
+            self._journal.missed(self._relay.samples_missed)
+        self._relay.samples_left, self._relay.samples_missed = _SAMPLES_A_TICK, 0
         self._relay.sweep(int(settings.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
         if self._stopping:
-            self._send_off_idle()
+            if not self._waits_for_clients:
+                self._send_off_idle()
         elif not self._relay.is_accepting:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
 
-    def _wait_refusal(self, client: Client) -> bytes:
-        limit = self._config.pgmux.query_wait_timeout
-        waited, ahead = self._relay.waiting_place(client)
-        detail = f"It waited {waited / 1_000_000:.1f}s, at last behind {ahead} other clients of its pool."
-        return Refusal.WAITED_TOO_LONG.build(detail, severity="ERROR", timeout=f"{limit:g}s")
+    def _beat(self) -> None:
+        self._pools.workers.beat(
+            self.number,
+            self._relay.client_count + self._office.consoles.count,
+            time.process_time_ns() // 1000,
+            self._configuration,
+            not self._stopping,
+        )
 
     def _send_off_idle(self) -> None:
         """Say goodbye to clients that are between transactions."""

@@ -22,7 +22,7 @@ def rig(tmp_path: Path) -> Any:
 
 def counts(rig: Rig) -> dict[str, int]:
     """What is not zero."""
-    pools, logging_in, records = Survey(rig.world.segment).take()
+    pools, logging_in, records, _ = Survey(rig.world.segment).take()
     found = {name: value for name, value in pools[POOL].items() if isinstance(value, int) and value}
     for known in ("pool_size", "longest_wait_us"):
         found.pop(known, None)
