@@ -198,7 +198,8 @@ class Console:
 
     def _sync(self, body: bytes) -> Iterator[bytes]:
         self._is_skipping = False
-        self._portals.clear()
+        if self._status == b"I":  # in a transaction, portals last until its end
+            self._portals.clear()
         yield messages.build_ready_for_query(self._status)
 
     def _flush(self, body: bytes) -> Iterator[bytes]:

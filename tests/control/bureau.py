@@ -1,4 +1,4 @@
-"""A clerk with a segment of its own and no pgmux around it: what it says is what the tables make of the segment."""
+"""A clerk with a segment of its own and no pgmux around it: what it says, it has from the segment."""
 
 from __future__ import annotations
 

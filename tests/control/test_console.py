@@ -93,6 +93,10 @@ def test_a_row_limit_suspends_the_portal_and_execute_goes_on(bureau: Bureau) -> 
     replies = talk.ask(frontend.execute(limit=2), frontend.sync())
     assert replies.types == b"DCZ"
     assert talk.ask(frontend.execute(), frontend.sync()).sqlstate == "34000"  # Sync has ended it
+    talk.ask(
+        frontend.query("BEGIN"), frontend.parse("SHOW CONFIG"), frontend.bind(portal="p"), frontend.sync()
+    )
+    assert talk.ask(frontend.execute("p", limit=1), frontend.sync()).types == b"DsZ"
 
 
 def test_binary_results_are_those_of_postgresql_s_types(bureau: Bureau) -> None:

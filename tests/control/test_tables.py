@@ -86,10 +86,20 @@ def test_whatever_can_be_shown_is_shown_and_each_own_column_explained(name: str,
 
 def test_totals_have_pgbouncer_s_names(bureau: Bureau) -> None:
     names = [row["name"] for row in bureau.show("totals")]
-    plain = (
-        "server_assignment_count xact_count query_count client_bytes server_bytes xact_time query_time "
-        "wait_time ps_client_parse_count ps_server_parse_count ps_bind_count client_login_count"
-    ).split()
+    plain = [
+        "server_assignment_count",
+        "xact_count",
+        "query_count",
+        "client_bytes",
+        "server_bytes",
+        "xact_time",
+        "query_time",
+        "wait_time",
+        "ps_client_parse_count",
+        "ps_server_parse_count",
+        "ps_bind_count",
+        "client_login_count",
+    ]
     assert names == [*(f"total_{name}" for name in plain), *(f"avg_{name}" for name in plain)]
 
 
@@ -97,13 +107,22 @@ def test_lists_have_pgbouncer_s_rows(bureau: Bureau) -> None:
     bureau.world.pool(2, "app", backends=2)
     bureau.world.clients.try_claim(1)
     rows = {row["list"]: row["items"] for row in bureau.show("lists")}
-    assert (
-        list(rows)
-        == (
-            "databases users peers pools peer_pools free_clients used_clients login_clients free_servers "
-            "used_servers dns_names dns_zones dns_queries dns_pending"
-        ).split()
-    )
+    assert list(rows) == [
+        "databases",
+        "users",
+        "peers",
+        "pools",
+        "peer_pools",
+        "free_clients",
+        "used_clients",
+        "login_clients",
+        "free_servers",
+        "used_servers",
+        "dns_names",
+        "dns_zones",
+        "dns_queries",
+        "dns_pending",
+    ]
     assert (rows["databases"], rows["pools"], rows["users"]) == (2, 1, 3)
     assert (rows["free_clients"], rows["used_clients"], rows["login_clients"]) == (19, 1, 1)
     assert (rows["free_servers"], rows["used_servers"]) == (6, 2)
