@@ -263,6 +263,7 @@ class Worker:
         self._journal.logs_departures = settings.log_disconnections
         self._relay.log_wait_us = int(settings.log_min_wait * 1_000_000)
         self._relay.log_query_us = int(settings.log_min_duration * 1_000_000)
+        self._relay.samples_left = _SAMPLES_A_TICK
 
     def _kill_clients(self) -> None:
         """KILL was said: who was there at that moment must go."""

@@ -18,11 +18,12 @@ from tests.integration.lobbies import Lobbies
 from tests.integration.test_control_socket import Line, column, show, stopped
 from tests.servers import Pgmux, Postgres, wait_until
 from tests.servers.pgmux import Tables
+from tests.servers.toml import Table
 from tests.wire import LoginRefusedError, frontend
 
 
 def two_databases(postgres: Postgres) -> Tables:
-    place = {"host": str(postgres.socket_dir), "port": postgres.port}
+    place: Table = {"host": str(postgres.socket_dir), "port": postgres.port}
     return {"app": place, "other": {**place, "dbname": "app"}}
 
 
