@@ -415,7 +415,7 @@ cdef class Exchange(Carrying):
         backend.at_rest = False
         if reply == c"C" or reply == c"I":
             backend.done += 1
-        if reply == c"C":
+        if reply == c"C" and not backend.errand:     # our own question about what is left undoes nothing
             backend.undone = message[HEADER_BYTES] == c"R" and message[HEADER_BYTES + 1] == c"O"
         elif reply == c"E":
             if verdict == FORWARD and is_carried and self.mend_error(backend.client, backend, chunk, total):
