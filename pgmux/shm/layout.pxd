@@ -165,7 +165,7 @@ cdef struct Counters:            # one per (worker, pool), single writer: the wo
 cdef struct Ear:                 # five cache lines: the one backend of a database that listens for all
     uint64_t word                # who holds it, and since which epoch: see ears.pyx
     uint64_t in_use              # 1 once place and digest are written; under the mutex
-    uint8_t digest[DIGEST_BYTES] # of the whole place: the key
+    uint8_t digest[DIGEST_BYTES]  # of the whole place: the key
     uint64_t opened_at_us        # when its backend was opened, 0 = it has none now; by the holder
     uint64_t losses              # backends that it lost; by the holder
     uint32_t backend_pid         # PostgreSQL's; by the holder

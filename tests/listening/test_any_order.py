@@ -1,4 +1,4 @@
-"""What workers say to each other about LISTEN may be read in any order between them: nothing is missed unawares.
+"""What workers say to each other about LISTEN, read in any order between them: nothing is missed unawares.
 
 Several workers' Listening in the test's own process, with real mailboxes and shared memory, against a
 PostgreSQL of a few lines. Nothing runs by itself: one small step after the other is taken, in an order that
@@ -47,7 +47,7 @@ class Postgres:
 
 
 class Session:
-    """One listening backend: what it listens to, what it was told to do, what it has said and nobody has read."""
+    """One listening backend: what it listens to, what it was told and has not done, what it has said."""
 
     def __init__(self) -> None:
         self.listens: set[bytes] = set()
@@ -150,7 +150,7 @@ class Client:
         self.is_waiting = False
         self.since: dict[bytes, int] = {}  # what was committed by then is not for it
         self.owed: defaultdict[bytes, list[int]] = defaultdict(list)  # what it has not heard and must
-        self.missed: defaultdict[bytes, set[int]] = defaultdict(set)  # owed, and others came: a warning must follow
+        self.missed: defaultdict[bytes, set[int]] = defaultdict(set)  # to be followed by a warning
         self.warned_at = 0  # what was committed by then may be missed
 
     def ask(self, channels: frozenset[bytes]) -> None:
@@ -310,9 +310,11 @@ class Together:
         """Everything that can be done without anything new is done."""
         is_busy = True
         while is_busy:
-            is_busy = any([worker.read() or worker.run_errands(self.world) for worker in self.workers])
+            is_busy = False
             for worker in self.workers:
-                is_busy |= any([ear.step(self.chance) for ear in worker.ears()])
+                is_busy |= worker.read() or worker.run_errands(self.world)
+                for ear in worker.ears():
+                    is_busy |= ear.step(self.chance)
 
     def _make(self, number: int) -> Worker:
         return Worker(number, self.world, self.mailboxes, self.postgres)
