@@ -402,7 +402,8 @@ cdef class Exchange(Carrying):
         backend.last_reply = reply
         backend.at_rest = False
         if reply == c"C":
-            backend.undone = message[HEADER_BYTES] == c"R" and message[HEADER_BYTES + 1] == c"O"
+            if not backend.errand:           # our own question about what is left undoes nothing
+                backend.undone = message[HEADER_BYTES] == c"R" and message[HEADER_BYTES + 1] == c"O"
         elif reply == c"E":
             if not self.heed_error(backend, chunk, total, verdict):
                 return MISMATCH

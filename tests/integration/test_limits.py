@@ -22,7 +22,9 @@ def last_words(client: Wire) -> Replies:
 
 
 @MODES
-def test_a_query_that_takes_too_long_is_cancelled_and_its_session_goes_on(make_pgmux: MakePgmux, mode: str) -> None:
+def test_a_query_that_takes_too_long_is_cancelled_and_its_session_goes_on(
+    make_pgmux: MakePgmux, mode: str
+) -> None:
     pgmux = make_pgmux(query_timeout=SOON, pool_mode=mode)
     with connect(pgmux) as client:
         error = client.query(SLEEP)

@@ -8,20 +8,17 @@ from typing import Any
 
 import asyncpg
 import psycopg
-import pytest
 
 from tests.fix_pgmux import MakePgmux
 from tests.integration.census import Census
 from tests.integration.inside import Inside
 from tests.servers import Postgres
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="the relay does not recognise LISTEN yet")
 LONGEST = "x" * 7999  # PostgreSQL allows less than 8,000
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-@NOT_YET
 def test_clients_of_any_worker_hear_what_clients_of_any_worker_notify(
     make_pgmux: MakePgmux, postgres: Postgres
 ) -> None:
@@ -41,7 +38,6 @@ def test_clients_of_any_worker_hear_what_clients_of_any_worker_notify(
     assert census.most <= 3  # the pool's two and the one that listens
 
 
-@NOT_YET
 def test_listen_counts_from_commit_and_not_after_rollback(make_pgmux: MakePgmux, postgres: Postgres) -> None:
     pgmux = make_pgmux(workers=2)
     with pgmux.connect(autocommit=False) as listener, pgmux.connect() as notifier:
@@ -63,7 +59,6 @@ def test_listen_counts_from_commit_and_not_after_rollback(make_pgmux: MakePgmux,
         assert payloads(listener, 1) == []
 
 
-@NOT_YET
 def test_a_client_hears_itself_once_whatever_backend_it_had_before(
     make_pgmux: MakePgmux, postgres: Postgres
 ) -> None:
@@ -78,7 +73,6 @@ def test_a_client_hears_itself_once_whatever_backend_it_had_before(
             assert [(each.payload, each.pid) for each in hear(client, 2)] == [("me", notifying[0])]
 
 
-@NOT_YET
 def test_what_is_notified_in_a_transaction_comes_at_its_commit(
     make_pgmux: MakePgmux, postgres: Postgres
 ) -> None:
@@ -91,7 +85,6 @@ def test_what_is_notified_in_a_transaction_comes_at_its_commit(
         assert payloads(listener, 2) == ["commit"]
 
 
-@NOT_YET
 def test_asyncpg_s_listeners_are_called(make_pgmux: MakePgmux, postgres: Postgres) -> None:
     pgmux = make_pgmux(workers=2)
 
