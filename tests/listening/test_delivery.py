@@ -376,7 +376,7 @@ def test_ten_thousand_clients_that_listen_cost_one_backend(
         request.wait(60)
     assert postgres.backends(application="pgmux listening") == 1
     assert postgres.backends() <= 3
-    wait_until(lambda: board.listening() == 10_000, what="ten thousand clients that listen")
+    wait_until(lambda: board.listening() == 10_000, timeout=60, what="ten thousand clients that listen")
     assert board.channels() == 101
     notify(postgres, "all", "hello")
     notify(postgres, "some 7", "you")
