@@ -22,6 +22,8 @@ cdef class Loop(Exchange):
     cdef bytes randomness                # for cancel keys, drawn ahead
     cdef Py_ssize_t drawn                # bytes of it that were used
     cdef set leaving                     # clients in LEAVING, for theirs
+    cdef int spare                       # a descriptor to be closed for the sake of one more; -1 = it is gone
+    cdef public bytes no_room            # what a newcomer is told for whom there is no descriptor
 
     cdef void take_from_hub(self, int fd) noexcept
     cdef int on_event(self, uint64_t tag, uint32_t events) except -1
@@ -39,6 +41,7 @@ cdef class Loop(Exchange):
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
     cdef Client take_in(self, int fd, uint32_t record)
+    cdef bint turn_away(self, int listener) except -1
     cdef int serve_ready(self) except -1
     cdef int look_at_crowd(self) except -1
     cdef int note_partings(self) except -1

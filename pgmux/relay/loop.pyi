@@ -24,6 +24,7 @@ class Loop(Exchange):
     slice_us: int
     login_limit: int
     client_count: int
+    no_room: bytes
     def __init__(
         self,
         worker: int,

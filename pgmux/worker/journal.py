@@ -67,15 +67,24 @@ class Journal:
         reasons = ", ".join(reason for pin, reason in REASONS.items() if pins & pin)
         self.log.info("pinned: client=%d address=%s reason=%s", client.record + 1, client.address(), reasons)
 
-    def refused(self, client: "Client", login: "ClientLogin") -> None:
-        """A log-in was refused. Rate-limited: who floods us with them does not flood the log."""
+    def turned_away(self, reason: str) -> None:
+        """Somebody was told at the door that there is no room. Rate-limited with the refusals."""
+        if self._may_tell_of_refusal():
+            self.log.error("turned away at the door: %s", reason)
+
+    def _may_tell_of_refusal(self) -> bool:
+        """Whether there is room for one more line this second."""
         now = int(time.monotonic())
         if now != self._second:
             if self._lines > _REFUSALS_A_SECOND:
                 self.log.warning("%d more log-ins were refused", self._lines - _REFUSALS_A_SECOND)
             self._second, self._lines = now, 0
         self._lines += 1
-        if self._lines <= _REFUSALS_A_SECOND:
+        return self._lines <= _REFUSALS_A_SECOND
+
+    def refused(self, client: "Client", login: "ClientLogin") -> None:
+        """A log-in was refused. Rate-limited: who floods us with them does not flood the log."""
+        if self._may_tell_of_refusal():
             self.log.warning(
                 "log-in refused: address=%s user=%r database=%r reason=%s",
                 _spell_address(*client.address()),

@@ -8,6 +8,7 @@ what may switch says so.
 import gc
 import logging
 import os
+import resource
 import signal
 
 import gevent
@@ -29,7 +30,7 @@ from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.informant import Informant
 from pgmux.worker.inheritance import Inheritance
-from pgmux.worker.journal import Journal
+from pgmux.worker.journal import Journal, open_log
 from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.opener import Opener
@@ -116,6 +117,8 @@ class Worker:
         self._relay.reset_query = settings.server_reset_query.encode("utf-8", "surrogateescape")
         self._relay.defers_begin = settings.deferred_begin
         self._relay.roams = settings.roam
+        files = str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._relay.no_room = Refusal.CLIENT_LIMIT.build(limit="the limit of open files", value=files)
 
     def run(self) -> None:
         """Serve until told to FINISH, or until the supervisor is gone."""
@@ -228,6 +231,8 @@ class Worker:
                 self._fetch(slot)
             case "queue full", Client() as client:
                 self._relay.turn_down(client, Refusal.WAITED_TOO_LONG.build(severity="ERROR", timeout="0s"))
+            case "turned away", int(number):
+                self._journal.turned_away(os.strerror(number))
             case "accept failed", int(number):
                 self._log.error("cannot accept connections: %s", os.strerror(number))
                 self._relay.stop_accepting()
@@ -272,7 +277,7 @@ class Worker:
             self._log.error("not reloaded here: %s", error)
             return
         self._config = config
-        logging.getLogger().setLevel(config.pgmux.log_level.upper())
+        open_log(config.pgmux.log_level, config.pgmux.log_format)
         self._configure_relay()
         self._keyring.reconfigure(secrets)
         self._reception.reconfigure(config, doors)
@@ -281,6 +286,8 @@ class Worker:
         self._listening.reconfigure(config)
         self._replication.reconfigure(config)
         self._timekeeper.reconfigure(config.pgmux)
+        if self.number == 0:
+            self._reception.register_warm_pools()
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""

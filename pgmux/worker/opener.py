@@ -160,6 +160,8 @@ class Opener:
             settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
             connection, login = connect(settings, self._keyring, limit, application_name="pgmux")
             self._publish(pool, slot, connection, login)
+            if self._leads_elsewhere_now(pool, settings):
+                self._pools.outdate(pool)
         except OpenError as error:
             if error.is_keyless and not self._has_waiting(pool):
                 self._leave_to_others(pool, slot)
@@ -210,6 +212,13 @@ class Opener:
             self._log.info("PostgreSQL at %s can be used again", self.reception.server(pool))
         self.reception.admit_the_welcome()
         self.relay.hand_out(slot)
+
+    def _leads_elsewhere_now(self, pool: int, settings: PoolSettings) -> bool:
+        """Whether a reload has changed the pool's address while we logged in at another."""
+        try:
+            return not self.reception.settings(pool).leads_where(settings)
+        except KeyError:
+            return True
 
     def _give_up(self, pool: int, slot: int, trouble: str) -> None:
         """The log-in failed: everybody may know why, and the slot is empty again.

@@ -149,10 +149,14 @@ class Reception:
         self.relay.doors = self._doors = doors
         self.relay.edition += 1
         self.relay.login_limit = config.login_limit_of_a_worker
+        tenancy = self._pools.tenancies.tenancy
         for pool, tenant in self._tenants.items():
             database, user = tenant.settings.database, tenant.settings.server_user
             with suppress(KeyError):  # its database is gone: who is in goes on as before
-                tenant.settings = config.settings_of_pool(database, user)
+                settings, tenant.settings = tenant.settings, config.settings_of_pool(database, user)
+                # By every worker, for each may have opened one by the old settings until now.
+                if not tenant.settings.leads_where(settings) and tenant.tenancy == tenancy(pool):
+                    self._pools.outdate(pool)
             self._set_wait_limit(pool)
         self._known.clear()
 
