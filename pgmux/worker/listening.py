@@ -241,9 +241,7 @@ class Listening:
 
     def _pools_of(self, ear: int) -> list[int]:
         found = []
-        for pool in range(self._pools.segment.pool_count):
-            if self._pools.read(pool) is None:
-                break
+        for pool in self._pools.tenancies.pools():
             try:
                 if self._ear_of(pool) == ear:
                     found.append(pool)
