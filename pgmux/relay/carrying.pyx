@@ -10,13 +10,12 @@ cleaned by DISCARD ALL before the next.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
-from pgmux.protocol.replies cimport NOTED, OURS, expect
+from pgmux.protocol.replies cimport NOTED, expect
 from pgmux.relay.asking cimport (
-    ASKED, AUDITED, CAUGHT_UP, CLEANED, DEFERRED, OVERSTEPPED, REFUSED, STALE, UNDONE, WITHHELD,
+    ASKED, AUDITED, CAUGHT_UP, CLEANED, OVERSTEPPED, REFUSED, STALE, UNDONE, WITHHELD,
 )
-from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport (
-    ASKING, Backend, CATCHING_UP, Client, IDLE, LEASED, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
+    ASKING, Backend, CATCHING_UP, Client, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
 )
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.naming cimport DROP, INJECTED, PASS, STOP, TAKEN, Step

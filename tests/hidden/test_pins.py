@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.fix_pgmux import MakePgmux
+from tests.integration.routes import by_socket
 from tests.servers import Pgmux, Postgres, wait_until
 
 Connection = psycopg.Connection[Any]
@@ -64,8 +65,7 @@ def test_what_ends_with_its_transaction_is_no_matter(make_pgmux: MakePgmux) -> N
 
 
 def test_a_database_has_its_own_policy(make_pgmux: MakePgmux, postgres: Postgres) -> None:
-    place = {"host": str(postgres.socket_dir), "port": postgres.port}
-    pgmux = make_pgmux(workers=1, on_pin="reject", databases={"app": {**place, "on_pin": "allow"}})
+    pgmux = make_pgmux(workers=1, on_pin="reject", databases={"app": by_socket(postgres, on_pin="allow")})
     with connect(pgmux) as client:
         client.execute(KEEPERS["temporary table"])
         assert client.execute("SELECT count(*) FROM kept").fetchone() == (0,)
