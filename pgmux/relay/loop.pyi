@@ -6,20 +6,23 @@ from typing import Any, Protocol
 
 from pgmux.relay.endpoint import Client
 from pgmux.relay.exchange import Exchange
+from pgmux.session.doors import Doors
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import Pools
 
 class _Desk(Protocol):
-    def greet(self, client: Client) -> None: ...
-    def hear(self, client: Client, data: bytes) -> None: ...
+    def hear(self, client: Client) -> None: ...
     def malformed(self, kind: str) -> bytes: ...
     def backend_lost(self) -> bytes: ...
 
 class Loop(Exchange):
     """One worker's clients, backends and event loop."""
 
+    doors: Doors
+    edition: int
     slice_us: int
+    login_limit: int
     client_count: int
     no_room: bytes
     def __init__(
@@ -36,6 +39,9 @@ class Loop(Exchange):
     def listeners(self) -> list[socket.socket]: ...
     @property
     def is_accepting(self) -> bool: ...
+    @property
+    def is_crowded(self) -> bool:
+        """Whether `login_limit` is reached: connections wait in the accept queue."""
     def watch_hub(self, fd: int) -> None:
         """End a wait when the hub's own epoll, `fd`, has something for it."""
 

@@ -19,6 +19,10 @@ cdef enum:
     UNKNOWN_SETTINGS = 0xFFFFFFFF
     PLACE_BYTES = 256        # host, port and database of an ear, as people write them
     DIGEST_BYTES = 16
+    QUESTION_BYTES = 32      # of a question's digest (SHA-256)
+    ANSWER_BYTES = 440       # what PostgreSQL said of a user, as text
+    ANSWER_WAYS = 8          # places that one answer may lie in
+    ANSWER_SETS = 128        # and as many such groups of places
 
 cdef struct Header:              # one page at the start; written once by the supervisor
     char magic[8]
@@ -49,7 +53,9 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t prepared_cells      # of one slot: a power of two
     uint32_t prepared_limit      # statements kept on one backend
     uint64_t ears_at
-    uint8_t _pad[512 - 176]
+    uint64_t answers_at
+    uint64_t guests_at
+    uint8_t _pad[512 - 192]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -110,7 +116,8 @@ cdef struct PoolRecord:
     uint32_t _pad0
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
-    uint8_t _pad1[24]
+    uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx
+    uint8_t _pad1[16]
     uint64_t head                # of the wait queue: the next ticket to serve; moved by compare-and-swap
     uint8_t _pad2[56]
     uint64_t tail                # of the wait queue: the next ticket to give out
@@ -175,3 +182,12 @@ cdef struct Ear:                 # five cache lines: the one backend of a databa
     uint32_t channels            # it listens to; by the holder
     char place[PLACE_BYTES]      # cut where it is longer
     uint8_t _pad[8]
+
+cdef struct AnswerRecord:        # what auth_query said of a user; under the mutex
+    uint8_t key[QUESTION_BYTES]    # of the question
+    uint64_t asked_at_us         # when a worker undertook to ask; 0 = none is asking
+    uint64_t answered_at_us      # 0 = there is no answer; written last
+    uint32_t asker               # that worker
+    uint32_t answer_bytes
+    char answer[ANSWER_BYTES]    # never a password as it is
+    uint8_t _pad[16]

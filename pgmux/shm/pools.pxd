@@ -4,6 +4,7 @@ from pgmux.shm.baggage cimport BaggageTable
 from pgmux.shm.layout cimport PoolRecord, Slot
 from pgmux.shm.leases cimport LeaseTable
 from pgmux.shm.segment cimport Segment
+from pgmux.shm.tenancies cimport Tenancies
 from pgmux.shm.waiters cimport WaitQueue
 from pgmux.shm.workers cimport Workers
 
@@ -17,6 +18,7 @@ cdef class Pools:
     cdef readonly WaitQueue waiters
     cdef readonly Workers workers
     cdef readonly BaggageTable baggage
+    cdef readonly Tenancies tenancies
     cdef PoolRecord *records
     cdef Slot *slots
     cdef uint64_t *free_bits

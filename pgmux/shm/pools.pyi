@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, TypedDict
 
-from pgmux.errors import PgmuxError
 from pgmux.shm.baggage import BaggageTable
 from pgmux.shm.leases import LeaseTable, _SlotRow
 from pgmux.shm.segment import Segment
+from pgmux.shm.tenancies import Tenancies
 from pgmux.shm.waiters import WaitQueue
 from pgmux.shm.workers import Workers
 
@@ -14,9 +14,6 @@ FAVOUR_OWN_FOR_US: Final[int]
 POOL_FULL: Final[int]
 ALL_FULL: Final[int]
 DATABASE_FULL: Final[int]
-
-class PoolsExhausted(PgmuxError):  # noqa: N818 -- a state of the pools
-    """No record is left for another (database, user)."""
 
 class _PoolRow(TypedDict):
     pool: int
@@ -42,6 +39,8 @@ class Pools:
     def workers(self) -> Workers: ...
     @property
     def baggage(self) -> BaggageTable: ...
+    @property
+    def tenancies(self) -> Tenancies: ...
     def pause(self) -> None:
         """No new leases, in any worker, until `resume`: clients park. Transactions under way go on."""
 

@@ -22,19 +22,14 @@ from pgmux.shm.leases cimport (
     pool_of,
 )
 from pgmux.shm.segment cimport Segment
+from pgmux.shm.tenancies cimport Tenancies
 from pgmux.shm.waiters cimport NO_TICKET, WaitQueue
 from pgmux.shm.workers cimport BURY_BACKENDS, LOOK_FOR_GRANTS, OPEN_BACKENDS, REFUSE_WAITERS, Workers
-
-from pgmux.errors import PgmuxError
 
 FAVOUR_OWN_FOR_US = 2000
 POOL_FULL = -2       # what Pools.open gives when the pool has all the backends it may have
 DATABASE_FULL = -4   # when all pools of its database together have
 ALL_FULL = -3        # when every slot is in use
-
-
-class PoolsExhausted(PgmuxError):
-    """No record is left for another (database, user)."""
 
 
 cdef class Pools:
@@ -46,6 +41,7 @@ cdef class Pools:
         self.waiters = WaitQueue(segment)
         self.workers = Workers(segment, bells)
         self.baggage = BaggageTable(segment)
+        self.tenancies = Tenancies(segment, self.leases)
         self.records = segment.pools
         self.slots = segment.slots
         self.free_bits = segment.free_bits
@@ -175,29 +171,7 @@ cdef class Pools:
     def register(self, bytes database, bytes user, uint32_t pool_size, uint32_t database_limit=0):
         """The index of the pool (database, user), made when there is none yet. Raises PoolsExhausted.
         Names are cut to 63 bytes, as PostgreSQL does."""
-        cdef uint32_t pool
-        cdef PoolRecord *record
-        database, user = database[:NAME_BYTES - 1], user[:NAME_BYTES - 1]
-        self.segment.lock()
-        try:
-            for pool in range(self.segment.header.pools):
-                record = &self.records[pool]
-                if not load(&record.in_use):
-                    memset(record.database, 0, NAME_BYTES)
-                    memset(record.user, 0, NAME_BYTES)
-                    memcpy(record.database, <const char *>database, len(database))
-                    memcpy(record.user, <const char *>user, len(user))
-                    record.pool_size = pool_size
-                    record.database_limit = database_limit
-                    record.created_at_us = now_us()
-                    store(&record.in_use, 1)
-                    return pool
-                if (strncmp(record.database, <const char *>database, NAME_BYTES) == 0
-                        and strncmp(record.user, <const char *>user, NAME_BYTES) == 0):
-                    return pool
-        finally:
-            self.segment.unlock()
-        raise PoolsExhausted(f"all {self.segment.header.pools} pools are in use: raise max_pools and restart")
+        return self.tenancies.place(database, user, pool_size, database_limit)[0]
 
     def resize(self, uint32_t pool, uint32_t pool_size, uint32_t database_limit=0):
         """New limits for a pool. Backends beyond them are not closed at once."""
@@ -330,6 +304,7 @@ cdef class Pools:
         cdef uint32_t slot
         cdef uint64_t seen
         self.waiters.expel(dead)
+        self.tenancies.expel(dead)
         fenced = []
         for slot in range(self.leases.count):
             while True:

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from pgmux.shm.layout cimport (
-    Baggage, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
+    AnswerRecord, Baggage, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
 )
 
 
@@ -21,6 +21,8 @@ cdef class Segment:
     cdef Baggage *baggage        # [slots]
     cdef Prepared *prepared      # [slots][prepared_cells]
     cdef Ear *ears               # [pools]: a database has at least one pool
+    cdef AnswerRecord *answers   # [ANSWER_SETS][ANSWER_WAYS]
+    cdef uint64_t *guests        # [workers][pools]: how many clients of the worker use the pool; by the worker
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept

@@ -19,13 +19,14 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    Baggage, CACHE_LINE, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
+    ANSWER_SETS, ANSWER_WAYS, AnswerRecord, Baggage, CACHE_LINE, ClientRecord, Counters, Ear, Header, Identity,
+    PoolRecord, Prepared, Slot, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -127,6 +128,8 @@ cdef class Segment:
         self.baggage = <Baggage *>(base + self.header.baggage_at)
         self.prepared = <Prepared *>(base + self.header.prepared_at)
         self.ears = <Ear *>(base + self.header.ears_at)
+        self.answers = <AnswerRecord *>(base + self.header.answers_at)
+        self.guests = <uint64_t *>(base + self.header.guests_at)
 
     # The lock guards only decisions that end in one atomic store (a slot's first move, a pool's
     # in_use), so whoever dies holding it leaves nothing half done: the next holder just goes on.
@@ -217,6 +220,10 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.ears_at = _aligned(
         header.prepared_at + <uint64_t>slots * prepared_cells * sizeof(Prepared), PAGE_BYTES)
     header.total_bytes = _aligned(header.ears_at + <uint64_t>pools * sizeof(Ear), PAGE_BYTES)
+    header.answers_at = header.total_bytes
+    header.total_bytes += _aligned(ANSWER_SETS * ANSWER_WAYS * sizeof(AnswerRecord), PAGE_BYTES)
+    header.guests_at = header.total_bytes
+    header.total_bytes += _aligned(<uint64_t>workers * pools * 8, PAGE_BYTES)
     return header.rings_at
 
 
@@ -229,3 +236,4 @@ assert sizeof(PoolRecord) % CACHE_LINE == 0
 assert sizeof(Identity) % CACHE_LINE == 0
 assert sizeof(Baggage) % CACHE_LINE == 0
 assert sizeof(Ear) == 5 * CACHE_LINE
+assert sizeof(AnswerRecord) == 8 * CACHE_LINE

@@ -11,6 +11,7 @@ cpdef enum Errand:       # what anybody may ask of a worker, as bits
     BURY_BACKENDS = 8    # CLOSING slots were left to you
     RELOAD = 16          # the configuration's file has changed, and is good
     LOOK_AT_EARS = 32    # a worker has died, or an ear has changed hands
+    HEAR_ANSWERS = 64    # auth_query has answered some worker, or failed to
 
 cdef class Workers:
     cdef readonly Segment segment

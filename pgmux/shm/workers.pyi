@@ -13,6 +13,7 @@ class Errand(IntEnum):
     BURY_BACKENDS = 8
     RELOAD = 16
     LOOK_AT_EARS = 32
+    HEAR_ANSWERS = 64
 
 class _WorkerRow(TypedDict):
     worker: int

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pgmux import __version__
 from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
+from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.ears import Ears
 from pgmux.shm.pools import Pools
@@ -120,6 +121,7 @@ class Supervisor:
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
         self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
+        self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
             segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets,
@@ -214,12 +216,12 @@ class Supervisor:
             return
         self._config = config
         open_log(config.pgmux.log_level, config.pgmux.log_format)
-        for number in range(self._pools.segment.pool_count):
+        for number in self._pools.tenancies.pools():
             pool = self._pools.read(number)
             if pool is None:
-                break
+                continue
             with contextlib.suppress(KeyError):  # its database is gone: its backends end when they are old
-                settings = config.pool_settings(*names_of(pool))
+                settings = config.settings_of_pool(*names_of(pool))
                 self._pools.resize(number, settings.pool_size, settings.max_backends)
         self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)
         self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
@@ -339,6 +341,7 @@ class Supervisor:
         self._pools.workers.dismiss(number)
         fenced = self._pools.fence(number, number)
         gone = self._clients.expel(number)
+        self._answers.expel(number)
         self._ears.fence(number)
         self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
         if self._stop_signal is not None:

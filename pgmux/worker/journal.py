@@ -87,8 +87,15 @@ class Journal:
         if self._may_tell_of_refusal():
             self.log.warning(
                 "log-in refused: address=%s user=%r database=%r reason=%s",
-                client.address(),
+                _spell_address(*client.address()),
                 login.user,
                 login.database,
                 login.reason,
             )
+
+
+def _spell_address(host: str, port: int) -> str:
+    """An address and its port as people write them; the Unix socket has none."""
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

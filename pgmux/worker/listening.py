@@ -26,7 +26,6 @@ asker's life (how often the worker was replaced), so a successor is never taken 
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
 
 import gevent
 from gevent import socket
@@ -37,8 +36,8 @@ from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.messages import channel_of, cut_messages
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
+from pgmux.session.keyring import Keyring
 from pgmux.session.notices import Notice
-from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.ears import Ears
 from pgmux.shm.pools import Pools
@@ -62,7 +61,7 @@ class Listening:
         self,
         worker: int,
         config: Config,
-        secrets: Mapping[str, Secret],
+        keyring: Keyring,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
@@ -72,21 +71,21 @@ class Listening:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._secrets = secrets
+        self._keyring = keyring
         self._pools = pools
         self._counters = counters
         self._mailboxes = mailboxes
         self._outbox = Outbox(mailboxes)
         self._table = Ears(pools.segment)
         self._lives = [self._life_of(number) for number in range(len(mailboxes))]
-        self._ear_numbers: dict[int, int] = {}  # by pool
+        self._ear_numbers: dict[tuple[int, int], int] = {}  # by pool and its tenancy
         self._audiences: dict[int, Audience] = {}  # by ear
         self._subscribed: dict[int, tuple[int, int]] = {}  # by record, once it has: (pool, ear)
         self._held: dict[int, Ear] = {}  # the ears that are ours, by number
         self._refusals: Counter[int] = Counter()  # log-ins that failed, by ear
         self._handed = 0
         self._giving_way = 0  # greenlets that have more to do at once
-        self._log = logging.getLogger(f"worker {worker}")
+        self.log = logging.getLogger(f"worker {worker}")
 
     # --- for clients; these never switch
 
@@ -143,9 +142,9 @@ class Listening:
         """Whether some ear of ours waits for something that is sure to come soon."""
         return self._outbox.is_waiting or any(ear.is_busy for ear in self._held.values())
 
-    def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
+    def reconfigure(self, config: Config) -> None:
         """After a reload: a database may be at another place."""
-        self._config, self._secrets = config, secrets
+        self._config = config
         self._ear_numbers.clear()
         for record, (pool, ear) in list(self._subscribed.items()):
             if self._ear_of(pool) != ear:
@@ -169,6 +168,42 @@ class Listening:
                 self._table.release(number, self._worker)
                 self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
 
+    # --- for our ears
+
+    def log_in(self, ear: int) -> tuple[socket.socket, BackendLogin]:
+        """A connection for an ear: as the user whose client came first, and where that one is not let in, as
+        the other pools' in turn. Raises OpenError. May switch."""
+        first = self._audiences[ear].pool
+        pools = [first, *(set(self._pools_of(ear)) - {first})]
+        settings = self.reception.settings(pools[self._refusals[ear] % len(pools)])
+        try:
+            return connect(
+                settings,
+                self._keyring,
+                self._config.pgmux.server_connect_timeout,
+                application_name=APPLICATION_NAME,
+                client_encoding="SQL_ASCII",  # channels and payloads as PostgreSQL has them
+            )
+        except OpenError:
+            self._refusals[ear] += 1
+            raise
+
+    def retry_seconds(self) -> float:
+        """server_login_retry."""
+        return self._config.pgmux.server_login_retry
+
+    def count_loss(self, ear: int) -> None:
+        """A backend that listened is gone: with those of the pool that asked first."""
+        self._counters.add(self._worker, self._audiences[ear].pool, "ears_lost")
+
+    def give_way(self) -> None:
+        """Let the relay serve what has come. By a timer: what is only called back may not wait for it."""
+        self._giving_way += 1
+        try:
+            gevent.sleep(_A_TURN)
+        finally:
+            self._giving_way -= 1
+
     # --- which ear, and who holds it
 
     def _audience_of(self, pool: int) -> Audience:
@@ -179,14 +214,15 @@ class Listening:
 
     def _ear_of(self, pool: int) -> int:
         """The ear of a pool's database. Raises KeyError for one that a reload has taken away."""
-        if pool not in self._ear_numbers:
+        tenant = pool, self._pools.tenancies.tenancy(pool)
+        if tenant not in self._ear_numbers:
             settings = self.reception.settings(pool)
             place = f"{','.join(settings.hosts)}:{settings.port}/{settings.dbname}"
-            self._ear_numbers[pool] = self._table.register(place.encode("utf-8", "surrogateescape"))
-        return self._ear_numbers[pool]
+            self._ear_numbers[tenant] = self._table.register(place.encode("utf-8", "surrogateescape"))
+        return self._ear_numbers[tenant]
 
     def _follow(self, audience: Audience) -> None:
-        """Find out who holds an audience's ear, ourselves if nobody does, and ask a new holder for everything."""
+        """Find out who holds an audience's ear, ourselves if nobody does. A new holder is asked for all."""
         holder, epoch = self._table.holder(audience.ear)
         while holder is None:
             self._claim(audience)
@@ -195,47 +231,17 @@ class Listening:
             self._outbox.post(holder, audience.renew(holder, epoch))
 
     def _claim(self, audience: Audience) -> None:
-        number = audience.ear
-        epoch = self._table.try_claim(number, self._worker)
-        if epoch is None:
-            return
-        place = self.reception.server(audience.pool), self.reception.settings(audience.pool).dbname
-        self._held[number] = Ear(
-            number,
-            epoch,
-            "/".join(place),
-            self._table,
-            self._mailboxes,
-            lambda: self._log_in(audience),
-            retry_s=lambda: self._config.pgmux.server_login_retry,
-            count_loss=lambda: self._counters.add(self._worker, audience.pool, "ears_lost"),
-            give_way=self._give_way,
-            log=self._log,
-        )
-
-    def _log_in(self, audience: Audience) -> tuple[socket.socket, BackendLogin]:
-        """A connection for an ear: as the user whose client came first, and where that one is not let in, as
-        the other pools' in turn. Raises OpenError. May switch."""
-        pools = [audience.pool, *(set(self._pools_of(audience.ear)) - {audience.pool})]
-        pool = pools[self._refusals[audience.ear] % len(pools)]
-        limit = self._config.pgmux.server_connect_timeout
-        try:
-            return connect(
-                self.reception.settings(pool),
-                self._secrets,
-                limit,
-                application_name=APPLICATION_NAME,
-                client_encoding="SQL_ASCII",  # channels and payloads as PostgreSQL has them
+        epoch = self._table.try_claim(audience.ear, self._worker)
+        if epoch is not None:
+            settings = self.reception.settings(audience.pool)
+            place = f"{settings.dbname} at {settings.host}:{settings.port}"
+            self._held[audience.ear] = Ear(
+                audience.ear, epoch, place, self._table, self._mailboxes, keeper=self
             )
-        except OpenError:
-            self._refusals[audience.ear] += 1
-            raise
 
     def _pools_of(self, ear: int) -> list[int]:
         found = []
-        for pool in range(self._pools.segment.pool_count):
-            if self._pools.read(pool) is None:
-                break
+        for pool in self._pools.tenancies.pools():
             try:
                 if self._ear_of(pool) == ear:
                     found.append(pool)
@@ -267,7 +273,7 @@ class Listening:
                     self._heed(message)
                 get_hub().wait(watcher)
         except Exception:
-            self._log.critical("listening failed", exc_info=True)
+            self.log.critical("listening failed", exc_info=True)
             os._exit(1)
 
     def _heed(self, message: Message) -> None:
@@ -317,7 +323,7 @@ class Listening:
                     self.relay.notify(record, message)
                 self._handed += 1
                 if self._handed % _HANDED_A_TURN == 0:
-                    self._give_way()
+                    self.give_way()
 
     def _warn(self, records: list[int], pool: int) -> None:
         """Tell clients that they may have missed something."""
@@ -325,11 +331,3 @@ class Listening:
             notice = Notice.MISSED_NOTIFICATIONS.build(database=self.reception.settings(pool).database)
             for record in records:
                 self.relay.notify(record, notice)
-
-    def _give_way(self) -> None:
-        """Let the relay serve what has come. A timer, because what is only called back need not wait for it."""
-        self._giving_way += 1
-        try:
-            gevent.sleep(_A_TURN)
-        finally:
-            self._giving_way -= 1

@@ -18,7 +18,9 @@ from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
+from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
@@ -26,6 +28,7 @@ from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
+from pgmux.worker.informant import Informant
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import Journal, open_log
 from pgmux.worker.listening import Listening
@@ -57,22 +60,30 @@ class Worker:
         self._config = config
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
+        self._keyring = Keyring(secrets)
         self._journal = Journal(f"worker {number}")
         self._log = logging.getLogger(f"worker {number}")
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
-        self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
+        self._opener = Opener(number, config, self._keyring, self._pools, counters, estate.mailboxes)
         self._canceller = Canceller(number, self._pools, estate.mailboxes)
-        self._listening = Listening(number, config, secrets, self._pools, counters, estate.ear_mailboxes)
-        self._replication = Replication(number, config, secrets, self._pools, counters, estate.mailboxes[-1])
+        self._listening = Listening(
+            number, config, self._keyring, self._pools, counters, estate.ear_mailboxes
+        )
+        self._replication = Replication(
+            number, config, self._keyring, self._pools, counters, estate.mailboxes[-1]
+        )
+        self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
         self._reception = Reception(
             config,
             doors,
+            self._keyring,
             self._pools,
             self._journal,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
             want_own_backend=self._replication.begin,
+            informant=self._informant,
         )
         self._relay = Relay(
             number,
@@ -84,12 +95,19 @@ class Worker:
             estate.mock_key,
         )
         self._configure_relay()
+        self._reception.attend(self._relay)
         self._timekeeper = Timekeeper(config.pgmux, self._reception, self._canceller)
-        parts = (self._opener, self._canceller, self._listening, self._replication, self._reception)
-        for part in (*parts, self._timekeeper):
-            part.relay = self._relay
-        for each in (self._opener, self._canceller, self._listening, self._replication):
+        self._parts = (
+            self._opener,
+            self._canceller,
+            self._listening,
+            self._replication,
+            self._informant,
+        )
+        for each in self._parts:
+            each.relay = self._relay
             each.reception = self._reception
+        self._timekeeper.relay = self._relay
         self._stopping = False
         self._ticks_without_accepting = 0
         self._was_busy = False
@@ -174,8 +192,7 @@ class Worker:
         return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
 
     def _is_at_work(self) -> bool:
-        parts = (self._opener, self._canceller, self._listening, self._replication)
-        return any(part.is_at_work for part in parts)
+        return any(part.is_at_work for part in self._parts)
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -248,6 +265,8 @@ class Worker:
             self._opener.heed_trouble()
         if errands & Errand.LOOK_AT_EARS:
             self._listening.look()
+        if errands & Errand.HEAR_ANSWERS:
+            self._informant.hear()
 
     def _reload(self) -> None:
         """The supervisor has found the changed configuration good."""
@@ -260,10 +279,12 @@ class Worker:
         self._config = config
         open_log(config.pgmux.log_level, config.pgmux.log_format)
         self._configure_relay()
+        self._keyring.reconfigure(secrets)
         self._reception.reconfigure(config, doors)
-        self._opener.reconfigure(config, secrets)
-        self._listening.reconfigure(config, secrets)
-        self._replication.reconfigure(config, secrets)
+        self._opener.reconfigure(config)
+        self._informant.reconfigure(config)
+        self._listening.reconfigure(config)
+        self._replication.reconfigure(config)
         self._timekeeper.reconfigure(config.pgmux)
         if self.number == 0:
             self._reception.register_warm_pools()
@@ -289,6 +310,7 @@ class Worker:
         self._relay.sweep(int(self._config.pgmux.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
         self._listening.tick()
+        self._informant.hear()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
         if self._stopping:

@@ -1,36 +1,39 @@
 """The reception: where a worker's clients log in, and what they are told that PostgreSQL does not say.
 
-The relay reads what a client sends and hands it to `hear`; the log-in itself is the sans-IO
-machine of session/client_login.py. A client that has shown who it is waits in the lobby of its
+The relay reads what a client sends and hands it to the log-in's sans-IO machine (session/client_login.pyx);
+what that cannot decide comes to `hear`. A client that has shown who it is waits in the lobby of its
 pool until the pool's welcome is known, which the first backend of that pool brings.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
-from pgmux.protocol.messages import parse_error_fields
+from pgmux.protocol.messages import decode_text, parse_error_fields
+from pgmux.relay.endpoint import Greeting
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
+from pgmux.session.keyring import Keyring
 from pgmux.session.modes import NAMES as MODES
 from pgmux.session.modes import PoolMode
 from pgmux.session.refusals import Refusal
 from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
-from pgmux.shm.pools import Pools, PoolsExhausted
+from pgmux.shm.pools import Pools
+from pgmux.shm.tenancies import PoolsExhausted
+from pgmux.worker.informant import Informant
 from pgmux.worker.journal import Journal
 
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
     from pgmux.relay.relay import Relay
 
-_KEY_BYTES = 4  # of a cancel key before protocol 3.2
-_LONG_KEY_BYTES = 32  # from 3.2 on: as PostgreSQL 18 gives
+_MOST_KNOWN = 10_000
 
 
 def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -41,6 +44,15 @@ def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
+@dataclass(slots=True)
+class _Tenant:
+    """What this worker knows of a pool, for as long as it belongs to the same (database, user)."""
+
+    tenancy: int
+    settings: PoolSettings
+    welcomes: dict[PoolMode, Welcome] = field(default_factory=dict)  # all or none
+
+
 class Reception:
     """One worker's reception, the relay's `desk`."""
 
@@ -48,52 +60,53 @@ class Reception:
         self,
         config: Config,
         doors: Doors,
+        keyring: Keyring,
         pools: Pools,
         journal: Journal,
         *,
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
         want_own_backend: "Callable[[Client, ClientLogin, int], None]",
+        informant: Informant,
     ) -> None:
         """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest.
         `want_own_backend(client, login, pool)`: a replication client waits for its own."""
         self.relay: Relay
-        self.doors = doors
+        self._doors = doors
         self._config = config
+        self._keyring = keyring
         self._pools = pools
         self._journal = journal
         self._want_backend = want_backend
         self._cancel = cancel
         self._want_own_backend = want_own_backend
-        self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
-        self._settings: dict[int, PoolSettings] = {}
-        self._welcomes: dict[tuple[int, PoolMode], Welcome] = {}
+        self._informant = informant
+        self._tenants: dict[int, _Tenant] = {}  # by pool; ask _tenant, which looks whether it still is
+        self._known: dict[tuple[str, str], tuple[int, int]] = {}  # (database, client's user): (pool, tenancy)
         self._expecting: defaultdict[int, list[Client]] = defaultdict(list)  # authenticated, by pool
 
     # --- called by the relay, inside its loop
 
-    def greet(self, client: "Client") -> None:
-        """A connection was accepted."""
-        client.login = ClientLogin(self.doors)
-
-    def hear(self, client: "Client", data: bytes) -> None:
-        """A client that logs in has sent something."""
-        login: ClientLogin = client.login
-        login.feed(data)
+    def hear(self, client: "Client") -> None:
+        """A client's log-in wants a decision."""
+        login = client.login
+        assert login is not None
         if login.step is Step.CANCEL:
             assert login.cancel_request is not None
             self._cancel(*login.cancel_request)
             self.relay.send_off(client)
         elif login.step is Step.REFUSED:
+            if login.was_looked_up:
+                self._informant.distrust(client)
             self._journal.refused(client, login)
             self.relay.send_off(client, login.take_outgoing())
-        elif login.user and client.record >= self._pools.segment.client_limit:
+        elif client.record >= self._pools.segment.client_limit:
             limit = self._pools.segment.client_limit
             self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
+        elif login.step is Step.LOOKUP:
+            self._informant.inform(client)
         elif login.step is Step.AUTHENTICATED:
             self._receive(client, login)
-        elif outgoing := login.take_outgoing():
-            self.relay.say(client, outgoing)
 
     def malformed(self, kind: str) -> bytes:
         """What a client is told whose message cannot be understood."""
@@ -124,28 +137,40 @@ class Reception:
 
     # --- called by the worker
 
+    def attend(self, relay: "Relay") -> None:
+        """Receive the clients of this relay, from now on."""
+        self.relay = relay
+        relay.doors = self._doors
+        relay.login_limit = self._config.login_limit_of_a_worker
+
     def reconfigure(self, config: Config, doors: Doors) -> None:
         """After a reload: log-ins from now on, and what pools are to be."""
-        self._config, self.doors = config, doors
-        for pool, settings in list(self._settings.items()):
+        self._config = config
+        self.relay.doors = self._doors = doors
+        self.relay.edition += 1
+        self.relay.login_limit = config.login_limit_of_a_worker
+        tenancy = self._pools.tenancies.tenancy
+        for pool, tenant in self._tenants.items():
+            database, user = tenant.settings.database, tenant.settings.server_user
             with suppress(KeyError):  # its database is gone: who is in goes on as before
-                self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
+                settings, tenant.settings = tenant.settings, config.settings_of_pool(database, user)
                 # By every worker, for each may have opened one by the old settings until now.
-                if not self._settings[pool].leads_where(settings):
+                if not tenant.settings.leads_where(settings) and tenant.tenancy == tenancy(pool):
                     self._pools.outdate(pool)
-        for pool in self._numbers.values():
             self._set_wait_limit(pool)
+        self._known.clear()
 
     def settings(self, pool: int) -> PoolSettings:
-        """The configuration of a pool, also of one that another worker registered.
+        """The configuration of a pool, also of one that another worker was the first to use.
 
-        Raises KeyError for one whose database a reload has taken away.
+        They are certain to be the pool's while a client of this worker, or a backend, is in it. Raises
+        KeyError for one whose database a reload has taken away.
         """
-        if pool not in self._settings:
-            record = self._pools.read(pool)
-            assert record is not None
-            self._settings[pool] = self._config.pool_settings(*names_of(record))
-        return self._settings[pool]
+        return self._tenant(pool).settings
+
+    def is_unheard_of(self, pool: int) -> bool:
+        """Whether no backend of this pool was ever opened, as far as this worker knows."""
+        return not self._tenant(pool).welcomes
 
     def waiting(self, pool: int) -> int:
         """How many clients wait for the pool's welcome."""
@@ -158,11 +183,12 @@ class Reception:
                 settings = self._config.pool_settings(name, database.user)
                 if settings.min_pool_size:
                     with suppress(PoolsExhausted):
-                        self._pool_of(name, database.user)
+                        self._place(settings)
 
     def pools_in_use(self) -> list[int]:
         """The pools that this worker's clients use, or wait to."""
-        return list(self._numbers.values())
+        tenancy = self._pools.tenancies.tenancy
+        return [pool for pool, tenant in self._tenants.items() if tenant.tenancy == tenancy(pool)]
 
     def admit_the_welcome(self) -> None:
         """A backend was opened, here or in another worker: let in who waits for their pool's first."""
@@ -175,13 +201,19 @@ class Reception:
         self, client: "Client", login: ClientLogin, slot: int, parameters: Mapping[str, str]
     ) -> None:
         """Let in a client with the backend that was opened for it alone, and reported these parameters."""
-        secret = _make_key(login)
-        application = login.settings.get("application_name", "")
-        login.settings = {}  # the backend was started with them, and has told what it made of them
         own = {"pgmux.version": __version__, "pgmux.pool_mode": "session"}
         welcome = Welcome(parameters, own, keeps_name=True)
-        greeting = login.admit(welcome, client.record + 1, secret)
-        self.relay.admit_private(client, slot, secret, application, greeting, login.rest)
+        pool = self._pools.leases.read(slot)[2]
+        greeting = Greeting(
+            pool,
+            self._pools.tenancies.tenancy(pool),
+            login.settings.get("application_name", "").encode("utf-8", "replace"),
+            welcome.build({}),  # the backend was started with its settings, and has told what it made of them
+            login.credential,
+            self.relay.edition,
+            PoolMode.SESSION,
+        )
+        self.relay.admit_private(client, greeting, slot)
 
     def refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
         """Turn away a client that waits for its own backend, unless it has left."""
@@ -193,6 +225,23 @@ class Reception:
         for client in self._expecting.pop(pool, ()):
             if client.login is not None:
                 self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self.server(pool))
+
+    def turn_away(self, client: "Client", refusal: Refusal) -> None:
+        """A log-in that waits cannot go on. Nothing, where the client has gone meanwhile."""
+        if client.login is not None and client.login.step is not Step.REFUSED:
+            self._refuse(client, refusal)
+
+    def place_of_own(self, database: str, user: str) -> tuple[int, int]:
+        """(pool, tenancy) of a user of pgmux's own, not of the one that the database may force on clients.
+
+        Raises PoolsExhausted, KeyError for a database that is not declared.
+        """
+        return self._place(self._config.settings_of_pool(database, user))
+
+    def make_room(self, client: "Client") -> None:
+        """Too many are logging in, and this one has let us wait."""
+        limit = str(self._config.pgmux.max_login_conn)
+        self._refuse(client, Refusal.LOGIN_LIMIT, limit="max_login_conn", value=limit)
 
     def close_for_lateness(self, client: "Client") -> None:
         """A log-in has taken longer than client_login_timeout."""
@@ -216,44 +265,64 @@ class Reception:
     # --- steps of a log-in
 
     def _refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
-        login: ClientLogin = client.login
+        login = client.login
+        assert login is not None
         last_words = login.refuse(refusal, detail, **values)
         self._journal.refused(client, login)
         self.relay.send_off(client, last_words)
 
     def _receive(self, client: "Client", login: ClientLogin) -> None:
         """The client is who it says: find its pool, and the pool's welcome."""
+        self._keyring.keep(login.user, login.credential)
         try:
-            pool = self._pool_of(login.database, login.user)
+            pool = self._join(client, login)
         except PoolsExhausted:
-            self._refuse(
-                client, Refusal.POOL_LIMIT, limit="max_pools", value=str(self._config.pgmux.max_pools)
-            )
+            limit = str(self._config.pgmux.max_pools)
+            self._refuse(client, Refusal.POOL_LIMIT, limit="max_pools", value=limit)
             return
         if login.is_replication:
-            self.relay.keep_waiting(client, login.take_outgoing())
+            self.relay.keep_waiting(client)
             self._want_own_backend(client, login, pool)
-        elif (pool, PoolMode.TRANSACTION) in self._welcomes or self._learn_welcome(pool):
+        elif self._tenant(pool).welcomes or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:
-            self.relay.keep_waiting(client, login.take_outgoing())
+            self.relay.keep_waiting(client)
             self._expecting[pool].append(client)
             self._want_backend(pool)
 
-    def _pool_of(self, database: str, user: str) -> int:
-        settings = self._config.pool_settings(database, user)
-        number = self._numbers.get((database, settings.server_user))
-        if number is None:
-            number = self._pools.register(
-                database.encode("utf-8", "surrogateescape"),
-                settings.server_user.encode("utf-8", "surrogateescape"),
-                settings.pool_size,
-                settings.max_backends,
-            )
-            self._numbers[database, settings.server_user] = number
-            self._settings[number] = settings
-            self._set_wait_limit(number)
-        return number
+    def _join(self, client: "Client", login: ClientLogin) -> int:
+        """The client's pool, which is its own from now on. Raises PoolsExhausted."""
+        names = login.database, login.user
+        place = self._known.get(names)
+        while place is None or not self.relay.try_join(client, *place):
+            place = self._place(self._config.pool_settings(*names))
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()  # strangers' names: nobody may fill our memory with them
+        self._known[names] = place
+        return place[0]
+
+    def _place(self, settings: PoolSettings) -> tuple[int, int]:
+        database = settings.database.encode("utf-8", "surrogateescape")
+        user = settings.server_user.encode("utf-8", "surrogateescape")
+        pool, tenancy = self._pools.tenancies.place(database, user, settings.pool_size, settings.max_backends)
+        known = self._tenants.get(pool)
+        if known is None or known.tenancy != tenancy:
+            self._tenants[pool] = _Tenant(tenancy, settings)
+            self._set_wait_limit(pool)
+        return pool, tenancy
+
+    def _tenant(self, pool: int) -> "_Tenant":
+        """Whose pool it is now, and what we know of him."""
+        known = self._tenants.get(pool)
+        if known is None or known.tenancy != self._pools.tenancies.tenancy(pool):
+            found = self._pools.tenancies.names(pool)
+            if found is None:
+                raise KeyError(pool)
+            tenancy, *names = found
+            known = _Tenant(tenancy, self._config.settings_of_pool(*map(decode_text, names)))
+            self._tenants[pool] = known
+            self._set_wait_limit(pool)
+        return known
 
     def _set_wait_limit(self, pool: int) -> None:
         lobby = self.relay.lobby(pool)
@@ -275,31 +344,27 @@ class Reception:
                 "pgmux.pool_mode": mode.name.lower(),
                 "pgmux.max_prepared_statements": str(self._config.pgmux.max_prepared_statements),
             }
-            self._welcomes[pool, mode] = Welcome(parameters, own)
+            self._tenant(pool).welcomes[mode] = Welcome(parameters, own)
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
-        secret = _make_key(login)
+        """Let the client in, and whoever introduces himself alike from now on without asking here."""
+        ignored = {name.lower() for name in self._config.pgmux.ignore_startup_parameters}
+        settings = {name: value for name, value in login.settings.items() if name not in ignored}
         mode = MODES[self._config.pool_mode(login.database, login.user)]
-        welcome = self._welcomes[pool, mode]
-        for ignored in self._config.pgmux.ignore_startup_parameters:
-            login.settings.pop(ignored.lower(), None)
-        greeting = login.admit(welcome, client.record + 1, secret)
-        application = login.settings.get("application_name", "")
-        differing, unsure = welcome.find_differing(login.settings)
-        self.relay.admit(
-            client,
+        tenant = self._tenant(pool)
+        differing, unsure = tenant.welcomes[mode].find_differing(settings)
+        greeting = Greeting(
             pool,
-            secret,
-            application,
-            greeting,
-            login.rest,
+            tenant.tenancy,
+            settings.get("application_name", "").encode("utf-8", "replace"),
+            tenant.welcomes[mode].build(settings),
+            login.credential,
+            self.relay.edition,
             mode,
             settings_of(differing),
             unsure,
         )
-
-
-def _make_key(login: ClientLogin) -> bytes:
-    """A cancel key for a client, as long as its protocol allows."""
-    return os.urandom(_LONG_KEY_BYTES if login.protocol_version >= (3, 2) else _KEY_BYTES)
+        assert login.introduction is not None
+        login.introduction.greeting = greeting
+        self.relay.admit(client, greeting)

@@ -63,6 +63,7 @@ def test_only_a_proof_or_trust_leads_to_authenticated() -> None:
     ways_in = {way for way, after in TRANSITIONS.items() if after is Step.AUTHENTICATED}
     assert ways_in == {
         (Step.STARTUP, Event.TRUSTED),
+        (Step.LOOKUP, Event.TRUSTED),
         (Step.PASSWORD, Event.PROVED),
         (Step.SASL_FINAL, Event.PROVED),
     }
