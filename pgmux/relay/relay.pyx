@@ -143,8 +143,8 @@ cdef class Relay(Loop):
         cdef uint64_t word = self.pools.leases.word(slot)
         cdef bint belongs = generation_of(word) == generation
         self.now = now_us()
-        if is_held(word, CLOSING, self.worker):      # by CLOSE or FENCE, or both: one generation each
-            belongs = backend.fd < 0 and generation_of(word) - generation <= 2
+        if is_held(word, CLOSING, self.worker):      # by CLOSE, and by as many a FENCE as workers died over it
+            belongs = backend.fd < 0 and generation == self.pools.leases.introduced(slot)
         if not belongs or backend.fd >= 0 and backend.generation == generation:
             close(fd)
             return

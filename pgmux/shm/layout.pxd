@@ -88,7 +88,8 @@ cdef struct Identity:            # who PostgreSQL says the backend is; by the op
     uint32_t backend_pid
     uint32_t key_bytes
     uint8_t key[KEY_BYTES]
-    uint8_t _pad[CACHE_LINE * 5 - 264]
+    uint32_t generation          # of the slot, for which its socket is: known also when it has been fenced since
+    uint8_t _pad[CACHE_LINE * 5 - 268]
 
 cdef struct Baggage:             # what sessions left on a backend; by the slot's owner, under its lease
     uint64_t settings_digest     # of `settings`; 0 = as after the log-in

@@ -303,6 +303,8 @@ class Supervisor:
             self._be_worker(number)
         post.pid, post.started = pid, time.monotonic()
         self._pools.workers.enlist(number, pid)
+        # While the post was vacant nobody could be sent here: another may have died over a grant to its last holder.
+        self._pools.workers.send_on_errand(number, Errand.LOOK_FOR_GRANTS | Errand.OPEN_BACKENDS)
 
     def _be_worker(self, number: int) -> None:
         """The child's life. Never returns: nothing of the supervisor's stack is the child's to unwind."""
