@@ -69,7 +69,9 @@ cdef struct WorkerRecord:        # two cache lines a worker
     uint32_t clients             # logged-in and logging-in; by the worker
     uint32_t restarts            # by the supervisor
     uint32_t listening           # clients that LISTEN; by the worker
-    uint8_t _pad2[28]
+    uint32_t _pad2
+    uint64_t coming              # clients on their way to it from other workers; raised by those, lowered by it
+    uint8_t _pad3[16]
 
 cdef struct Slot:                # one cache line: one backend
     uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx
@@ -125,7 +127,7 @@ cdef struct PoolRecord:
     uint8_t _pad3[56]
 
 cdef struct ClientRecord:        # four cache lines, single writer: the worker that holds the client
-    uint64_t owner               # 0 = unused, else worker + 1; claimed by compare-and-swap
+    uint64_t owner               # 0 = unused, else worker + 1, and << 16 the giver + 1 while it is handed over
     uint64_t since_us            # when the present phase began
     uint64_t connected_at_us
     uint64_t transactions        # served so far

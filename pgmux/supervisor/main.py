@@ -342,11 +342,16 @@ class Supervisor:
         self._vault.collect()
         self._pools.workers.dismiss(number)
         fenced = self._pools.fence(number, number)
-        gone = self._clients.expel(number)
+        in_order = code == 0
+        gone = self._clients.expel(number, keeps_coming=in_order)
         self._answers.expel(number)
         self._ears.fence(number)
         self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
         if self._stop_signal is not None:
+            return
+        if in_order:
+            self._log.info("worker %d (pid %d) has left, drained", number, pid)
+            self._fork(number)
             return
         self._log.error(
             "worker %d (pid %d) died (%s) after %.0fs: %d clients lost, %d backends fenced",
