@@ -11,7 +11,7 @@ Who dies in between. The giver before it has sent: its copy of the socket closes
 record. The giver after it has sent: the same, unless the heir was faster. The heir: its successor finds the
 message and a word that was freed, or is another client's, and closes the socket.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 from pgmux.relay.buffer cimport append, length
 from pgmux.relay.endpoint cimport Client, GONE, IDLE

@@ -371,7 +371,9 @@ class Worker:
 
     def _holds_backends(self) -> bool:
         snapshot = self._pools.leases.snapshot()
-        return any(owner == self.number and phase not in (Phase.EMPTY, Phase.FREE) for phase, owner, *_ in snapshot)
+        return any(
+            owner == self.number and phase not in (Phase.EMPTY, Phase.FREE) for phase, owner, *_ in snapshot
+        )
 
 
 def _keep_going() -> None:

@@ -21,15 +21,17 @@ import time
 
 import msgspec
 
+from pgmux.protocol.messages import decode_text
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
 from pgmux.session.parcel import Parcel, open_parcel, pack_parcel
 from pgmux.session.refusals import Refusal
 from pgmux.shm.clients import Clients
-from pgmux.shm.pools import Pools, PoolsExhausted
+from pgmux.shm.pools import Pools
+from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.shm.workers import WorkerState
 from pgmux.worker.mailbox import Kind, Mailbox, Message
-from pgmux.worker.reception import Reception, decode_text
+from pgmux.worker.reception import Reception
 
 
 class Moving:
