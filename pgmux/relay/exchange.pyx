@@ -192,6 +192,8 @@ cdef class Exchange(Carrying):
         backend = client.backend
         if backend.awaited or backend.errand:
             return WAIT
+        if backend.cancels and not backend.replies.count:
+            return WAIT                      # a cancel on its way was meant for what has been answered
         if backend.at_rest and (kind == NUDGE or kind == COPYING):
             return DROP                      # PostgreSQL ignores them too, and would not answer
         if client.mode == STATEMENT and backend.segment and kind == WORK:
@@ -578,7 +580,7 @@ cdef class Exchange(Carrying):
             if client.terminated:
                 self.see_out(client)
             elif client.phase == IDLE:
-                self.go_on(client)
+                self.proceed(client)
         return 0
 
     cdef int keep_backend(self, Client client, Backend backend) except -1:
@@ -750,7 +752,7 @@ cdef class Exchange(Carrying):
                 self.enter(client, IDLE)
                 if client.pending is not None:
                     self.deliver(client)
-                self.go_on(client)
+                self.proceed(client)
             else:
                 # In the middle of a message ours would be read as part of it.
                 is_told = backend.last_reply == c"E" or backend.remain > 0

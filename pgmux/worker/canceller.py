@@ -13,7 +13,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
 from pgmux.protocol.messages import build_cancel_request
-from pgmux.relay.endpoint import ClientPhase
+from pgmux.relay.endpoint import Client, ClientPhase
 from pgmux.relay.relay import Relay
 from pgmux.session.refusals import Refusal
 from pgmux.shm.pools import Pools
@@ -39,16 +39,22 @@ class Canceller:
         self._greenlets = Group()
         self._log = logging.getLogger(f"worker {worker}")
 
-    def request(self, pid: int, key: bytes) -> None:
-        """A client's CancelRequest, whichever worker it reached."""
+    def request(self, messenger: Client, pid: int, key: bytes) -> None:
+        """A CancelRequest, whichever worker it reached.
+
+        Who sent it waits for the end of the connection, and may ask the next then: so it ends only when the
+        cancel is counted. Where that is another worker's to do, it has the connection, and closes it.
+        """
         record = pid - 1
-        if record < 0:
-            return
-        worker = self.relay.records.find(record, key)
+        worker = self.relay.records.find(record, key) if record >= 0 else None
         if worker == self._worker:
             self.cancel(record, key)
         elif worker is not None:
-            self._mailboxes[worker].send(Message(Kind.CANCEL, record, body=key))
+            fd = -1 if messenger.stays else messenger.fd
+            if self._mailboxes[worker].send(Message(Kind.CANCEL, record, fd=fd, body=key)) and fd >= 0:
+                self.relay.give_away(messenger)
+                return
+        self.relay.send_off(messenger)
 
     def cancel(self, record: int, key: bytes) -> None:
         """Cancel what a client of this worker is doing, if the key still is its key."""
@@ -57,7 +63,7 @@ class Canceller:
             return
         if client.phase == ClientPhase.PARKED:
             self.relay.turn_down(client, Refusal.CANCELLED.build())
-        elif (slot := self.relay.backend_of(client)) is not None:
+        elif (slot := self.relay.backend_of(client)) is not None and self.relay.is_asked(slot):
             self.cancel_backend(slot)
 
     def cancel_backend(self, slot: int) -> None:

@@ -223,6 +223,8 @@ class Worker:
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
+                if message.fd >= 0:
+                    os.close(message.fd)
             elif message.kind is Kind.CLIENT:
                 self._moving.take_up(message)
             elif message.kind is Kind.NEWCOMER:

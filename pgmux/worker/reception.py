@@ -70,11 +70,11 @@ class Reception:
         journal: Journal,
         *,
         want_backend: Callable[[int], None],
-        cancel: Callable[[int, bytes], None],
+        cancel: "Callable[[Client, int, bytes], None]",
         want_own_backend: "Callable[[Client, ClientLogin, int], None]",
         informant: Informant,
     ) -> None:
-        """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest.
+        """`want_backend(pool)`: a client waits for its first backend. `cancel(client, pid, key)`: a CancelRequest.
         `want_own_backend(client, login, pool)`: a replication client waits for its own."""
         self.relay: Relay
         self._doors = doors
@@ -98,8 +98,7 @@ class Reception:
         assert login is not None
         if login.step is Step.CANCEL:
             assert login.cancel_request is not None
-            self._cancel(*login.cancel_request)
-            self.relay.send_off(client)
+            self._cancel(client, *login.cancel_request)
         elif login.step is Step.REFUSED:
             if login.was_looked_up:
                 self._informant.distrust(client)
