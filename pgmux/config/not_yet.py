@@ -39,7 +39,6 @@ NO_CLIENT_TLS = "TLS for clients is not supported yet"
 NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
 NO_AUTH_QUERY = "asking PostgreSQL for passwords is not supported yet"
 
-NO_CONSOLE = "the console is not supported yet"
 
 NOT_YET = (
     NotYet(
@@ -48,13 +47,10 @@ NOT_YET = (
         "this way to log in is not supported yet",
         'use "scram-sha-256", "md5", "password" or "trust"',
     ),
-    NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
-    NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
     NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
     NotYet("auth_hba_file", _is_given, "rules for clients are not supported yet", "leave it out"),
     NotYet("auth_user", _is_given, NO_AUTH_QUERY, "use auth_file"),
     NotYet("auth_query", _is_given, NO_AUTH_QUERY, "use auth_file"),
-    NotYet("metrics_listen", _is_given, "metrics are not supported yet", "leave it out"),
     NotYet(
         "client_tls_sslmode",
         _is_one_of("allow", "prefer", "require", "verify-ca", "verify-full"),

@@ -38,8 +38,17 @@ class Client(Endpoint):
     def mode(self) -> PoolMode: ...
     @property
     def pins(self) -> int: ...
+    @property
+    def terminated(self) -> bool: ...
+    @property
+    def waited_us(self) -> int: ...
+    @property
+    def last_words(self) -> bytes | None: ...
     def address(self) -> tuple[str, int]:
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
+
+    def peer_uid(self) -> int:
+        """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
 
 class Backend(Endpoint):
     """This worker's view of one slot: its descriptor, and the conversation while it is leased."""

@@ -13,6 +13,7 @@ from pgmux.relay.buffer cimport clear
 from pgmux.session.modes cimport TRANSACTION
 
 from pgmux.session.settings import BASE
+from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 
 
 cdef class Endpoint:
@@ -43,6 +44,14 @@ cdef class Client(Endpoint):
                 return peer.getpeername()[:2]
         except OSError:
             return "", 0
+
+    def peer_uid(self):
+        """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
+        cdef int credentials[3]              # struct ucred: pid, uid, gid
+        cdef unsigned int size = sizeof(credentials)
+        if not self.is_unix or getsockopt(self.fd, SOL_SOCKET, SO_PEERCRED, credentials, &size) < 0:
+            return -1
+        return <unsigned int>credentials[1]
 
     def __dealloc__(self):
         clear(&self.held)

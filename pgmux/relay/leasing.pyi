@@ -10,6 +10,10 @@ class Leasing(Poller):
     """This worker's hold on the shared backends. The bytes are Exchange's affair."""
 
     roams: bool  # for tests: a client's next lease is another backend's, if there is one
+    log_wait_us: int
+    log_query_us: int
+    samples_left: int
+    samples_missed: int
     @property
     def worker(self) -> int: ...
     @property

@@ -7,7 +7,8 @@ What cannot be done here (open a backend, send a cancel, write the log) is left 
 the worker's greenlets.
 
 `desk` answers for the worker in the middle of a run: `greet(client)` and `hear(client, data)`
-drive a log-in, `malformed(type)`, `backend_lost()` and `overrun()` give ErrorResponses.
+drive a log-in, `malformed(type)`, `backend_lost()` and `overrun()` give ErrorResponses, `arrived(client)`
+and `parted(client)` hear of each client that has logged in or is gone, while its record says who it is.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
@@ -237,6 +238,7 @@ cdef class Loop(Exchange):
             self.next_serial += 1
             client.serial = self.next_serial
             client.is_unix = listener.family == socket.AF_UNIX
+            self.records.records[record].listener = index
             if not client.is_unix:
                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
                 setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
@@ -275,6 +277,7 @@ cdef class Loop(Exchange):
         if self.clients[client.record] is client:
             self.clients[client.record] = None
             self.client_count -= 1
+            self.desk.parted(client)
             self.records.forget(client.record)
         self.logging_in.discard(client)
         self.leaving.discard(client)

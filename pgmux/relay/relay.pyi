@@ -21,7 +21,7 @@ class Relay(Loop):
     """One worker's relay."""
 
     def say(self, client: Client, data: bytes) -> None:
-        """Send bytes of our own to a client that is logging in."""
+        """Send bytes of our own to a client that is logging in, or waits for a backend."""
 
     def keep_waiting(self, client: Client, data: bytes) -> None:
         """The client is who it says, but its pool has no backend yet: nothing is read till then."""
@@ -44,6 +44,9 @@ class Relay(Loop):
         self, client: Client, slot: int, secret: bytes, application_name: str, greeting: bytes, rest: bytes
     ) -> None:
         """The same for a client whose backend was opened for it alone and is LEASED to us, its socket adopted."""
+
+    def hand_over(self, client: Client) -> tuple[int, bytes]:
+        """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on."""
 
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""
@@ -104,6 +107,13 @@ class Relay(Loop):
 
     def is_between_transactions(self, client: Client) -> bool:
         """Whether the client can be sent off without breaking anything off."""
+
+    def long_waiting(self, limit_us: int, window_us: int) -> list[tuple[Client, int, int]]:
+        """[(client, microseconds waited, clients that wait before it in all workers)] of the clients parked
+        here whose wait went beyond the limit in the last `window_us`."""
+
+    def pool_of(self, client: Client) -> int | None:
+        """The pool of a client that has logged in; None before."""
 
     def waiting_place(self, client: Client) -> tuple[int, int]:
         """(microseconds a parked client has waited, clients that wait before it in all workers, about)."""

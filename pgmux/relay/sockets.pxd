@@ -6,9 +6,10 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t send(int fd, const void *buffer, size_t size, int flags)
     int accept4(int fd, void *address, void *size, int flags)
     int shutdown(int fd, int how)
+    int getsockopt(int fd, int level, int name, void *value, unsigned int *size)
     int setsockopt(int fd, int level, int name, const void *value, unsigned int size)
     int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SHUT_RDWR, SOCK_NONBLOCK, SOCK_CLOEXEC
-    int SOL_SOCKET, SO_KEEPALIVE
+    int SOL_SOCKET, SO_KEEPALIVE, SO_PEERCRED
 
 cdef extern from "netinet/in.h" nogil:
     int IPPROTO_TCP

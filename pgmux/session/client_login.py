@@ -46,7 +46,7 @@ from pgmux.protocol.startup import (
     parse_startup_packet,
     startup_packet_size,
 )
-from pgmux.session.doors import Doors
+from pgmux.session.doors import OWNERS, VIRTUAL_DATABASES, Doors
 from pgmux.session.refusals import Refusal
 from pgmux.session.secret import Secret, check_md5_answer, check_password
 from pgmux.session.welcome import Welcome
@@ -122,6 +122,7 @@ class ClientLogin:
         "_declined",
         "_doors",
         "_doubt",
+        "_is_owner",
         "_md5_salt",
         "_outgoing",
         "_scram",
@@ -138,7 +139,8 @@ class ClientLogin:
         "user",
     )
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, doors: Doors, is_owner: Callable[[], bool] = lambda: False) -> None:
+        """`is_owner`: whether the client's process belongs to the user that pgmux runs as, or to root."""
         self.step = Step.STARTUP
         self.user = ""
         self.database = ""
@@ -152,6 +154,7 @@ class ClientLogin:
         self.refusal: Refusal | None = None
         self.reason = ""  # of a refusal, for the log; never sent to the client
         self._doors = doors
+        self._is_owner = is_owner
         self._buffer = bytearray()  # received and not yet understood
         self._outgoing = b""
         self._declined: tuple[type, ...] = ()  # the requests for encryption that were answered
@@ -274,6 +277,8 @@ class ClientLogin:
         self.protocol_version = min(version, messages.LATEST_VERSION)
         if version > messages.LATEST_VERSION or extensions:
             self._outgoing += messages.build_negotiate_protocol_version(self.protocol_version, extensions)
+        if self.database in VIRTUAL_DATABASES and self.user in OWNERS and self._is_owner():
+            return self._trust()
         return _METHODS[self._doors.auth_type](self)
 
     # ---- methods: what auth_type asks of the client

@@ -18,6 +18,9 @@ from pgmux.session.secret import Md5Hash, Password, Secret
 
 AUTH_TYPES: Final = ("trust", "password", "md5", "scram-sha-256")
 VIRTUAL_DATABASES: Final = frozenset({"pgmux", "pgbouncer"})  # the console's names, never PostgreSQL's
+OWNERS: Final = (
+    VIRTUAL_DATABASES  # names under which pgmux's own user is let in to the console without a proof
+)
 
 
 class Doors:
@@ -52,7 +55,7 @@ class Doors:
 
     def has_database(self, name: str) -> bool:
         """Tell whether clients may connect to a database of this name."""
-        return name not in VIRTUAL_DATABASES and self._has_database(name)
+        return name in VIRTUAL_DATABASES or self._has_database(name)
 
     def find_secret(self, user: str) -> Secret | None:
         """Give the user's secret; None for an unknown user and for an empty password."""

@@ -22,6 +22,9 @@ class Vault:
     def __init__(self, pools: Pools, mailboxes: list[Mailbox]) -> None:
         """`mailboxes`: one a worker, then our own."""
         self.sockets: dict[int, tuple[int, int]] = {}
+        self.orders: list[
+            Message
+        ] = []  # what else has come: for the supervisor to carry out, and to take out
         self._pools = pools
         self._mailboxes = mailboxes
 
@@ -34,6 +37,8 @@ class Vault:
             elif message.kind is Kind.FETCH and message.target in self.sockets:
                 generation, fd = self.sockets[message.target]
                 self._mailboxes[message.note].send(Message(Kind.SOCKET, message.target, generation, 0, fd))
+            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN):
+                self.orders.append(message)
 
     def sweep(self) -> None:
         """Close what no longer is its slot's socket."""

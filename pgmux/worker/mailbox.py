@@ -15,6 +15,10 @@ stop at net.unix.max_dgram_qlen):
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
     CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
+    KILL    record  number       -        to the worker that holds the client: send it off
+    RELOAD  -       -            -        to the supervisor: read the configuration again
+    SET     -       -            -        to the supervisor, with "key=value": change an option
+    SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -51,6 +55,10 @@ class Kind(IntEnum):
     LISTENING = 6
     NOTIFY = 7
     MISSED = 8
+    KILL = 9
+    RELOAD = 10
+    SET = 11
+    SHUTDOWN = 12
 
 
 class Message(NamedTuple):

@@ -9,11 +9,13 @@ import gc
 import logging
 import os
 import signal
+import time
 
 import gevent
 from gevent.hub import get_hub
 
 from pgmux.config import Config, reload
+from pgmux.config.changes import change_all
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
@@ -23,16 +25,19 @@ from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand
+from pgmux.worker.bailiff import Bailiff
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
-from pgmux.worker.journal import Journal
+from pgmux.worker.journal import Journal, open_log
 from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
+from pgmux.worker.office import Levers, Office
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
 from pgmux.worker.replication import Replication
 from pgmux.worker.timekeeper import Timekeeper
+from pgmux.worker.usher import Usher
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -41,6 +46,7 @@ BREAK_OFF = signal.SIGUSR2
 
 TICK_SECONDS = 0.25
 _ACCEPT_AGAIN_TICKS = 4
+_SAMPLES_A_TICK = 5  # of long waits and slow queries that are logged
 _PATIENCE_AT_WORK_US = 1_000
 _SLICE_AT_WORK_US = 5_000
 _SLICE_US = 20_000
@@ -54,6 +60,7 @@ class Worker:
     def __init__(self, number: int, config: Config, estate: Inheritance) -> None:
         self.number = number
         self._config = config
+        self._loaded = config  # without what SET has changed
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
         self._journal = Journal(f"worker {number}")
@@ -61,7 +68,7 @@ class Worker:
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
         self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
-        self._canceller = Canceller(number, self._pools, estate.mailboxes)
+        self._canceller = Canceller(number, self._pools, estate.mailboxes, counters, self._journal)
         self._listening = Listening(number, config, secrets, self._pools, counters, estate.ear_mailboxes)
         self._replication = Replication(number, config, secrets, self._pools, counters, estate.mailboxes[-1])
         self._reception = Reception(
@@ -83,15 +90,32 @@ class Worker:
             estate.mock_key,
         )
         self._configure_relay()
-        self._timekeeper = Timekeeper(config.pgmux, self._reception, self._canceller)
+        self._bailiff = Bailiff(self._pools)
+        levers = Levers(number, estate.mailboxes, self._bailiff.send_off)
+        self._office = Office(
+            estate,
+            self._pools,
+            records,
+            levers,
+            self._journal,
+            config=lambda: self._config,
+            users=lambda: self._opener.users,
+        )
+        self._usher = Usher(self._relay, self._reception, self._office.figures, self._journal)
+        self._timekeeper = Timekeeper(config, self._reception, self._canceller, self._usher)
         parts = (self._opener, self._canceller, self._listening, self._replication, self._reception)
-        for part in (*parts, self._timekeeper):
+        for part in (*parts, self._timekeeper, self._bailiff):
             part.relay = self._relay
+        for each in (self._reception, self._canceller, self._bailiff):
+            each.consoles = self._office.consoles
         for each in (self._opener, self._canceller, self._listening, self._replication):
             each.reception = self._reception
+        self._configuration, self._reloads = estate.configuration, estate.reloads
         self._stopping = False
+        self._waits_for_clients = False  # stopping, but clients may stay for as long as they want
         self._ticks_without_accepting = 0
         self._was_busy = False
+        self._set_log()
 
     def _configure_relay(self) -> None:
         settings = self._config.pgmux
@@ -125,17 +149,28 @@ class Worker:
         if self.number == 0:
             self._reception.register_warm_pools()
         self._listening.start()
+        self._beat()
+        self._office.open()
         while not self._is_done():
             gevent.sleep(TICK_SECONDS)
             self._tick()
+        self._office.close()
+        gevent.sleep(0)
         for watcher, _ in watchers:
             watcher.stop()
 
     def stop(self) -> None:
         """Take no more connections, let transactions finish, then leave."""
         self._stopping = True
+        self._waits_for_clients = False
         self._relay.stop_accepting()
         self._send_off_idle()
+
+    def let_leave(self) -> None:
+        """Take no more connections, and leave when the last client has left by itself."""
+        if not self._stopping:
+            self._stopping = self._waits_for_clients = True
+            self._relay.stop_accepting()
 
     def break_off(self) -> None:
         """Leave as soon as every client has been told, whatever it is doing."""
@@ -164,14 +199,20 @@ class Worker:
             os._exit(1)
 
     def _patience_us(self) -> int:
-        if self._listening.is_in_haste:
-            return 0
+        if self._listening.is_in_haste or self._relay.is_hubs_turn:
+            return 0  # a greenlet may have begun to wait for something just now
         if self._is_at_work():
             return _PATIENCE_AT_WORK_US
         return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
 
     def _is_at_work(self) -> bool:
-        parts = (self._opener, self._canceller, self._listening, self._replication)
+        parts = (
+            self._opener,
+            self._canceller,
+            self._listening,
+            self._replication,
+            self._office.workload,
+        )
         return any(part.is_at_work for part in parts)
 
     def _collect(self) -> None:
@@ -182,6 +223,8 @@ class Worker:
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
+            elif message.kind is Kind.KILL:
+                self._bailiff.send_off(message.target, message.number)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -204,13 +247,20 @@ class Worker:
                     client.record, pool, channels, lambda: self._relay.subscribed(client)
                 )
             case "pinned", (Client() as client, int(pins)):
-                self._journal.pinned(client, pins)
+                self._journal.pinned(self._reception.passenger(client.record), pins)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
                 self._canceller.cancel_counted(slot, generation, pid, key)
             case "fetch", int(slot):
                 self._fetch(slot)
             case "queue full", Client() as client:
                 self._relay.turn_down(client, Refusal.WAITED_TOO_LONG.build(severity="ERROR", timeout="0s"))
+            case "waited", (Client() as client, int(wait_us)):
+                if self._is_here(client):
+                    self._journal.waited(self._reception.passenger(client.record), wait_us)
+            case "slow", (Client() as client, int(query_us)):
+                if self._is_here(client):
+                    who = self._reception.passenger(client.record)
+                    self._journal.was_slow(who, client.waited_us, query_us)
             case "accept failed", int(number):
                 self._log.error("cannot accept connections: %s", os.strerror(number))
                 self._relay.stop_accepting()
@@ -235,6 +285,10 @@ class Worker:
     def _run_errands(self, errands: int) -> None:
         if errands & Errand.RELOAD:
             self._reload()
+        if errands & Errand.KILL_CLIENTS:
+            self._bailiff.send_off_killed()
+        if errands & Errand.LET_LEAVE:
+            self.let_leave()
         if errands & Errand.BURY_BACKENDS:
             self._bury_fenced()
         if errands & Errand.OPEN_BACKENDS:
@@ -245,21 +299,38 @@ class Worker:
             self._listening.look()
 
     def _reload(self) -> None:
-        """The supervisor has found the changed configuration good."""
+        """Another configuration is in force, and the supervisor has found it good."""
+        board = self._pools.board
+        configuration, reloads = board.configuration, board.reloads
         try:
-            config, _ = reload(self._config)
+            loaded = self._loaded if reloads == self._reloads else reload(self._loaded)[0]
+            config = change_all(loaded, board.settings().decode("utf-8", "surrogateescape"))
             secrets, doors = open_doors(config, self._estate.mock_key)
         except PgmuxError as error:
             self._log.error("not reloaded here: %s", error)
             return
-        self._config = config
-        logging.getLogger().setLevel(config.pgmux.log_level.upper())
-        self._configure_relay()
+        self._config, self._loaded = config, loaded
+        self._configuration, self._reloads = configuration, reloads
+        self._set_log()
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
         self._listening.reconfigure(config, secrets)
         self._replication.reconfigure(config, secrets)
-        self._timekeeper.reconfigure(config.pgmux)
+        self._timekeeper.reconfigure(config)
+        self._configure_relay()
+        self._beat()
+
+    def _set_log(self) -> None:
+        settings = self._config.pgmux
+        self._journal.formatter = open_log(settings.log_level, settings.log_format)
+        self._journal.logs_arrivals = settings.log_connections
+        self._journal.logs_departures = settings.log_disconnections
+        self._relay.log_wait_us = int(settings.log_min_wait * 1_000_000)
+        self._relay.log_query_us = int(settings.log_min_duration * 1_000_000)
+        self._relay.samples_left = _SAMPLES_A_TICK
+
+    def _is_here(self, client: Client) -> bool:
+        return self._relay.client(client.record) is client
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -277,19 +348,33 @@ class Worker:
     # --- once per tick
 
     def _tick(self) -> None:
-        self._pools.workers.beat(self.number, self._relay.client_count)
+        self._beat()
         self._timekeeper.tick()
+        self._usher.look(self._config)
+        if self._relay.samples_missed:
+            self._journal.missed(self._relay.samples_missed)
+        self._relay.samples_left, self._relay.samples_missed = _SAMPLES_A_TICK, 0
         self._relay.sweep(int(self._config.pgmux.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
         self._listening.tick()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
         if self._stopping:
-            self._send_off_idle()
+            if not self._waits_for_clients:
+                self._send_off_idle()
         elif not self._relay.is_accepting:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
+
+    def _beat(self) -> None:
+        self._pools.workers.beat(
+            self.number,
+            self._relay.client_count + self._office.consoles.count,
+            time.process_time_ns() // 1000,
+            self._configuration,
+            not self._stopping,
+        )
 
     def _send_off_idle(self) -> None:
         """Say goodbye to clients that are between transactions."""

@@ -12,20 +12,22 @@ pool has no backend at all, its clients are told so at once, in every worker.
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import gevent
 from gevent import socket
 from gevent.pool import Group
 
 from pgmux.config.configuration import Config
+from pgmux.control.figures import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
 from pgmux.session.refusals import Refusal
 from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
-from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
+from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, Pools
 from pgmux.worker.connecting import OpenError, connect
+from pgmux.worker.dialing import addresses_of
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -63,6 +65,11 @@ class Opener:
         """Whether some backend is being opened now."""
         return bool(self._greenlets)
 
+    @property
+    def users(self) -> Collection[str]:
+        """The names in auth_file."""
+        return self._secrets.keys()
+
     def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
         """After a reload: backends from now on."""
         self._config, self._secrets = config, secrets
@@ -81,7 +88,7 @@ class Opener:
             waiting = max(waiting, 1)
         every, opening, _, serving = self._pools.count(pool)
         wanted = max(waiting - opening, warm - every)
-        if wanted <= 0 or self._pools.is_paused:
+        if wanted <= 0 or self._pools.is_pool_paused(pool):
             return
         trouble, retry_after_us = self._pools.trouble(pool)
         if retry_after_us:
@@ -91,7 +98,7 @@ class Opener:
         for _ in range(wanted):
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
-                if slot != POOL_FULL:
+                if slot in (DATABASE_FULL, ALL_FULL):
                     self._make_room(pool, within_database=slot == DATABASE_FULL)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
@@ -134,11 +141,12 @@ class Opener:
             self.relay.close_backend(victim)
 
     def _open(self, pool: int, slot: int) -> None:
-        settings, limit = self.reception.settings(pool), self._config.pgmux.server_connect_timeout
+        settings, begun_us = self.reception.settings(pool), Clock().now_us
+        limit = self._config.pgmux.server_connect_timeout
         connection = None
         try:
             connection, login = connect(settings, self._secrets, limit, application_name="pgmux")
-            self._publish(pool, slot, connection, login)
+            self._publish(pool, slot, connection, login, begun_us)
         except OpenError as error:
             self._give_up(pool, slot, str(error))
         except OSError as error:
@@ -150,11 +158,15 @@ class Opener:
             if connection is not None:
                 connection.close()
 
-    def _publish(self, pool: int, slot: int, connection: socket.socket, login: BackendLogin) -> None:
+    def _publish(
+        self, pool: int, slot: int, connection: socket.socket, login: BackendLogin, begun_us: int
+    ) -> None:
         """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""
         generation = self._pools.generation(slot)
         message = Message(Kind.SOCKET, slot, generation, 0, connection.fileno())
         self._pools.introduce(slot, login.pid, login.key, self._expiry())
+        self._pools.expire_if_outdated(slot, begun_us)
+        self._pools.locate(slot, *addresses_of(connection))
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
         self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Any
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
+from pgmux.control.commands import Right
+from pgmux.control.console import greeting_parameters
+from pgmux.control.figures import CONSOLE_POOLS, Clock, shown
 from pgmux.protocol.messages import parse_error_fields
 from pgmux.session.client_login import ClientLogin, Step
-from pgmux.session.doors import Doors
+from pgmux.session.doors import OWNERS, VIRTUAL_DATABASES, Doors
 from pgmux.session.modes import NAMES as MODES
 from pgmux.session.modes import PoolMode
 from pgmux.session.refusals import Refusal
 from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
 from pgmux.shm.pools import Pools, PoolsExhausted
-from pgmux.worker.journal import Journal
+from pgmux.worker.consoles import Consoles
+from pgmux.worker.journal import Journal, Passenger
 
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 4  # of a cancel key before protocol 3.2
 _LONG_KEY_BYTES = 32  # from 3.2 on: as PostgreSQL 18 gives
+_CONSOLE_NUMBERS = {name: number for number, name in CONSOLE_POOLS.items()}
 
 
 def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -58,6 +63,7 @@ class Reception:
         """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest.
         `want_own_backend(client, login, pool)`: a replication client waits for its own."""
         self.relay: Relay
+        self.consoles: Consoles
         self.doors = doors
         self._config = config
         self._pools = pools
@@ -74,7 +80,7 @@ class Reception:
 
     def greet(self, client: "Client") -> None:
         """A connection was accepted."""
-        client.login = ClientLogin(self.doors)
+        client.login = ClientLogin(self.doors, is_owner=lambda: client.peer_uid() in (0, os.geteuid()))
 
     def hear(self, client: "Client", data: bytes) -> None:
         """A client that logs in has sent something."""
@@ -85,11 +91,17 @@ class Reception:
             self._cancel(*login.cancel_request)
             self.relay.send_off(client)
         elif login.step is Step.REFUSED:
-            self._journal.refused(client, login)
+            self._note_refusal(client, login)
             self.relay.send_off(client, login.take_outgoing())
-        elif login.user and client.record >= self._pools.segment.client_limit:
+        elif (
+            login.user
+            and client.record >= self._pools.segment.client_limit
+            and login.database not in VIRTUAL_DATABASES  # the operator gets in when all is full
+        ):
             limit = self._pools.segment.client_limit
             self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
+        elif login.step is Step.AUTHENTICATED and login.database in VIRTUAL_DATABASES:
+            self._open_console(client, login)
         elif login.step is Step.AUTHENTICATED:
             self._receive(client, login)
         elif outgoing := login.take_outgoing():
@@ -122,7 +134,29 @@ class Reception:
         """What a client is told for whom more notifications waited than are kept."""
         return Refusal.NOTIFICATIONS_OVERRUN.build(limit=f"{limit_bytes >> 20} MB")
 
+    def arrived(self, client: "Client") -> None:
+        """A client has logged in."""
+        if self._journal.logs_arrivals:
+            self._journal.arrived(self.passenger(client.record))
+
+    def parted(self, client: "Client") -> None:
+        """A client is gone."""
+        if client.login is not None or not self._journal.logs_departures:
+            return  # it had not logged in: of refusals the log knows already
+        row = self.relay.records.read(client.record)
+        if row is not None:
+            seconds = Clock().since(row["connected_at_us"]) / 1_000_000
+            self._journal.left(self.passenger(client.record), _reason_of_parting(client), seconds)
+
     # --- called by the worker
+
+    def passenger(self, record: int) -> Passenger:
+        """Who a client is that has logged in, for the log."""
+        row = self.relay.records.read(record)
+        assert row is not None
+        database = CONSOLE_POOLS.get(row["pool"]) or self.settings(row["pool"]).database
+        address = f"{shown(row['address'])}:{row['port']}" if row["port"] else shown(row["address"])
+        return Passenger(row["number"], address, shown(row["user"]), database, shown(row["application_name"]))
 
     def reconfigure(self, config: Config, doors: Doors) -> None:
         """After a reload: log-ins from now on, and what pools are to be."""
@@ -178,6 +212,7 @@ class Reception:
         own = {"pgmux.version": __version__, "pgmux.pool_mode": "session"}
         welcome = Welcome(parameters, own, keeps_name=True)
         greeting = login.admit(welcome, client.record + 1, secret)
+        self.relay.records.name_user(client.record, login.user.encode("utf-8", "surrogateescape"))
         self.relay.admit_private(client, slot, secret, application, greeting, login.rest)
 
     def refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
@@ -195,16 +230,6 @@ class Reception:
         """A log-in has taken longer than client_login_timeout."""
         self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
 
-    def log_timeout(self, client: "Client", option: str, seconds: float) -> None:
-        """A client is sent off because of a time limit."""
-        self._journal.log.warning(
-            "client sent off: client=%d address=%s reason=%s (%gs)",
-            client.record + 1,
-            client.address(),
-            option,
-            seconds,
-        )
-
     def server(self, pool: int) -> str:
         """PostgreSQL's address for a pool, as people write it."""
         settings = self.settings(pool)
@@ -215,11 +240,45 @@ class Reception:
     def _refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
         login: ClientLogin = client.login
         last_words = login.refuse(refusal, detail, **values)
-        self._journal.refused(client, login)
+        self._note_refusal(client, login)
         self.relay.send_off(client, last_words)
+
+    def _note_refusal(self, client: "Client", login: ClientLogin) -> None:
+        host, port = client.address()
+        number = self.relay.records.number_of(client.record)
+        self._journal.refused(number, f"{host}:{port}" if port else host, login)
+
+    def _open_console(self, client: "Client", login: ClientLogin) -> None:
+        """The client wants the console: if it may, it leaves the relay for a greenlet."""
+        right = self._right_of(client, login)
+        if right is Right.NONE:
+            self._refuse(client, Refusal.NO_CONSOLE, user=login.user)
+            return
+        record, records, secret = client.record, self.relay.records, _make_key(login)
+        host, port = client.address()
+        own = {"pgmux.version": __version__}
+        welcome = Welcome(greeting_parameters(login.database), own, promised={"application_name"})
+        greeting = login.admit(welcome, record + 1, secret)
+        application = login.settings.get("application_name", "").encode("utf-8", "replace")
+        fd, unsent = self.relay.hand_over(client)
+        records.name_user(record, login.user.encode("utf-8", "surrogateescape"))
+        number = _CONSOLE_NUMBERS[login.database]
+        records.admit(record, secret, number, host.encode(), port, application)
+        self.consoles.open(record, fd, right, unsent + greeting, login.rest, self.passenger(record))
+
+    def _right_of(self, client: "Client", login: ClientLogin) -> Right:
+        settings = self._config.pgmux
+        if login.user in settings.admin_users:
+            return Right.ADMIN
+        if login.user in OWNERS and client.peer_uid() in (0, os.geteuid()):
+            return Right.ADMIN
+        return Right.STATS if login.user in settings.stats_users else Right.NONE
 
     def _receive(self, client: "Client", login: ClientLogin) -> None:
         """The client is who it says: find its pool, and the pool's welcome."""
+        if self._is_disabled(login.database):
+            self._refuse(client, Refusal.DATABASE_DISABLED, database=login.database)
+            return
         try:
             pool = self._pool_of(login.database, login.user)
         except PoolsExhausted:
@@ -252,6 +311,13 @@ class Reception:
             self._set_wait_limit(number)
         return number
 
+    def _is_disabled(self, database: str) -> bool:
+        """Whether the operator lets no new clients in to a database."""
+        board = self._pools.board
+        record = board.find(database.encode("utf-8", "surrogateescape"))
+        row = board.read(record) if record is not None else None
+        return row is not None and row["is_disabled"]
+
     def _set_wait_limit(self, pool: int) -> None:
         lobby = self.relay.lobby(pool)
         lobby.wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
@@ -283,6 +349,7 @@ class Reception:
             login.settings.pop(ignored.lower(), None)
         greeting = login.admit(welcome, client.record + 1, secret)
         application = login.settings.get("application_name", "")
+        self.relay.records.name_user(client.record, login.user.encode("utf-8", "surrogateescape"))
         differing, unsure = welcome.find_differing(login.settings)
         self.relay.admit(
             client,
@@ -300,3 +367,15 @@ class Reception:
 def _make_key(login: ClientLogin) -> bytes:
     """A cancel key for a client, as long as its protocol allows."""
     return os.urandom(_LONG_KEY_BYTES if login.protocol_version >= (3, 2) else _KEY_BYTES)
+
+
+def _reason_of_parting(client: "Client") -> str:
+    """Why a client that had logged in is gone."""
+    if client.last_words:
+        fields = parse_error_fields(client.last_words[5:])
+        return f"{fields['sqlstate']}: {fields['message']}"
+    if client.terminated:
+        return "client left"
+    if client.last_words is not None:
+        return "PostgreSQL has ended its backend"
+    return "connection lost"

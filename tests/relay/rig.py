@@ -43,6 +43,12 @@ class Desk:
     def backend_lost(self) -> bytes:
         return ERROR
 
+    def arrived(self, client: Client) -> None:
+        pass
+
+    def parted(self, client: Client) -> None:
+        pass
+
 
 class Peer:
     """The test's end of a client's or backend's connection."""
