@@ -16,6 +16,7 @@ from pgmux.control.figures import Figures
 from pgmux.control.operator import Operator
 from pgmux.control.request import Request, RequestError
 from pgmux.control.table import TEXT, Show, item
+from pgmux.errors import PgmuxError
 
 SLICE_ROWS: Final = 50  # one takes about a millisecond
 
@@ -70,6 +71,12 @@ class Clerk:
 
     def answer(self, request: Request, asker: Asker) -> Iterator[Reply]:
         """The answer, reply by reply, the last of which is Done. **May switch.** Raises RequestError."""
+        try:
+            yield from self._answer(request, asker)
+        except PgmuxError as error:
+            raise RequestError("58000", str(error)) from None
+
+    def _answer(self, request: Request, asker: Asker) -> Iterator[Reply]:
         if request.word == "SHOW":
             yield from self._show(find_show(request), asker)
             return

@@ -211,10 +211,12 @@ class Figures:
     def clients(self) -> Iterator[ClientFigures]:
         """Clients that have logged in, one by one: there may be very many."""
         clock, names = Clock(), self._pool_names()
-        for record in range(self.client_table.mark):
+        record = self.client_table.next_used(0)
+        while record is not None:
             client = self._client(record, names, clock)
             if client is not None:
                 yield client
+            record = self.client_table.next_used(record + 1)
 
     def backends(self) -> Iterator[BackendFigures]:
         """Connections to PostgreSQL, those included that are being opened or closed."""

@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from pgmux.control.figures import Figures
 from pgmux.control.metrics import METRICS, Metric, Reading, Sample
 
-SLICE_LINES: Final = 60  # written in half a millisecond or so
+SLICE_LINES: Final = 30  # written in half a millisecond or so
 
 _END: Final = b"# EOF\n"  # of a page of OpenMetrics
 

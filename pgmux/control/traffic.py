@@ -7,6 +7,7 @@ from pgmux.control.figures import Clock, Figures, shown
 from pgmux.shm.counters import NAMES, CounterTable
 from pgmux.shm.periods import Periods
 from pgmux.shm.pools import Pools
+from pgmux.shm.survey import Survey
 
 Counts = dict[str, int]  # by the names of shm/counters
 
@@ -49,15 +50,13 @@ def traffic_of_all(figures: Figures) -> Traffic:
 def traffic_of_pools(pools: Pools, periods: Periods, back: int = 1) -> list[Traffic]:
     """The traffic of each pool; averages begin with the last snapshot but `back`."""
     period_us, counters = Clock().since(periods.since(back)), CounterTable(pools.segment)
-    found = []
-    for pool in range(pools.segment.pool_count):
-        record = pools.read(pool)
-        if record is None:
-            break
-        found.append(
-            Traffic(shown(record["database"]), counters.sums(pool), periods.read(pool, back), period_us)
+    rows = Survey(pools.segment).take()[0]
+    return [
+        Traffic(
+            shown(row["database"]), counters.sums(row["pool"]), periods.read(row["pool"], back), period_us
         )
-    return found
+        for row in rows
+    ]
 
 
 def describe_traffic(pools: Pools, periods: Periods) -> str:

@@ -60,6 +60,9 @@ class Clients:
     def read(self, record: int) -> _ClientRow | None:
         """A record as a dict, or None when it is unused."""
 
+    def next_used(self, record: int) -> int | None:
+        """The first record in use from this one on, or None."""
+
     @property
     def mark(self) -> int:
         """Records from here on were never used."""

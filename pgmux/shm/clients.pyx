@@ -152,6 +152,15 @@ cdef class Clients:
                 "application_name": client.application_name[:strlen(client.application_name)],
                 "user": client.user[:strlen(client.user)]}
 
+    def next_used(self, uint32_t record):
+        """The first record in use from this one on, or None."""
+        cdef uint64_t mark = load(&self.segment.board.client_mark)
+        while record < mark:
+            if load(&self.records[record].owner):
+                return record
+            record += 1
+        return None
+
     @property
     def mark(self):
         """Records from here on were never used."""

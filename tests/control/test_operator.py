@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgmux.config import read_config
 from pgmux.control.answers import Done, Notice
 from pgmux.control.operator import AT_ONCE, WHEN_CLIENTS_ARE_GONE, WHEN_SERVERS_ARE_FREE
 from pgmux.control.request import RequestError
@@ -93,6 +94,14 @@ def test_a_database_that_a_reload_took_away_can_still_be_resumed(bureau: Bureau)
     bureau.world.pools.register(b"former", b"alice", 1)
     assert bureau.ask("pause", "former") == [Done("PAUSE")]
     assert bureau.ask("resume", "former") == [Done("RESUME")]
+
+
+def test_what_fails_in_shared_memory_is_an_error_and_no_end(bureau: Bureau) -> None:
+    bureau.config = read_config('[pgmux]\nauth_type = "trust"\n[databases."*"]\n', {})
+    with pytest.raises(RequestError, match="raise max_pools and restart") as caught:
+        for number in range(100):
+            bureau.ask("disable", f"database {number}")
+    assert caught.value.sqlstate == "58000"
 
 
 def test_reconnect_outdates_backends_and_wait_close_waits_for_their_end(bureau: Bureau) -> None:
