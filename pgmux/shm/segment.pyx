@@ -183,10 +183,12 @@ cdef class Segment:
                 "worker": (sizeof(WorkerRecord), self.header.workers),
                 "inbox": (self.header.free_words * 8, self.header.workers),
                 "backend": (sizeof(Slot) + sizeof(Identity), self.header.slots),
+                "baggage": (sizeof(Baggage) + self.header.prepared_cells * sizeof(Prepared), self.header.slots),
                 "pool": (sizeof(PoolRecord) + self.header.free_words * 8, self.header.pools),
                 "queue": (self.header.ring_cells * 8, self.header.pools),
                 "database": (sizeof(DatabaseRecord), self.header.pools + SPARE_DATABASES),
                 "client": (sizeof(ClientRecord), self.header.clients),
+                "ear": (sizeof(Ear), self.header.pools),
                 "counters": (sizeof(Counters), self.header.workers * self.header.pools),
                 "snapshot": (TOTALS * 8, PERIODS * self.header.pools)}
 

@@ -106,10 +106,10 @@ class Worker:
         parts = (self._opener, self._canceller, self._listening, self._replication, self._reception)
         for part in (*parts, self._timekeeper, self._bailiff):
             part.relay = self._relay
-        for each in (self._reception, self._canceller, self._bailiff):
-            each.consoles = self._office.consoles
-        for each in (self._opener, self._canceller, self._listening, self._replication):
-            each.reception = self._reception
+        for visited in (self._reception, self._canceller, self._bailiff):
+            visited.consoles = self._office.consoles
+        for received in (self._opener, self._canceller, self._listening, self._replication):
+            received.reception = self._reception
         self._configuration, self._reloads = estate.configuration, estate.reloads
         self._stopping = False
         self._waits_for_clients = False  # stopping, but clients may stay for as long as they want

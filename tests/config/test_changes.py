@@ -58,7 +58,6 @@ def test_what_cannot_be_set_is_refused_with_what_to_do() -> None:
     assert "expected a whole number" in refusal("default_pool_size", "many").message
     assert "must be between" in refusal("default_pool_size", "0").message
     assert refusal("log_level", "inof").hint == 'did you mean "info"?'
-    assert "not supported yet" in refusal("pool_mode", "session").message
 
 
 def test_what_does_not_fit_together_is_refused_as_in_the_file() -> None:

@@ -16,14 +16,14 @@ from pgmux.control.console import Console
 from pgmux.control.figures import Figures
 from pgmux.control.operator import Operator
 from pgmux.control.request import Request, RequestError, parse_words
-from pgmux.shm.counters import CounterTable
+from pgmux.shm.counters import NAMES, CounterTable
 from pgmux.shm.survey import Standing
 from tests.shm.world import World
 from tests.wire import Replies, split_messages
 
 _COUNTERS_AT = 8 + 8 * 4 + 9 * 8  # in the header
-_COUNTERS_BYTES = (16 + 3 * 32) * 8
-_WAIT_AT = 16 * 8
+_WAIT_AT = len(NAMES) * 8  # the histograms follow the counters
+_PHASE_AT = 46  # in a client's record
 
 CONFIG = """
 [pgmux]
@@ -121,18 +121,21 @@ class Bureau:
         record = self.world.clients.try_claim(worker)
         assert record is not None
         self.world.clients.name_user(record, b"alice")
-        self.world.clients.admit(record, 4711, pool, b"192.0.2.1", 4000, b"psql")
+        self.world.clients.admit(record, b"4711", pool, b"192.0.2.1", 4000, b"psql")
         with open(self.world.path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             (clients_at,) = struct.unpack_from("=Q", memory, _COUNTERS_AT - 8)
-            memory[clients_at + record * 256 + 46] = Standing.IDLE
+            memory[clients_at + record * self._bytes_of("client") + _PHASE_AT] = Standing.IDLE
         return record
 
     def observe(self, pool: int, bucket: int, count: int) -> None:
         """Writes a count into worker 0's histogram of waits. The offsets are those of shm/layout.pxd."""
         with open(self.world.path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             (counters_at,) = struct.unpack_from("=Q", memory, _COUNTERS_AT)
-            at = counters_at + pool * _COUNTERS_BYTES + _WAIT_AT + bucket * 8
+            at = counters_at + pool * self._bytes_of("counters") + _WAIT_AT + bucket * 8
             struct.pack_into("=Q", memory, at, count)
+
+    def _bytes_of(self, record: str) -> int:
+        return self.world.segment.sizes()[record][0]
 
     def console(self, right: Right = Right.ADMIN) -> Talk:
         """A console, of one who has that right."""

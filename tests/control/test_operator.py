@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+
 import pytest
 
 from pgmux.config import read_config
@@ -98,9 +100,9 @@ def test_a_database_that_a_reload_took_away_can_still_be_resumed(bureau: Bureau)
 
 def test_what_fails_in_shared_memory_is_an_error_and_no_end(bureau: Bureau) -> None:
     bureau.config = read_config('[pgmux]\nauth_type = "trust"\n[databases."*"]\n', {})
+    names = (f"database {number}" for number in range(100))
     with pytest.raises(RequestError, match="raise max_pools and restart") as caught:
-        for number in range(100):
-            bureau.ask("disable", f"database {number}")
+        collections.deque((bureau.ask("disable", name) for name in names), maxlen=0)
     assert caught.value.sqlstate == "58000"
 
 
