@@ -41,6 +41,11 @@ class PoolSettings(msgspec.Struct, frozen=True):
         """The host to be tried first."""
         return self.hosts[0]
 
+    def leads_where(self, other: "PoolSettings") -> bool:
+        """Whether a backend opened by `other` leads to the same place, as the same PostgreSQL user."""
+        mine = (self.hosts, self.port, self.dbname, self.server_user)
+        return mine == (other.hosts, other.port, other.dbname, other.server_user)
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

@@ -203,6 +203,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 0.0
     transaction_timeout: Annotated[Duration, Option("How long a transaction may last.")] = 0.0
     query_timeout: Annotated[Duration, Option("How long a query may run.")] = 0.0
+    drain_timeout: Annotated[
+        Duration,
+        Option("How long SIGTERM and drain let transactions finish before they are broken off."),
+    ] = parse_duration("60s")
     server_lifetime: Annotated[
         Duration,
         Option("Age at which an unused backend is replaced, spread a little so that not all go at once."),

@@ -15,6 +15,8 @@ cdef class Loop(Exchange):
     cdef readonly bint is_hubs_turn      # its epoll has something
     cdef set logging_in                  # clients in LOGIN, for their deadline
     cdef set leaving                     # clients in LEAVING, for theirs
+    cdef int spare                       # a descriptor to be closed for the sake of one more; -1 = it is gone
+    cdef public bytes no_room            # what a newcomer is told for whom there is no descriptor
 
     cdef void take_from_hub(self, int fd) noexcept
     cdef int on_event(self, uint64_t tag, uint32_t events) except -1
@@ -25,5 +27,6 @@ cdef class Loop(Exchange):
     cdef int serve_login(self, Client client) except -1
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
+    cdef bint turn_away(self, int listener) except -1
     cdef int serve_ready(self) except -1
     cdef int forget(self, Client client) except -1

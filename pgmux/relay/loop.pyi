@@ -23,6 +23,7 @@ class Loop(Exchange):
 
     slice_us: int
     client_count: int
+    no_room: bytes
     def __init__(
         self,
         worker: int,

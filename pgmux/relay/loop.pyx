@@ -19,9 +19,11 @@ from pgmux.relay.endpoint cimport (
 from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
     EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_DEL, IPPROTO_TCP,
-    SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_KEEPALIVE, TCP_NODELAY, accept4, close, epoll_ctl,
-    epoll_event, errno, setsockopt, shutdown,
+    MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, O_RDONLY, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET,
+    SO_KEEPALIVE, TCP_NODELAY, accept4, close, epoll_ctl, epoll_event, errno, open, recv, send, setsockopt,
+    shutdown,
 )
+from pgmux.relay.streams cimport CHUNK_BYTES
 from pgmux.session.statements cimport Library
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
@@ -61,6 +63,8 @@ cdef class Loop(Exchange):
         self.logging_in = set()
         self.leaving = set()
         self.slice_us = 5000
+        self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+        self.no_room = b""
         self.start_accepting()
         self.watch(pools.workers.bells[worker], BELL, 0, 0, EPOLLIN | <uint32_t>EPOLLET)
 
@@ -226,7 +230,9 @@ cdef class Loop(Exchange):
             fd = accept4(listener.fileno(), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
                 if errno == EMFILE or errno == ENFILE:
-                    self.news.append(("accept failed", errno))
+                    reason = errno
+                    self.news.append(
+                        ("turned away" if self.turn_away(listener.fileno()) else "accept failed", reason))
                 return 0
             record = self.records.claim(self.worker)
             if record == NO_RECORD:
@@ -249,6 +255,24 @@ cdef class Loop(Exchange):
             self.desk.greet(client)
             self.watch(fd, CLIENT, record, client.serial, EDGES)
         return 0
+
+    cdef bint turn_away(self, int listener) except -1:
+        """No descriptor is left. Whether there was a spare one, with which to accept who comes next and say so.
+
+        What it has sent by now is read first, for a close with bytes unread would take our words from it.
+        """
+        cdef int fd
+        cdef bint had_spare = self.spare >= 0
+        if had_spare:
+            close(self.spare)
+            fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd >= 0:
+                recv(fd, self.buffer, CHUNK_BYTES, MSG_DONTWAIT)
+                send(fd, <const char *>self.no_room, len(self.no_room), MSG_DONTWAIT | MSG_NOSIGNAL)
+                shutdown(fd, SHUT_WR)
+                close(fd)
+        self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
+        return had_spare
 
     cdef int serve_login(self, Client client) except -1:
         """Hand what came to the log-in, until it is done or wants more."""

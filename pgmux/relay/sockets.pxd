@@ -20,6 +20,10 @@ cdef extern from "netinet/tcp.h" nogil:
 cdef extern from "unistd.h" nogil:
     int close(int fd)
 
+cdef extern from "fcntl.h" nogil:
+    int open(const char *path, int flags)
+    int O_RDONLY, O_CLOEXEC
+
 cdef extern from "errno.h" nogil:
     int errno
     int EAGAIN, EINTR, EMFILE, ENFILE

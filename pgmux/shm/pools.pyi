@@ -68,6 +68,9 @@ class Pools:
     def resize(self, pool: int, pool_size: int, database_limit: int = 0) -> None:
         """New limits for a pool. Backends beyond them are not closed at once."""
 
+    def outdate(self, pool: int) -> None:
+        """Have every backend of a pool replaced: those in use when they are released, the others soon."""
+
     def longest_wait_us(self, pool: int) -> int:
         """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
 

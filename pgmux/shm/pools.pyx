@@ -223,6 +223,15 @@ cdef class Pools:
         self.records[pool].pool_size = pool_size
         self.records[pool].database_limit = database_limit
 
+    def outdate(self, uint32_t pool):
+        """Have every backend of a pool replaced: those in use when they are released, the others soon."""
+        cdef uint32_t slot
+        cdef uint64_t word
+        for slot in range(self.leases.count):
+            word = self.leases.word(slot)
+            if phase_of(word) in (FREE, LEASED, GRANTED) and pool_of(word) == pool:
+                self.slots[slot].expires_s = 1
+
     def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0, bint private=False):
         """An EMPTY slot, now OPENING for the worker; a negative constant at a limit, or in a pause. Limits count
         all slots that are not EMPTY: one being opened or closed is a PostgreSQL process, or may be. `reserve`

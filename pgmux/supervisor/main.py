@@ -11,8 +11,8 @@ import contextlib
 import fcntl
 import gc
 import logging
+import math
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -31,6 +31,7 @@ from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
 from pgmux.shm.workers import Errand, make_bells
 from pgmux.supervisor.configuring import Configuring
+from pgmux.supervisor.descriptors import raise_descriptor_limit
 from pgmux.supervisor.listeners import bind_shared, bind_tcp, bind_unix, close_all
 from pgmux.supervisor.notify import Notifier
 from pgmux.supervisor.vault import Vault
@@ -42,11 +43,10 @@ from pgmux.worker.main import BREAK_OFF, FINISH, Worker
 from pgmux.worker.office import import_metrics
 
 WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
-STOP_WITHIN_SECONDS = 60.0  # transactions get so long to finish
+INSIST_AFTER_SECONDS = 5.0  # a worker that has been told to break everything off is killed
 _SHORT_LIFE_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 5.0
 _TICK_SECONDS = 0.5
-_DESCRIPTORS_TO_SPARE = 200
 _SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -76,7 +76,8 @@ class Supervisor:
         self._log = logging.getLogger("supervisor")
         self._posts = [_Post() for _ in range(config.worker_count())]
         self._stop_signal: signal.Signals | None = None
-        self._stop_deadline = 0.0
+        self._stop_deadline = 0.0  # time.monotonic()
+        self._is_breaking_off = False
         self._systemd = Notifier.from_environment(os.environ, os.getpid())
 
     def run(self) -> int:
@@ -102,7 +103,7 @@ class Supervisor:
 
     def _prepare(self, cleanup: contextlib.ExitStack) -> None:
         settings, workers = self._config.pgmux, len(self._posts)
-        _raise_descriptor_limit(settings.max_client_conn + settings.max_backends + _DESCRIPTORS_TO_SPARE)
+        raise_descriptor_limit(self._config)
         self._lock_runtime_dir(cleanup)
         open_doors(self._config, mock_key := os.urandom(32))  # each worker opens its own; trouble shows now
         listeners: list[list[socket.socket]] = [[] for _ in range(workers)]
@@ -211,7 +212,7 @@ class Supervisor:
             self._stop(number, number.name)
         elif number == signal.SIGQUIT:
             self._log.info("SIGQUIT: stopping at once")
-            self._stop_signal = number
+            self._stop_signal, self._is_breaking_off = number, True
             self._systemd.stopping("stopping at once")
             self._signal_workers(signal.SIGKILL)
         elif number == signal.SIGUSR1:
@@ -268,9 +269,12 @@ class Supervisor:
         intent = "stopping at once" if again else "finishing transactions, then stopping"
         self._log.info("%s: %s", word, intent)
         self._stop_signal = number
-        self._stop_deadline = time.monotonic() + STOP_WITHIN_SECONDS
         self._systemd.stopping(intent)
-        self._signal_workers(BREAK_OFF if again else FINISH)
+        if again:
+            self._break_off()
+        else:
+            self._stop_deadline = time.monotonic() + (self._config.pgmux.drain_timeout or math.inf)
+            self._signal_workers(FINISH)
 
     def _signal_workers(self, number: signal.Signals) -> None:
         for post in self._posts:
@@ -291,7 +295,7 @@ class Supervisor:
                     number, post.pid, WEDGED_AFTER_SECONDS,
                 )  # fmt: skip
                 os.kill(post.pid, signal.SIGKILL)
-        if self._stop_signal is not None and self._stop_deadline:
+        if self._stop_signal is not None:
             self._press_on(now)
         self._systemd.tick(now, self._last_beat(), self._status())
 
@@ -321,11 +325,19 @@ class Supervisor:
 
     def _press_on(self, now: float) -> None:
         """Stopping: remind the workers (one may have been too young to hear), and in the end insist."""
-        self._signal_workers(FINISH)
-        if now > self._stop_deadline:
-            self._log.warning("transactions not finished within %.0fs: broken off", STOP_WITHIN_SECONDS)
-            self._stop_deadline = 0.0
-            self._signal_workers(BREAK_OFF)
+        if now < self._stop_deadline:
+            self._signal_workers(BREAK_OFF if self._is_breaking_off else FINISH)
+        elif self._is_breaking_off:
+            self._signal_workers(signal.SIGKILL)
+        else:
+            limit = self._config.pgmux.drain_timeout
+            self._log.warning("transactions not finished within drain_timeout (%gs): broken off", limit)
+            self._break_off()
+
+    def _break_off(self) -> None:
+        self._is_breaking_off = True
+        self._stop_deadline = time.monotonic() + INSIST_AFTER_SECONDS
+        self._signal_workers(BREAK_OFF)
 
     # --- workers
 
@@ -401,19 +413,3 @@ def _cause(code: int) -> str:
 def _unlink_quietly(path: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(path)
-
-
-def _raise_descriptor_limit(wanted: int) -> None:
-    """As many descriptors as clients and backends may need; a warning when the system allows fewer."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
-    except (OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        if hard < wanted:
-            logging.getLogger("supervisor").warning(
-                "only %d descriptors are allowed, max_client_conn and max_backends may need %d: "
-                "raise the limit (LimitNOFILE=, ulimit -n)", hard, wanted,
-            )  # fmt: skip

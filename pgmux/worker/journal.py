@@ -126,6 +126,10 @@ class Journal:
         reasons = ", ".join(reason for pin, reason in REASONS.items() if pins & pin)
         self._note_a_few(logging.INFO, "client pinned", {**who.fields(), "reason": reasons})
 
+    def turned_away(self, reason: str) -> None:
+        """Somebody was told at the door that there is no room."""
+        self._note_a_few(logging.ERROR, "turned away at the door", {"reason": reason})
+
     def arrived(self, who: Passenger) -> None:
         """A client has logged in."""
         if self.logs_arrivals:

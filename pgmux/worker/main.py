@@ -8,6 +8,7 @@ what may switch says so.
 import gc
 import logging
 import os
+import resource
 import signal
 import time
 
@@ -122,6 +123,8 @@ class Worker:
         self._relay.reset_query = settings.server_reset_query.encode("utf-8", "surrogateescape")
         self._relay.defers_begin = settings.deferred_begin
         self._relay.roams = settings.roam
+        files = str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._relay.no_room = Refusal.CLIENT_LIMIT.build(limit="the limit of open files", value=files)
 
     def run(self) -> None:
         """Serve until told to FINISH, or until the supervisor is gone."""
@@ -261,6 +264,8 @@ class Worker:
                 if self._is_here(client):
                     who = self._reception.passenger(client.record)
                     self._journal.was_slow(who, client.waited_us, query_us)
+            case "turned away", int(number):
+                self._journal.turned_away(os.strerror(number))
             case "accept failed", int(number):
                 self._log.error("cannot accept connections: %s", os.strerror(number))
                 self._relay.stop_accepting()
@@ -312,12 +317,14 @@ class Worker:
         self._config, self._loaded = config, loaded
         self._configuration, self._reloads = configuration, reloads
         self._set_log()
+        self._configure_relay()
         self._reception.reconfigure(config, doors)
         self._opener.reconfigure(config, secrets)
         self._listening.reconfigure(config, secrets)
         self._replication.reconfigure(config, secrets)
         self._timekeeper.reconfigure(config)
-        self._configure_relay()
+        if self.number == 0:
+            self._reception.register_warm_pools()
         self._beat()
 
     def _set_log(self) -> None:

@@ -18,7 +18,7 @@ import gevent
 from gevent import socket
 from gevent.pool import Group
 
-from pgmux.config.configuration import Config
+from pgmux.config.configuration import Config, PoolSettings
 from pgmux.control.figures import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
@@ -147,6 +147,8 @@ class Opener:
         try:
             connection, login = connect(settings, self._secrets, limit, application_name="pgmux")
             self._publish(pool, slot, connection, login, begun_us)
+            if self._leads_elsewhere_now(pool, settings):
+                self._pools.outdate(pool)
         except OpenError as error:
             self._give_up(pool, slot, str(error))
         except OSError as error:
@@ -182,6 +184,13 @@ class Opener:
             self._log.info("PostgreSQL at %s can be used again", self.reception.server(pool))
         self.reception.admit_the_welcome()
         self.relay.hand_out(slot)
+
+    def _leads_elsewhere_now(self, pool: int, settings: PoolSettings) -> bool:
+        """Whether a reload has changed the pool's address while we logged in at another."""
+        try:
+            return not self.reception.settings(pool).leads_where(settings)
+        except KeyError:
+            return True
 
     def _give_up(self, pool: int, slot: int, trouble: str) -> None:
         """The log-in failed: the slot is empty again, and everybody may know why."""

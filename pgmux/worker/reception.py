@@ -164,6 +164,9 @@ class Reception:
         for pool, settings in list(self._settings.items()):
             with suppress(KeyError):  # its database is gone: who is in goes on as before
                 self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
+                # By every worker, for each may have opened one by the old settings until now.
+                if not self._settings[pool].leads_where(settings):
+                    self._pools.outdate(pool)
         for pool in self._numbers.values():
             self._set_wait_limit(pool)
 

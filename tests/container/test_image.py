@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pgmux.config import read_config
+from pgmux.config import Settings, read_config
 from pgmux.config.findings import environment_name
 from pgmux.config.option import rows_of
-from pgmux.config.settings import Settings
 from pgmux.demo.ports import free_port, give_back
-from pgmux.supervisor.main import STOP_WITHIN_SECONDS
 from tests.fix_pgmux import MakePgmux
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +63,7 @@ def test_the_images_configuration_waits_only_for_a_list_of_users(tmp_path: Path)
 
 def test_a_container_is_given_time_to_stop() -> None:
     [seconds] = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
-    assert int(seconds) > STOP_WITHIN_SECONDS
+    assert int(seconds) > Settings().drain_timeout
 
 
 def test_the_entry_is_the_command() -> None:

@@ -225,6 +225,26 @@ def test_a_second_stop_breaks_transactions_off(make_pgmux: MakePgmux, number: si
     assert pgmux.wait_until_stopped() == 0
 
 
+def test_a_drain_has_a_deadline(make_pgmux: MakePgmux, postgres: Postgres) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=2, drain_timeout="300ms")
+    idle, client = Inside(pgmux).a_client_on_each_worker().values()
+    client.query("BEGIN")
+    client.send(frontend.query(LONG))
+    pgmux.signal(signal.SIGTERM)
+    assert is_told_of_the_stop(idle)
+    assert is_told_of_the_stop(client)
+    assert pgmux.wait_until_stopped() == 0
+    assert pgmux.log_contains("not finished within drain_timeout \\(0.3s\\): broken off")
+    wait_until(lambda: not postgres.backends(application="pgmux"), what="the end of their backends")
+
+
+def test_a_worker_that_does_not_heed_the_deadline_is_killed(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2, drain_timeout="100ms")
+    pgmux.kill_worker(number=signal.SIGSTOP)
+    pgmux.signal(signal.SIGTERM)
+    assert pgmux.wait_until_stopped() == 0
+
+
 def test_a_quit_is_at_once(make_pgmux: MakePgmux, postgres: Postgres) -> None:
     pgmux = make_pgmux(workers=2)
     with connect(pgmux) as client, connect(pgmux) as asking:

@@ -10,6 +10,7 @@ import pytest
 from tests.fix_pgmux import MakePgmux
 from tests.integration.crowd import connect
 from tests.integration.lobbies import Lobbies
+from tests.integration.routes import by_socket
 from tests.servers import Pgmux, Postgres, wait_until
 from tests.servers.pgmux import Tables
 from tests.servers.toml import Value
@@ -115,6 +116,31 @@ def test_a_changed_address_holds_for_backends_opened_from_then_on(
     pgmux.signal(signal.SIGHUP)
     pgmux.wait_for_log("supervisor: reloaded$")
     wait_until(lambda: is_served(pgmux), what="a log-in")
+
+
+def test_backends_of_a_changed_database_are_replaced_when_they_are_free(
+    make_pgmux: MakePgmux, postgres: Postgres
+) -> None:
+    pgmux = make_pgmux(workers=2, databases={"app": by_socket(postgres, dbname="app")}, default_pool_size=2)
+    with connect(pgmux) as busy, connect(pgmux) as idle:
+        busy.query("BEGIN")
+        before = idle.query("SELECT pg_backend_pid()").value
+        text = pgmux.config_path.read_text()
+        pgmux.config_path.write_text(text.replace('dbname = "app"', 'dbname = "postgres"'))
+        pgmux.signal(signal.SIGHUP)
+        pgmux.wait_for_log("supervisor: reloaded$")
+        wait_until(lambda: idle.query("SELECT current_database()").value == b"postgres", what="the new one")
+        assert idle.query("SELECT pg_backend_pid()").value != before
+        assert busy.query("SELECT current_database()").value == b"app"
+        busy.query("COMMIT")
+        wait_until(lambda: busy.query("SELECT current_database()").value == b"postgres", what="the new one")
+
+
+def test_the_log_takes_its_new_form_at_once(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1)
+    pgmux.write_configuration(log_format="json")
+    pgmux.signal(signal.SIGHUP)
+    pgmux.wait_for_log('"message":"reloaded"')
 
 
 def test_a_wrong_file_changes_nothing_and_is_told_with_its_line(make_pgmux: MakePgmux) -> None:

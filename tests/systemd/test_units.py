@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pgmux.config import Settings
-from pgmux.supervisor.main import STOP_WITHIN_SECONDS, WEDGED_AFTER_SECONDS
+from pgmux.supervisor.main import INSIST_AFTER_SECONDS, WEDGED_AFTER_SECONDS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "pgmux.service"
@@ -75,7 +75,7 @@ def test_only_pgmux_and_root_may_enter_its_configuration(root: Path) -> None:
 
 
 def test_the_units_times_fit_pgmuxs_own() -> None:
-    assert int(service("TimeoutStopSec")) > STOP_WITHIN_SECONDS
+    assert int(service("TimeoutStopSec")) > Settings().drain_timeout + INSIST_AFTER_SECONDS
     assert (
         int(service("WatchdogSec")) > 2 * WEDGED_AFTER_SECONDS
     )  # a wedged worker is the supervisor's to replace
