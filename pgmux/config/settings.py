@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_backends: Annotated[
         int,
         Option(
-            "Connections to PostgreSQL, all workers and pools together.",
+            "Connections to PostgreSQL, all workers and pools together; one more per database for LISTEN.",
             unit="backends",
             bounds=(1, 65_536),
             reload=False,

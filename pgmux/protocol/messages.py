@@ -396,7 +396,7 @@ def parse_backend_key_data(body: bytes) -> tuple[int, bytes]:
 
 
 def channel_of(notification: bytes) -> bytes:
-    """Give the channel of a whole NotificationResponse, as PostgreSQL has it. Raises ValueError for a cut one."""
+    """Give the channel of a whole NotificationResponse. Raises ValueError for one that was cut."""
     start = 9  # after type, length and the notifying process's id
     return notification[start : notification.index(0, start)]
 

@@ -36,6 +36,7 @@ cdef class Carrying(Naming):
     cdef int ask(self, Client client, Backend backend) except -1
     cdef int hear(self, Client client, Backend backend, object resets) except -1
     cdef int conclude(self, Client client, Backend backend) except -1
+    cdef int go_on(self, Client client) except -1
     cdef int forget_traces(self, Backend backend) except -1
     cdef int abandon(self, Client client, Backend backend) except -1
     cdef int clean(self, Backend backend) except -1

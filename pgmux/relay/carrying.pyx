@@ -18,7 +18,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from pgmux.protocol.replies cimport NOTED, OURS, expect
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport (
-    ASKING, Backend, CATCHING_UP, Client, LEASED, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
+    ASKING, Backend, CATCHING_UP, Client, IDLE, LEASED, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
 )
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.naming cimport DROP, INJECTED, PASS, STOP, TAKEN, Step
@@ -289,11 +289,19 @@ cdef class Carrying(Naming):
         self.forget_traces(backend)
         self.send_ready(client, c"I")
         self.settle_if_due(backend)
-        if client.phase == LEASED and client.backend is not None:
-            if length(&client.held):
-                self.resume(client)
-            elif client.readable:
-                self.queue(client)
+        return self.go_on(client)
+
+    cdef int go_on(self, Client client) except -1:
+        """While an errand was on its way nothing was read from the client, and what it had asked was held.
+
+        Half a message (`wanted`) is held, too: its rest may lie in the socket, and makes no new edge.
+        """
+        if client.phase != IDLE and client.phase != LEASED:
+            return 0
+        if length(&client.held) and not client.wanted:
+            return self.resume(client)
+        if client.readable:
+            self.queue(client)
         return 0
 
     cdef int forget_traces(self, Backend backend) except -1:
@@ -394,7 +402,8 @@ cdef class Carrying(Naming):
             return self.resume(client)
         if finished == UNDONE and client is not None:
             self.send_ready(client, c"I")
-        return self.settle_if_due(backend)
+        self.settle_if_due(backend)
+        return 0 if client is None else self.go_on(client)
 
     cdef int undo(self, Client client, Backend backend) except -1:
         """The client has begun a transaction that its pool mode does not allow."""

@@ -564,8 +564,8 @@ cdef class Exchange(Carrying):
         if client is not None:
             if client.terminated:
                 self.see_out(client)
-            elif length(&client.held) and not client.wanted and client.phase == IDLE:
-                self.resume(client)
+            elif client.phase == IDLE:
+                self.go_on(client)
         return 0
 
     cdef int keep_backend(self, Client client, Backend backend) except -1:
@@ -739,6 +739,7 @@ cdef class Exchange(Carrying):
                 self.enter(client, IDLE)
                 if client.pending is not None:
                     self.deliver(client)
+                self.go_on(client)
             else:
                 # In the middle of a message ours would be read as part of it.
                 is_told = backend.last_reply == c"E" or backend.remain > 0

@@ -14,7 +14,7 @@ class Notice(Enum):
     MISSED_NOTIFICATIONS = (
         "01000",
         "WARNING",
-        'notifications may have been missed: the connection that listens for pgmux in database "{database}" was replaced',
+        'notifications may have been missed: pgmux had to listen anew in database "{database}"',
         "All channels are listened to again: read anew what was notified.",
     )
 

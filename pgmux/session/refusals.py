@@ -158,7 +158,7 @@ class Refusal(Enum):
         "54000",
         _FATAL,
         "more than {limit} of notifications waited for this client",
-        "Read notifications sooner, keep transactions short, and after connecting again read anew what was notified.",
+        "Connect again and read anew what was notified; read notifications sooner, keep transactions short.",
     )
     KILLED = (
         "57P01",

@@ -4,18 +4,17 @@ No I/O: what is to be asked of the ear is given as messages for its holder.
 
 A client *wants* the channels it last subscribed to. It *hears* one of them from the moment at which
 the ear has answered the question that was asked for it, no sooner, even when others hear it already:
-what the ear says before that answer was committed before the client's LISTEN. Answers come in the
-order of the questions, in one stream with the notifications.
+what the ear says before that answer was committed before the client's LISTEN. Answers come in one
+stream with the notifications.
 
 When the ear has changed hands (`renew`) everything is asked anew. Who heard something goes on to
 hear it, but may have missed some meanwhile, and is to be told so when the last question is answered.
 """
 
 import struct
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from pgmux.worker.mailbox import Kind, Message
 
@@ -36,10 +35,13 @@ class Member:
     waiting: list[Done] = field(default_factory=list)  # to be called when there are none
 
 
-class _Question(NamedTuple):
-    number: int
+@dataclass(slots=True, eq=False)
+class _Inquiry:
+    """One question, or several where the channels do not fit into one."""
+
     asked_for: list[tuple[Member, frozenset[bytes]]]
-    is_renewals_last: bool = False
+    is_renewal: bool
+    unanswered: int  # of its questions
 
 
 class Audience:
@@ -57,7 +59,7 @@ class Audience:
         self._members: dict[int, Member] = {}
         self._wanted: Counter[bytes] = Counter()  # clients that want it, by channel
         self._hearing: dict[bytes, set[int]] = {}  # records, by channel
-        self._questions: deque[_Question] = deque()
+        self._questions: dict[int, _Inquiry] = {}  # by number
         self._missed: set[int] = set()  # records that are to hear that they may have missed some
 
     def __len__(self) -> int:
@@ -128,17 +130,21 @@ class Audience:
 
     def answer(self, number: int) -> list[int]:
         """The ear has answered a question. Gives the records of those who may have missed something."""
-        if not self._questions or self._questions[0].number != number:
+        inquiry = self._questions.pop(number, None)
+        if inquiry is None:
             return []  # it was asked in an earlier epoch, or by one who had our number before
-        question = self._questions.popleft()
-        for member, channels in question.asked_for:
+        inquiry.unanswered -= 1
+        if inquiry.unanswered:
+            return []
+        for member, channels in inquiry.asked_for:
             for channel in channels & member.channels:
                 self._hearing.setdefault(channel, set()).add(member.record)
             member.unanswered -= 1
-        told, self._missed = (self._missed, set()) if question.is_renewals_last else (set(), self._missed)
-        for member, _ in question.asked_for:
+        warned = sorted(self._missed) if inquiry.is_renewal else []
+        self._missed.difference_update(warned)
+        for member, _ in inquiry.asked_for:
             self._call_if_answered(member)
-        return sorted(told)
+        return warned
 
     def everybody(self) -> list[int]:
         """The records of all who hear something."""
@@ -160,15 +166,16 @@ class Audience:
         *,
         is_renewal: bool = False,
     ) -> list[Message]:
-        """Ask to listen to these, in as many questions as it takes. The last is the one that counts."""
-        *first, last = _packed(channels) or [b""]
-        messages = [self._question(body, _Question(self._next_number(), [])) for body in first]
-        messages.append(self._question(last, _Question(self._next_number(), asked_for, is_renewal)))
+        """Ask to listen to these, in as many questions as it takes."""
+        bodies = _packed(channels) or [b""]
+        inquiry = _Inquiry(asked_for, is_renewal, len(bodies))
+        messages = []
+        for body in bodies:
+            self._asked += 1
+            number = self._life | self._asked
+            self._questions[number] = inquiry
+            messages.append(self._message(Kind.LISTEN, number, body))
         return messages
-
-    def _question(self, body: bytes, question: _Question) -> Message:
-        self._questions.append(question)
-        return self._message(Kind.LISTEN, question.number, body)
 
     def _drop(self, member: Member, channels: frozenset[bytes]) -> list[Message]:
         """A member hears these no more. What nobody wants is not listened to any longer."""
@@ -183,10 +190,6 @@ class Audience:
                 del self._wanted[channel]
                 unwanted.append(channel)
         return [self._message(Kind.UNLISTEN, self._life, body) for body in _packed(unwanted)]
-
-    def _next_number(self) -> int:
-        self._asked += 1
-        return self._life | self._asked
 
     def _message(self, kind: Kind, number: int, body: bytes) -> Message:
         return Message(kind, self.ear, number, self._worker, body=_EPOCH.pack(self.epoch) + body)

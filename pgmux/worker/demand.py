@@ -2,14 +2,14 @@
 
 No I/O. Workers ask questions ("listen to these for me"); `compose` gives one batch of statements
 for what has come together; when PostgreSQL has answered it, `settle` gives the questions that are
-answered by it, in the order of their asking.
+answered by it.
 
 A question is answered by a batch that was composed after it came, even if all its channels were
 listened to already: PostgreSQL sends what was committed before a statement before that statement's
 answer, so the answer divides what was committed before the question from what is committed after.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Demand:
         self.listened: set[bytes] = set()  # what PostgreSQL was told to listen to
         self._todo: dict[bytes, None] = {}  # wanted and not listened to, in this order
         self._surplus: dict[bytes, None] = {}  # listened to, and wanted no more
-        self._questions: deque[Question] = deque()
+        self._questions: list[Question] = []
         self._one_by_one = False  # some statement failed: find out which
 
     def listen(self, question: Question) -> None:
@@ -71,7 +71,7 @@ class Demand:
         """A worker has died."""
         self.unlisten(worker, tuple(self.wanted[worker]))
         del self.wanted[worker]
-        self._questions = deque(question for question in self._questions if question.worker != worker)
+        self._questions = [question for question in self._questions if question.worker != worker]
 
     @property
     def is_met(self) -> bool:
@@ -90,12 +90,18 @@ class Demand:
             del self._surplus[channel]
         self.listened.update(listens)
         self.listened.difference_update(unlistens)
-        answers = []
-        while self._questions and self._todo.keys().isdisjoint(self._questions[0].channels):
-            answers.append(self._questions.popleft())
+        answers, self._questions = self._divided()
         statements = [b"LISTEN " + _quoted(channel) for channel in listens]
         statements += [b"UNLISTEN " + _quoted(channel) for channel in unlistens]
         return Batch(b";".join(statements), listens, unlistens, tuple(answers))
+
+    def _divided(self) -> tuple[list[Question], list[Question]]:
+        """The questions of which nothing is left to do, and the others."""
+        done: list[Question] = []
+        left: list[Question] = []
+        for question in self._questions:
+            (done if self._todo.keys().isdisjoint(question.channels) else left).append(question)
+        return done, left
 
     def settle(self, batch: Batch) -> tuple[Question, ...]:
         """PostgreSQL has done it: the questions that are answered now."""
@@ -112,9 +118,7 @@ class Demand:
             if channel not in self.wanting:
                 self._surplus[channel] = None
             self._todo.pop(channel, None)
-        self._questions.extendleft(
-            question for question in reversed(batch.answers) if question.worker in self.wanted
-        )
+        self._questions += [question for question in batch.answers if question.worker in self.wanted]
 
     def begin_again(self) -> None:
         """There is a new backend, which listens to nothing yet."""

@@ -17,7 +17,8 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 import gevent
 from gevent import socket
@@ -51,7 +52,23 @@ _UNLIMITED = Batch(
 )
 _PROBE = Batch(b"")
 
-Connect = Callable[[], tuple[socket.socket, BackendLogin]]
+
+class Keeper(Protocol):
+    """What an ear wants of the worker that holds it."""
+
+    log: logging.Logger
+
+    def log_in(self, ear: int) -> tuple[socket.socket, BackendLogin]:
+        """A new connection that has logged in. Raises OpenError. May switch."""
+
+    def retry_seconds(self) -> float:
+        """How long to wait after PostgreSQL refused something: server_login_retry."""
+
+    def count_loss(self, ear: int) -> None:
+        """A backend that listened is gone."""
+
+    def give_way(self) -> None:
+        """Let the worker's relay serve what has come. Switches."""
 
 
 class _EarLost(Exception):  # noqa: N818 -- an event, not a fault
@@ -62,33 +79,18 @@ class Ear:
     """The ear of one database, while this worker holds it."""
 
     def __init__(
-        self,
-        number: int,
-        epoch: int,
-        place: str,
-        table: Ears,
-        mailboxes: list[Mailbox],
-        connect: Connect,
-        *,
-        retry_s: Callable[[], float],
-        count_loss: Callable[[], None],
-        give_way: Callable[[], None],
-        log: logging.Logger,
+        self, number: int, epoch: int, place: str, table: Ears, mailboxes: list[Mailbox], keeper: Keeper
     ) -> None:
-        """`connect` gives a connection that has logged in, or raises OpenError; `retry_s` is server_login_retry;
-        `give_way` lets the worker's relay serve what has come."""
+        """`place` is for the log; `mailboxes` are those for LISTEN, one a worker."""
         self.number = number
         self.epoch = epoch
         self.unwanted_since = time.monotonic()
         self.is_busy = True  # waits for something that the hub's epoll may not know of yet
-        self._place = place
         self._table = table
         self._mailboxes = mailboxes
-        self._connect = connect
-        self._retry_s = retry_s
-        self._count_loss = count_loss
-        self._give_way = give_way
-        self._log = log
+        self._keeper = keeper
+        self._place = place
+        self._log = keeper.log
         self._demand = Demand()
         self._batch: Batch | None = None  # said, and not answered yet
         self._said_at = 0.0  # time.monotonic()
@@ -140,24 +142,24 @@ class Ear:
             try:
                 self._converse()
             except OpenError as error:
-                self._complain("cannot listen at %s: %s", str(error))
+                self._complain("cannot listen in %s: %s", str(error))
             except _EarLost as lost:
                 self._lose(str(lost))
                 if self._has_served:
                     continue  # at once
             except Exception:
-                self._log.exception("the ear at %s failed", self._place)
+                self._log.exception("listening in %s failed", self._place)
                 self._lose("pgmux failed, its log says why")
             self.is_busy = False
             self._wait_to_retry()
 
     def _wait_to_retry(self) -> None:
-        gevent.sleep(max(self._retry_s(), _FULL_SECONDS))
+        gevent.sleep(max(self._keeper.retry_seconds(), _FULL_SECONDS))
 
     def _converse(self) -> None:
         """One backend's life. Raises OpenError or _EarLost at its end."""
         self.is_busy, self._has_served = True, False
-        connection, login = self._connect()
+        connection, login = self._keeper.log_in(self.number)
         self._table.introduce(self.number, login.pid)
         self._demand.begin_again()
         self._answered.clear()
@@ -193,7 +195,7 @@ class Ear:
             heard += len(messages)
             if heard >= _MESSAGES_A_TURN:
                 heard = 0
-                self._give_way()
+                self._keeper.give_way()
 
     def _probe(self) -> None:
         """Nothing has come for PROBE_SECONDS."""
@@ -242,7 +244,7 @@ class Ear:
         self._was_refused = bool(refusal)
         if refusal:
             self._demand.fail(batch)
-            self._complain("cannot listen to all channels at %s: %s", refusal)
+            self._complain("cannot listen to all channels in %s: %s", refusal)
         else:
             self._has_served = batch is not _UNLIMITED
             if self._has_served and self._demand.is_met:
@@ -263,9 +265,9 @@ class Ear:
         if batch is not None:
             self._demand.fail(batch)
         self._table.lose(self.number)
-        self._count_loss()
+        self._keeper.count_loss(self.number)
         self._complain(
-            "the backend that listens at %s is gone (%s): notifications may be missed until it is replaced",
+            "the backend that listens in %s is gone (%s): notifications may be missed until it is replaced",
             reason,
         )
 
@@ -276,7 +278,7 @@ class Ear:
         self._has_missed = False
         count = len(self._demand.listened)
         self._log.warning(
-            "listening again at %s to %d channels: notifications may have been missed", self._place, count
+            "listening again in %s, to %d channels: notifications may have been missed", self._place, count
         )
         for worker in list(self._demand.wanted):
             self._send(worker, Message(Kind.MISSED, self.number))
@@ -291,7 +293,7 @@ class Ear:
 
     def _speak(self, connection: socket.socket) -> None:
         """One batch after the other, for as long as the connection lasts."""
-        with contextlib.suppress(OSError), connection_ended(connection):
+        with contextlib.suppress(OSError), _connection_ended(connection):
             self._say(connection, _UNLIMITED)
             while True:
                 batch = self._demand.compose()
@@ -314,7 +316,7 @@ class Ear:
 
 
 @contextlib.contextmanager
-def connection_ended(connection: socket.socket) -> Iterator[None]:
+def _connection_ended(connection: socket.socket) -> Iterator[None]:
     """Whatever ends what is done here, whoever reads from the connection finds its end."""
     try:
         yield

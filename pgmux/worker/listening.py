@@ -86,7 +86,7 @@ class Listening:
         self._refusals: Counter[int] = Counter()  # log-ins that failed, by ear
         self._handed = 0
         self._giving_way = 0  # greenlets that have more to do at once
-        self._log = logging.getLogger(f"worker {worker}")
+        self.log = logging.getLogger(f"worker {worker}")
 
     # --- for clients; these never switch
 
@@ -169,6 +169,42 @@ class Listening:
                 self._table.release(number, self._worker)
                 self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
 
+    # --- for our ears
+
+    def log_in(self, ear: int) -> tuple[socket.socket, BackendLogin]:
+        """A connection for an ear: as the user whose client came first, and where that one is not let in, as
+        the other pools' in turn. Raises OpenError. May switch."""
+        first = self._audiences[ear].pool
+        pools = [first, *(set(self._pools_of(ear)) - {first})]
+        settings = self.reception.settings(pools[self._refusals[ear] % len(pools)])
+        try:
+            return connect(
+                settings,
+                self._secrets,
+                self._config.pgmux.server_connect_timeout,
+                application_name=APPLICATION_NAME,
+                client_encoding="SQL_ASCII",  # channels and payloads as PostgreSQL has them
+            )
+        except OpenError:
+            self._refusals[ear] += 1
+            raise
+
+    def retry_seconds(self) -> float:
+        """server_login_retry."""
+        return self._config.pgmux.server_login_retry
+
+    def count_loss(self, ear: int) -> None:
+        """A backend that listened is gone: with those of the pool that asked first."""
+        self._counters.add(self._worker, self._audiences[ear].pool, "ears_lost")
+
+    def give_way(self) -> None:
+        """Let the relay serve what has come. By a timer: what is only called back may not wait for it."""
+        self._giving_way += 1
+        try:
+            gevent.sleep(_A_TURN)
+        finally:
+            self._giving_way -= 1
+
     # --- which ear, and who holds it
 
     def _audience_of(self, pool: int) -> Audience:
@@ -186,7 +222,7 @@ class Listening:
         return self._ear_numbers[pool]
 
     def _follow(self, audience: Audience) -> None:
-        """Find out who holds an audience's ear, ourselves if nobody does, and ask a new holder for everything."""
+        """Find out who holds an audience's ear, ourselves if nobody does. A new holder is asked for all."""
         holder, epoch = self._table.holder(audience.ear)
         while holder is None:
             self._claim(audience)
@@ -195,41 +231,13 @@ class Listening:
             self._outbox.post(holder, audience.renew(holder, epoch))
 
     def _claim(self, audience: Audience) -> None:
-        number = audience.ear
-        epoch = self._table.try_claim(number, self._worker)
-        if epoch is None:
-            return
-        place = self.reception.server(audience.pool), self.reception.settings(audience.pool).dbname
-        self._held[number] = Ear(
-            number,
-            epoch,
-            "/".join(place),
-            self._table,
-            self._mailboxes,
-            lambda: self._log_in(audience),
-            retry_s=lambda: self._config.pgmux.server_login_retry,
-            count_loss=lambda: self._counters.add(self._worker, audience.pool, "ears_lost"),
-            give_way=self._give_way,
-            log=self._log,
-        )
-
-    def _log_in(self, audience: Audience) -> tuple[socket.socket, BackendLogin]:
-        """A connection for an ear: as the user whose client came first, and where that one is not let in, as
-        the other pools' in turn. Raises OpenError. May switch."""
-        pools = [audience.pool, *(set(self._pools_of(audience.ear)) - {audience.pool})]
-        pool = pools[self._refusals[audience.ear] % len(pools)]
-        limit = self._config.pgmux.server_connect_timeout
-        try:
-            return connect(
-                self.reception.settings(pool),
-                self._secrets,
-                limit,
-                application_name=APPLICATION_NAME,
-                client_encoding="SQL_ASCII",  # channels and payloads as PostgreSQL has them
+        epoch = self._table.try_claim(audience.ear, self._worker)
+        if epoch is not None:
+            settings = self.reception.settings(audience.pool)
+            place = f"{settings.dbname} at {settings.host}:{settings.port}"
+            self._held[audience.ear] = Ear(
+                audience.ear, epoch, place, self._table, self._mailboxes, keeper=self
             )
-        except OpenError:
-            self._refusals[audience.ear] += 1
-            raise
 
     def _pools_of(self, ear: int) -> list[int]:
         found = []
@@ -267,7 +275,7 @@ class Listening:
                     self._heed(message)
                 get_hub().wait(watcher)
         except Exception:
-            self._log.critical("listening failed", exc_info=True)
+            self.log.critical("listening failed", exc_info=True)
             os._exit(1)
 
     def _heed(self, message: Message) -> None:
@@ -317,7 +325,7 @@ class Listening:
                     self.relay.notify(record, message)
                 self._handed += 1
                 if self._handed % _HANDED_A_TURN == 0:
-                    self._give_way()
+                    self.give_way()
 
     def _warn(self, records: list[int], pool: int) -> None:
         """Tell clients that they may have missed something."""
@@ -325,11 +333,3 @@ class Listening:
             notice = Notice.MISSED_NOTIFICATIONS.build(database=self.reception.settings(pool).database)
             for record in records:
                 self.relay.notify(record, notice)
-
-    def _give_way(self) -> None:
-        """Let the relay serve what has come. A timer, because what is only called back need not wait for it."""
-        self._giving_way += 1
-        try:
-            gevent.sleep(_A_TURN)
-        finally:
-            self._giving_way -= 1

@@ -17,7 +17,7 @@ MakeSwitchboard = Callable[..., Switchboard]
 
 @pytest.fixture
 def make_switchboard(make_pgmux: MakePgmux) -> Iterator[MakeSwitchboard]:
-    """Makes running pgmuxes whose clients' channels the test decides; they are left before they are stopped."""
+    """Makes running pgmuxes whose clients' channels the test decides."""
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Switchboard:

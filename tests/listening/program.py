@@ -66,6 +66,7 @@ class Answer:
 
 
 if __name__ == "__main__":
-    ear.PROBE_SECONDS = float(os.environ.get("PGMUX_TEST_PROBE_SECONDS", ear.PROBE_SECONDS))
+    if seconds := os.environ.get("PGMUX_TEST_PROBE_SECONDS"):
+        ear.PROBE_SECONDS = float(seconds)
     vars(supervisor)["Worker"] = ListeningWorker
     sys.exit(main())

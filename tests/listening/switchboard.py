@@ -18,12 +18,13 @@ from typing import Any
 from pgmux.shm.ears import Ears
 from tests.integration.crowd import connect
 from tests.integration.inside import Inside
-from tests.servers import Pgmux, wait_until
+from tests.servers import Pgmux, Postgres, wait_until
 from tests.wire import Wire
 from tests.wire.messages import Message
 
 LISTENING_PGMUX = (sys.executable, "-m", "tests.listening.program")
 WITHIN_S = 20.0
+LONGEST = "é" * 3999 + "."  # 7,999 bytes: PostgreSQL allows less than 8,000
 
 
 class Line:
@@ -145,9 +146,7 @@ class Switchboard(Inside):
     def holder(self) -> int:
         """The worker that holds the one ear there is, once there is one with a backend."""
         (ear,) = wait_until(
-            lambda: [
-                ear for ear in self._ears.snapshot() if ear["worker"] is not None and ear["backend_pid"]
-            ],
+            lambda: [ear for ear in self._ears.snapshot() if ear["backend_pid"]],
             what="an ear with a backend",
         )
         assert ear["worker"] is not None
@@ -185,3 +184,9 @@ def notification(message: Message) -> tuple[str, str]:
 def notifications(client: Wire, number: int) -> list[tuple[str, str]]:
     """The next so many notifications; anything else fails the test."""
     return [notification(client.read_message()) for _ in range(number)]
+
+
+def notify(postgres: Postgres, channel: str, payload: str = "", dbname: str = "app") -> None:
+    """Has a session of its own notify."""
+    with postgres.connect(dbname) as notifier:
+        notifier.execute("SELECT pg_notify(%s, %s)", (channel, payload))

@@ -14,8 +14,7 @@ import pytest
 from tests.integration.census import Census
 from tests.integration.crowd import Crowd
 from tests.listening.conftest import MakeSwitchboard
-from tests.listening.switchboard import Switchboard, notifications
-from tests.listening.test_delivery import LONGEST, notify
+from tests.listening.switchboard import LONGEST, Switchboard, notifications, notify
 from tests.servers import Postgres, wait_until
 from tests.wire import Message, Wire, WireClosedError
 
@@ -98,8 +97,8 @@ def test_when_its_backend_is_killed_another_listens_to_everything_and_clients_ar
         assert notifications(client, 2) == [("news", "hello"), (f"{number} 1499", "you")]
     assert sum(board.counts("ears_lost")) == 1
     assert [ear["losses"] for ear in board.ears()] == [1]
-    board.pgmux.wait_for_log(r"WARNING .*listens at .*/app is gone \(57P01: terminating connection")
-    board.pgmux.wait_for_log(r"WARNING .*listening again at .*/app to 3001 channels")
+    board.pgmux.wait_for_log(r"WARNING worker .*listens in app at .* is gone \(57P01: terminating connection")
+    board.pgmux.wait_for_log(r"WARNING worker .*listening again in app at .*, to 3001 channels")
 
 
 def test_a_backend_that_answers_no_more_is_replaced(
@@ -139,7 +138,7 @@ def test_when_postgresql_restarts_everything_is_listened_to_again(
     for client in clients.values():
         board.subscribe(client, "news")
     postgres.stop(mode)  # type: ignore[arg-type]
-    board.pgmux.wait_for_log("cannot listen at .*: 08001: No such file or directory")
+    board.pgmux.wait_for_log("cannot listen in app at .*: 08001: No such file or directory")
     waiting = board.ask(clients[0], "news", "more")
     assert not waiting.is_done()
     postgres.start()
@@ -150,7 +149,7 @@ def test_when_postgresql_restarts_everything_is_listened_to_again(
     notify(postgres, "more")
     assert notifications(clients[0], 2) == [("news", ""), ("more", "")]
     assert notifications(clients[1], 1) == [("news", "")]
-    assert len(board.pgmux.log_file.lines("cannot listen at .*No such file")) == 1
+    assert len(board.pgmux.log_file.lines("cannot listen in app at .*: .*No such file")) == 1
 
 
 def test_who_wants_to_listen_while_postgresql_is_away_waits_and_is_not_warned(
@@ -160,7 +159,7 @@ def test_who_wants_to_listen_while_postgresql_is_away_waits_and_is_not_warned(
     clients = board.a_client_on_each_worker()
     postgres.stop()
     requests = [board.ask(client, "news") for client in clients.values()]
-    board.pgmux.wait_for_log("cannot listen at .*No such file or directory")
+    board.pgmux.wait_for_log("cannot listen in app at .*: .*No such file or directory")
     assert not any(request.is_done() for request in requests)
     postgres.start()
     for request in requests:
@@ -208,6 +207,24 @@ def test_a_user_who_is_not_let_in_any_more_keeps_no_other_from_listening(
         assert notifications(client, 1) == [("news", "hello")]
     first.close()
     postgres.sql("DROP ROLE passing")
+
+
+def test_a_name_that_postgresql_refuses_keeps_no_other_client_waiting(
+    make_switchboard: MakeSwitchboard, postgres: Postgres
+) -> None:
+    board = make_switchboard(workers=2)
+    clients = board.a_client_on_each_worker()
+    odd = board.ask(clients[0], "news", b"\xff")
+    board.pgmux.wait_for_log("cannot listen to all channels in .*: 22021: invalid byte sequence")
+    for number in range(3):
+        board.subscribe(clients[1], "news", str(number))
+    notify(postgres, "2", "hello")
+    assert notifications(clients[1], 1) == [("2", "hello")]
+    assert not odd.is_done()
+    board.ask(clients[0], "news").wait()
+    notify(postgres, "news", "hello")
+    for client in clients.values():
+        assert notifications(client, 1) == [("news", "hello")]
 
 
 def test_limits_of_its_role_do_not_end_the_ear(make_switchboard: MakeSwitchboard, postgres: Postgres) -> None:

@@ -115,6 +115,25 @@ def test_buffer_keeps_what_follows_the_message_taken() -> None:
     assert buffer == b"Q\0\0"
 
 
+def test_whole_messages_are_cut_out_as_they_came_and_the_rest_stays() -> None:
+    whole = [messages.build_query("select 1"), messages.build_sync(), messages.build_message(b"A", bytes(99))]
+    stream = b"".join(whole)
+    for cut in range(len(stream) + 1):
+        buffer = bytearray(stream[:cut])
+        found = messages.cut_messages(buffer, 1000, BackendProtocolError)
+        assert b"".join(found) + buffer == stream[:cut]
+        buffer += stream[cut:]
+        assert found + messages.cut_messages(buffer, 1000, BackendProtocolError) == whole
+        assert buffer == b""
+
+
+def test_a_notification_has_its_channel() -> None:
+    body = b"\0\0\0\x07" + "Größe".encode() + b"\0payload\0"
+    assert messages.channel_of(messages.build_message(b"A", body)) == "Größe".encode()
+    with pytest.raises(ValueError):
+        messages.channel_of(messages.build_message(b"A", body[:6]))
+
+
 @pytest.mark.parametrize(
     "length", [b"\0\0\0\x03", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x65", b"\x7f\xff\xff\xff"]
 )
@@ -124,6 +143,8 @@ def test_impossible_length_is_refused_before_the_body_is_awaited(
 ) -> None:
     with pytest.raises(trouble, match="invalid message length"):
         messages.take_message(bytearray(b"p" + length), 100, trouble)
+    with pytest.raises(trouble, match="invalid message length"):
+        messages.cut_messages(bytearray(messages.build_sync() + b"p" + length), 100, trouble)
 
 
 def test_longest_message_allowed_is_taken() -> None:

@@ -49,6 +49,9 @@ class Desk:
     def parted(self, client: Client) -> None:
         pass
 
+    def overrun(self, limit_bytes: int) -> bytes:
+        return ERROR
+
 
 class Peer:
     """The test's end of a client's or backend's connection."""
@@ -110,6 +113,10 @@ class Rig:
             for number, relay in enumerate(self.relays):
                 relay.run(0)
                 self.news[number] += relay.take_news()
+
+    def counters(self) -> CounterTable:
+        """What the relays have counted."""
+        return CounterTable(self.world.segment)
 
     def connect(self, worker: int = 0) -> tuple[Peer, Client]:
         """A client that has logged in: the application's end, and the relay's."""

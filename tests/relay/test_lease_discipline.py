@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from pgmux.relay.endpoint import ClientPhase
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import FAVOUR_OWN_FOR_US
@@ -220,3 +222,30 @@ def test_a_client_in_the_middle_of_a_message_hears_no_error_inside_it(make_rig: 
     backend.close()
     rig.run()
     assert application.received() == half
+
+
+@pytest.mark.parametrize("sent_before", [0, 3, 8])
+def test_what_a_client_sends_while_we_ask_about_its_settings_is_dealt_with(
+    make_rig: MakeRig, sent_before: int
+) -> None:
+    """The transaction's end is kept back meanwhile, and nothing is read; half a message may have come before."""
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(frontend.query("SET work_mem = '5MB'"), SELECT[:sent_before])
+    rig.run()
+    assert b"SET work_mem" in backend.received()
+    backend.send(message(b"C", b"SET\0"), READY)
+    rig.run()
+    assert b"current_setting('work_mem'" in backend.received()
+    application.send(SELECT[sent_before:])
+    rig.run()
+    row = b"\0\2" + b"\0\0\0\x08work_mem" + b"\0\0\0\x035MB"
+    backend.send(message(b"C", b"SET\0"), message(b"T", b"\0\0"), message(b"D", row), DONE, READY)
+    rig.run()
+    assert application.received() == message(b"C", b"SET\0") + READY
+    assert SELECT in backend.received()
+    backend.send(DONE, READY)
+    rig.run()
+    assert application.received() == DONE + READY
+    assert rig.world.phase(slot) is Phase.FREE
