@@ -63,6 +63,7 @@ def names_of_node(node: ast.stmt, prefix: str) -> Iterator[tuple[str, list[str] 
         case ast.FunctionDef(name=name, args=arguments):
             is_method = not any("property" in ast.dump(decorator) for decorator in node.decorator_list)
             every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            every += [rest for rest in (arguments.vararg, arguments.kwarg) if rest is not None]
             found = name
             parameters = [argument.arg for argument in every] if is_method else None
         case _:

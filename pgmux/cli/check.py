@@ -6,7 +6,6 @@ from pgmux.cli.output import print_answer, print_warnings
 from pgmux.config import Config, Database, User, load
 from pgmux.config.addresses import is_directory, socket_path
 from pgmux.config.configuration import ANY_DATABASE
-from pgmux.errors import ConfigError, Problem
 
 MOST_LINES = 20  # of one kind in the summary
 
@@ -14,35 +13,34 @@ MOST_LINES = 20  # of one kind in the summary
 def check(path: str | None) -> int:
     """Read the configuration and print a summary of it. Raises ConfigError with all problems."""
     config = load(path)
-    user_count = _count_users(config)
-    print_answer("\n".join([f"{config.path}: ok", *_summarise(config, user_count)]))
+    login = _describe_login(config)
+    print_answer("\n".join([f"{config.path}: ok", *_summarise(config, login)]))
     print_warnings(config.warnings)
     return 0
 
 
-def _count_users(config: Config) -> int:
-    """How many users auth_file names. Raises ConfigError with all that is wrong in it."""
-    file = config.pgmux.auth_file
-    if not file:
-        return 0
-    from pgmux.session.auth_file import parse_auth_file
+def _describe_login(config: Config) -> str:
+    """How clients log in. Raises PgmuxError with all that is wrong in the files for it."""
+    from pgmux.worker.entrance import read_rules, read_secrets
 
-    try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-            return len(parse_auth_file(lines.read(), file))
-    except OSError as error:
-        raise ConfigError([Problem(file, None, "", f"cannot be read: {error.strerror}")]) from None
+    settings = config.pgmux
+    parts: list[str] = [settings.auth_type]
+    if settings.auth_type == "hba":
+        parts.append(f"{_count(len(read_rules(config)), 'rule')} in {settings.auth_hba_file}")
+    if settings.auth_file:
+        parts.append(f"{_count(len(read_secrets(settings.auth_file)), 'user')} in {settings.auth_file}")
+    if settings.auth_user:
+        where = f" in {settings.auth_dbname}" if settings.auth_dbname else ""
+        parts.append(f"PostgreSQL is asked by {settings.auth_user}{where}")
+    return ", ".join(parts)
 
 
-def _summarise(config: Config, user_count: int) -> Iterator[str]:
+def _summarise(config: Config, login: str) -> Iterator[str]:
     settings = config.pgmux
     is_automatic = "" if settings.workers else " (one per CPU core)"
     yield _line("workers", f"{config.worker_count()}{is_automatic}")
     yield _line("listens on", ", ".join(_addresses(config)))
-    if settings.auth_file:
-        yield _line("log-in", f"{settings.auth_type}, {_count(user_count, 'user')} in {settings.auth_file}")
-    else:
-        yield _line("log-in", settings.auth_type)
+    yield _line("log-in", login)
     yield _line("clients", f"at most {settings.max_client_conn}")
     pools = f"{settings.pool_mode} mode, {_count(settings.default_pool_size, 'backend')} each"
     yield _line("pools", f"{pools}, at most {settings.max_backends} in all")

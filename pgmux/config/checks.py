@@ -8,7 +8,7 @@ import os
 import stat
 
 from pgmux.config.addresses import is_directory, socket_path
-from pgmux.config.configuration import Config
+from pgmux.config.configuration import ANY_DATABASE, Config
 from pgmux.config.findings import Findings
 from pgmux.config.key_lines import KeyPath
 from pgmux.config.settings import Database, Settings, User
@@ -17,6 +17,7 @@ SOCKET_PATH_BYTES = 107  # sun_path less its final zero (unix(7))
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ALL_ADDRESSES = ("", "0.0.0.0", "::")
 PASSWORD_TYPES = ("password", "md5", "scram-sha-256")
+VERIFYING_MODES = ("verify-ca", "verify-full")
 
 
 def check_config(config: Config, findings: Findings) -> None:
@@ -55,6 +56,29 @@ def _check_auth(config: Config, findings: Findings) -> None:
         findings.refuse(
             ("pgmux", "auth_hba_file"), 'auth_type "hba" needs a file of rules', "set auth_hba_file"
         )
+    if settings.auth_type == "cert" and settings.client_tls_sslmode not in VERIFYING_MODES:
+        message = 'auth_type "cert" needs TLS that verifies certificates'
+        findings.refuse(("pgmux", "auth_type"), message, 'set client_tls_sslmode = "verify-full"')
+    _check_auth_query(config, findings)
+
+
+def _check_auth_query(config: Config, findings: Findings) -> None:
+    settings = config.pgmux
+    if settings.auth_query and "$1" not in settings.auth_query:
+        hint = "for example SELECT user_name, secret FROM lookup($1)"
+        findings.refuse(("pgmux", "auth_query"), "there is no $1 in it for the user's name", hint)
+    if settings.auth_user:
+        if settings.auth_dbname and not _is_declared(settings.auth_dbname, config):
+            message = f'database "{settings.auth_dbname}" is not declared'
+            findings.refuse(("pgmux", "auth_dbname"), message, f"add [databases.{settings.auth_dbname}]")
+        return
+    for key in ("auth_query", "auth_dbname"):
+        if getattr(settings, key):
+            findings.refuse(("pgmux", key), "auth_query is asked by auth_user", "set auth_user")
+
+
+def _is_declared(database: str, config: Config) -> bool:
+    return database in config.databases or ANY_DATABASE in config.databases
 
 
 def _warn_of_trust(config: Config, findings: Findings) -> None:
@@ -65,7 +89,7 @@ def _warn_of_trust(config: Config, findings: Findings) -> None:
 
 
 def _check_auth_file(settings: Settings, findings: Findings) -> None:
-    for key in ("auth_file", "auth_hba_file"):
+    for key in ("auth_file", "auth_hba_file", "auth_ident_file"):
         path = getattr(settings, key)
         if path:
             trouble = _unreadable(path)

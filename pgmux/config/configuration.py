@@ -3,6 +3,7 @@
 A reload makes a new Config; nobody changes one.
 """
 
+import dataclasses
 import os
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,6 +18,7 @@ ANY_DATABASE = "*"
 CONSOLE_DATABASES = ("pgmux", "pgbouncer")  # answered by pgmux itself
 DEFAULT_PORT = 6432  # names the Unix socket when there is no TCP address
 MOST_WORKERS = 250
+FEW_CLIENTS = 64
 
 Value = TypeVar("Value")
 
@@ -94,9 +96,48 @@ class Config:
             raise KeyError(database)
         return _first(self.users.get(user, User()).pool_mode, declared.pool_mode, self.pgmux.pool_mode)
 
+    def settings_of_pool(self, database: str, server_user: str) -> PoolSettings:
+        """The settings of a pool that is there, whoever its clients are. Raises KeyError as `pool_settings`.
+
+        Its user may be another than the one that the database forces on clients: auth_user's, or that of
+        before a reload. Then the database's password is not its own.
+        """
+        settings = self.pool_settings(database, server_user)
+        if settings.server_user == server_user:
+            return settings
+        declared = self.databases.get(database, self.databases.get(ANY_DATABASE))
+        assert declared is not None
+        unforced = msgspec.structs.replace(declared, user="", password="")
+        alike = dataclasses.replace(self, databases={database: unforced})
+        return alike.pool_settings(database, server_user)
+
+    def auth_database(self, database: str) -> str | None:
+        """Where auth_query is asked about a client that wants `database`; None = nowhere.
+
+        A database that only "*" stands for may not exist, which strangers must not find out: `postgres` is
+        asked then. For one that is not declared at all it is any that is.
+        """
+        if self.pgmux.auth_dbname:
+            return self.pgmux.auth_dbname
+        if database in self.databases and database != ANY_DATABASE:
+            return database
+        if ANY_DATABASE in self.databases:
+            return "postgres"
+        return next(iter(self.databases), None)
+
     def worker_count(self) -> int:
         """How many workers to run: as configured, or one per CPU core this process may use."""
         return self.pgmux.workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+    @property
+    def login_limit_of_a_worker(self) -> int:
+        """How many clients may be logging in at once in one worker: its share of max_login_conn.
+
+        All together they take no more than half of max_client_conn where that is many.
+        """
+        workers = self.worker_count()
+        limit = min(self.pgmux.max_login_conn, max(self.pgmux.max_client_conn // 2, FEW_CLIENTS))
+        return max(1, -(-limit // workers))
 
     @property
     def segment_path(self) -> str:

@@ -37,20 +37,10 @@ def _has_several(value: object) -> bool:
 
 NO_CLIENT_TLS = "TLS for clients is not supported yet"
 NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
-NO_AUTH_QUERY = "asking PostgreSQL for passwords is not supported yet"
 
 
 NOT_YET = (
-    NotYet(
-        "auth_type",
-        _is_one_of("cert", "hba"),
-        "this way to log in is not supported yet",
-        'use "scram-sha-256", "md5", "password" or "trust"',
-    ),
     NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
-    NotYet("auth_hba_file", _is_given, "rules for clients are not supported yet", "leave it out"),
-    NotYet("auth_user", _is_given, NO_AUTH_QUERY, "use auth_file"),
-    NotYet("auth_query", _is_given, NO_AUTH_QUERY, "use auth_file"),
     NotYet(
         "client_tls_sslmode",
         _is_one_of("allow", "prefer", "require", "verify-ca", "verify-full"),

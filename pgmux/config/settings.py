@@ -241,11 +241,31 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Path,
         Option('Rules in the format of pg_hba.conf, for auth_type = "hba".'),
     ] = ""
+    auth_ident_file: Annotated[
+        Path,
+        Option("Maps from names of accounts and certificates to users, in the format of pg_ident.conf."),
+    ] = ""
     auth_user: Annotated[str, Option("PostgreSQL user that runs auth_query.")] = ""
     auth_query: Annotated[
         str,
         Option('Query for a user\'s password; "" with auth_user set = a safe one over pg_authid.'),
     ] = ""
+    auth_dbname: Annotated[
+        str,
+        Option('Database in which auth_query is asked; "" = the one that the client wants.'),
+    ] = ""
+    auth_query_ttl: Annotated[
+        Duration,
+        Option("How long an answer of auth_query is good, in all workers; 0 = for those that wait for it."),
+    ] = parse_duration("5s")
+    max_login_conn: Annotated[
+        int,
+        Option(
+            "Clients that may be logging in at once, all workers together; more wait to be accepted.",
+            unit="clients",
+            bounds=(1, 1_000_000),
+        ),
+    ] = 1_000
     admin_users: Annotated[
         tuple[str, ...],
         Option("Users who may give any command on the console."),

@@ -345,7 +345,7 @@ class SurveyFigures:
             max_backends=self._figures.segment.slot_count,
         )
         try:
-            settings = self._figures.config.pool_settings(known(row["database"]), known(row["user"]))
+            settings = self._figures.config.settings_of_pool(known(row["database"]), known(row["user"]))
         except KeyError:
             settings = None
         return PoolFigures(

@@ -246,10 +246,7 @@ class Operator:
         return self._board.register(raw)
 
     def _databases(self) -> Iterator["_DatabaseRow"]:
-        database = 0
-        while (row := self._board.read(database)) is not None:
-            yield row
-            database += 1
+        yield from self._board.rows()
 
     def _is_paused(self, database: int | None) -> bool:
         if database is None:

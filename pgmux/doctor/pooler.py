@@ -67,7 +67,7 @@ class PoolerReading:
         for number in range(segment.pool_count):
             pool = self._pools.read(number)
             if pool is None:
-                break
+                continue
             pools.append(
                 PoolState(
                     _text(pool["database"]),

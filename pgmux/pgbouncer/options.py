@@ -113,7 +113,8 @@ _OWN_SETTINGS = "every client gets the settings that it asks for itself"
 
 OPTIONS: Final[tuple[Row, ...]] = (
     # --- [pgbouncer]: what pgmux has by the same name
-    *_all(_CARRIED, GLOBAL, "", read_text, "auth_query auth_user server_reset_query"),
+    *_all(_CARRIED, GLOBAL, "", read_text, "auth_dbname auth_query auth_user server_reset_query"),
+    Row(GLOBAL, "auth_ident_file", read_text, _CARRIED),
     *_all(
         _CARRIED,
         GLOBAL,
@@ -236,8 +237,6 @@ OPTIONS: Final[tuple[Row, ...]] = (
         _NOT_CARRIED,
         "PostgreSQL sees the application_name that the client gave; `pgmux doctor` adds the address",
     ),
-    Row(GLOBAL, "auth_dbname", read_text, _NOT_CARRIED, "auth_query is asked in the client's own database"),
-    Row(GLOBAL, "auth_ident_file", read_text, _NOT_CARRIED, "maps of user names are not supported"),
     Row(GLOBAL, "auth_ldap_options", read_text, _NOT_CARRIED, "log-in by LDAP is not supported"),
     Row(
         GLOBAL,
@@ -338,7 +337,7 @@ OPTIONS: Final[tuple[Row, ...]] = (
         read_text,
         "application_name client_encoding datestyle timezone",
     ),
-    Row(DATABASE, "auth_dbname", read_text, _NOT_CARRIED, "auth_query is asked in the client's own database"),
+    Row(DATABASE, "auth_dbname", read_text, _NOT_CARRIED, "pgmux has it in [pgmux] alone"),
     Row(
         DATABASE,
         "connect_query",

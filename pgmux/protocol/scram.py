@@ -1,9 +1,13 @@
-"""SCRAM-SHA-256 without channel binding, both sides of it, as PostgreSQL speaks it (RFC 5802, RFC 7677).
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, both sides, as PostgreSQL speaks them (RFC 5802, RFC 7677, RFC 5929).
 
-Four messages: client-first, server-first, client-final, server-final. `ScramServer` checks a client against a
-verifier, `ScramClient` proves a password to a server and has the server prove itself. Bytes in, bytes out;
-each object serves one exchange. Hostile input raises the error of its sender (ClientProtocolError,
-BackendProtocolError) and nothing else; a wrong proof is not an error but the answer None.
+Four messages: client-first, server-first, client-final, server-final. `ScramServer` (in scram_server.pyx)
+checks a client against a verifier, `ScramClient` proves a password to a server and has it prove itself. Bytes
+in, bytes out; each object serves one exchange. Hostile input raises the error of its sender
+(ClientProtocolError, BackendProtocolError) and nothing else; a wrong proof is no error but the answer None.
+
+PLUS binds the exchange to its TLS connection by the hash of the server's certificate (`end_point`), so that
+nobody in between can pass it on. A client's good proof also yields the keys with which we can log in as it
+where the same verifier is kept (`ScramServer.keys`): nobody's password needs to be stored for that.
 
 Why not a library: those for Python refuse libpq's first message, whose user name is empty (PostgreSQL takes
 the name from the start-up packet), and iteration counts below 4096, which PostgreSQL allows.
@@ -12,18 +16,21 @@ the name from the start-up packet), and iteration counts below 4096, which Postg
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pgmux.protocol.errors import BackendProtocolError, ClientProtocolError
+from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.saslprep import prepare_password
 
 MECHANISM: Final = "SCRAM-SHA-256"
+MECHANISM_PLUS: Final = "SCRAM-SHA-256-PLUS"  # with channel binding
 DEFAULT_ITERATIONS: Final = 4096  # PostgreSQL's own
 MAX_ITERATIONS: Final = 1_000_000  # so that nobody's number makes us compute for long
 MAX_MESSAGE_BYTES: Final = 1024  # PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH
 NONCE_BYTES: Final = 18  # of randomness, before base64
 
+BOUND: Final = b"p=tls-server-end-point"  # how a message begins that binds itself to the TLS connection
 _NONCE_CHARACTERS: Final = bytes(code for code in range(0x21, 0x7F) if code != ord(","))
 
 
@@ -37,6 +44,22 @@ class ScramVerifier(NamedTuple):
 
     def __repr__(self) -> str:  # a secret, which must not get into a log by accident
         return "ScramVerifier(...)"
+
+
+class ScramKeys(NamedTuple):
+    """What proves a password by SCRAM to those who keep the verifier with this salt and count."""
+
+    iterations: int
+    salt: bytes
+    client_key: bytes  # 32 bytes
+    server_key: bytes  # 32 bytes
+
+    def __repr__(self) -> str:  # as good as the password, to one server
+        return "ScramKeys(...)"
+
+
+class ScramKeysError(Exception):
+    """The server's salt or iteration count is not that for which the keys were made."""
 
 
 def format_verifier(verifier: ScramVerifier) -> str:
@@ -68,90 +91,60 @@ def parse_verifier(text: str) -> ScramVerifier:
 
 def derive_verifier(password: bytes, salt: bytes, iterations: int) -> ScramVerifier:
     """Give the verifier of a password. Slow by design: about a millisecond for 4096 iterations."""
-    client_key, server_key = _derive_keys(password, salt, iterations)
-    return ScramVerifier(iterations, salt, hashlib.sha256(client_key).digest(), server_key)
-
-
-class ScramServer:
-    """The side that checks: `challenge` answers client-first, `verify` answers client-final."""
-
-    __slots__ = ("_auth_message", "_channel_binding", "_nonce", "_verifier")
-
-    def __init__(self, verifier: ScramVerifier, nonce: bytes) -> None:
-        """`nonce`: fresh for every exchange, printable and without commas; `make_nonce` gives one."""
-        self._verifier = verifier
-        self._nonce = nonce  # the server's part at first, then the whole
-        self._auth_message = b""  # the messages so far, without the proof
-        self._channel_binding = b""  # base64 of what client-first began with
-
-    def challenge(self, client_first: bytes) -> bytes:
-        """Give server-first. Raises ClientProtocolError."""
-        flag, comma, rest = client_first.partition(b",")
-        if flag not in (b"n", b"y"):
-            raise ClientProtocolError("the SCRAM message asks for channel binding, which was not offered")
-        identity, comma, bare = rest.partition(b",")
-        if identity or not comma:
-            raise ClientProtocolError("the SCRAM message asks to act for another user")
-        attributes = bare.split(b",")
-        if len(attributes) < 2 or attributes[0][:2] != b"n=" or attributes[1][:2] != b"r=":
-            raise ClientProtocolError("malformed SCRAM message: user name and nonce are expected")
-        client_nonce = attributes[1][2:]
-        if not _is_nonce(client_nonce):
-            raise ClientProtocolError("malformed SCRAM message: invalid nonce")
-        self._nonce = client_nonce + self._nonce
-        self._channel_binding = b64encode(flag + b",,")
-        server_first = b"r=%b,s=%b,i=%d" % (
-            self._nonce,
-            b64encode(self._verifier.salt),
-            self._verifier.iterations,
-        )
-        self._auth_message = bare + b"," + server_first
-        return server_first
-
-    def verify(self, client_final: bytes) -> bytes | None:
-        """Give server-final; None when the proof is wrong. Raises ClientProtocolError."""
-        without_proof, _, proof = client_final.rpartition(b",p=")
-        attributes = without_proof.split(b",")
-        if len(attributes) < 2 or attributes[0] != b"c=" + self._channel_binding:
-            raise ClientProtocolError("malformed SCRAM response: the channel binding does not match")
-        if attributes[1] != b"r=" + self._nonce:
-            raise ClientProtocolError("invalid SCRAM response: the nonce does not match")
-        try:
-            claimed = _decode_base64(proof, "proof")
-        except ValueError as error:
-            raise ClientProtocolError(f"malformed SCRAM response: {error}") from None
-        if len(claimed) != 32:
-            raise ClientProtocolError("malformed SCRAM response: the proof must have 32 bytes")
-        auth_message = self._auth_message + b"," + without_proof
-        client_key = _xor(claimed, _hmac(self._verifier.stored_key, auth_message))
-        if not hmac.compare_digest(hashlib.sha256(client_key).digest(), self._verifier.stored_key):
-            return None
-        return b"v=" + b64encode(_hmac(self._verifier.server_key, auth_message))
+    keys = derive_keys(password, salt, iterations)
+    return ScramVerifier(iterations, salt, hashlib.sha256(keys.client_key).digest(), keys.server_key)
 
 
 class ScramClient:
     """The side that proves: `begin` gives client-first, `respond` client-final, `check` judges the server."""
 
-    __slots__ = ("_nonce", "_password", "_server_signature")
+    __slots__ = ("_end_point", "_nonce", "_secret", "_server_signature", "mechanism")
 
-    def __init__(self, password: bytes, nonce: bytes) -> None:
-        """`nonce`: fresh for every exchange, printable and without commas; `make_nonce` gives one."""
-        self._password = password
+    def __init__(
+        self,
+        secret: bytes | ScramKeys,
+        nonce: bytes,
+        offered: Collection[str] = (MECHANISM,),
+        end_point: bytes = b"",
+    ) -> None:
+        """`secret`: the password, or keys. `nonce`: fresh for every exchange; `make_nonce` gives one.
+
+        `offered`: the server's mechanisms. `end_point`: of the TLS connection with it, b"" without TLS.
+        """
+        self._secret = secret
         self._nonce = nonce
+        self._end_point = end_point
         self._server_signature = b""
+        self.mechanism = MECHANISM_PLUS if end_point and MECHANISM_PLUS in offered else MECHANISM
+
+    @property
+    def _header(self) -> bytes:
+        if self.mechanism == MECHANISM_PLUS:
+            return BOUND + b",,"
+        return b"y,," if self._end_point else b"n,,"  # y: we could bind, and the server says that it cannot
 
     def begin(self) -> bytes:
         """Give client-first; the user name in it is empty, as PostgreSQL knows it already."""
-        return b"n,,n=,r=" + self._nonce
+        return self._header + b"n=,r=" + self._nonce
 
     def respond(self, server_first: bytes) -> bytes:
-        """Give client-final. Slow by design. Raises BackendProtocolError, also above MAX_ITERATIONS."""
+        """Give client-final. Slow by design, with a password.
+
+        Raises BackendProtocolError, also above MAX_ITERATIONS; ScramKeysError.
+        """
         nonce, salt, iterations = self._parse_server_first(server_first)
-        client_key, server_key = _remember_keys(self._password, salt, iterations)
-        without_proof = b"c=biws,r=" + nonce
+        if not isinstance(self._secret, ScramKeys):
+            keys = _remember_keys(self._secret, salt, iterations)
+        elif (iterations, salt) == self._secret[:2]:
+            keys = self._secret
+        else:
+            raise ScramKeysError
+        bound_to = self._end_point if self.mechanism == MECHANISM_PLUS else b""
+        without_proof = b"c=" + b64encode(self._header + bound_to) + b",r=" + nonce
         auth_message = b",".join((b"n=,r=" + self._nonce, server_first, without_proof))
-        self._server_signature = _hmac(server_key, auth_message)
-        proof = _xor(client_key, _hmac(hashlib.sha256(client_key).digest(), auth_message))
+        self._server_signature = _hmac(keys.server_key, auth_message)
+        stored_key = hashlib.sha256(keys.client_key).digest()
+        proof = _xor(keys.client_key, _hmac(stored_key, auth_message))
         return without_proof + b",p=" + b64encode(proof)
 
     def _parse_server_first(self, server_first: bytes) -> tuple[bytes, bytes, int]:
@@ -159,7 +152,7 @@ class ScramClient:
         if [attribute[:2] for attribute in attributes[:3]] != [b"r=", b"s=", b"i="]:
             raise BackendProtocolError("malformed SCRAM challenge: nonce, salt and iterations are expected")
         nonce = attributes[0][2:]
-        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or not _is_nonce(nonce):
+        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce) or not is_nonce(nonce):
             raise BackendProtocolError("invalid SCRAM challenge: the nonce does not continue ours")
         try:
             return nonce, _decode_base64(attributes[1][2:], "salt"), _parse_iterations(attributes[2][2:])
@@ -178,7 +171,8 @@ def make_nonce(randomness: bytes) -> bytes:
     return b64encode(randomness)
 
 
-def _is_nonce(text: bytes) -> bool:
+def is_nonce(text: bytes) -> bool:
+    """Tell whether a text may be a nonce: printable, without commas, not empty."""
     return bool(text) and not text.strip(_NONCE_CHARACTERS)
 
 
@@ -198,15 +192,15 @@ def _decode_base64(text: bytes, name: str) -> bytes:
     return data
 
 
-def _derive_keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
-    """Give ClientKey and ServerKey."""
+def derive_keys(password: bytes, salt: bytes, iterations: int) -> ScramKeys:
+    """Give the keys of a password. Slow by design: about a millisecond for 4096 iterations."""
     salted = hashlib.pbkdf2_hmac("sha256", prepare_password(password), salt, iterations)
-    return _hmac(salted, b"Client Key"), _hmac(salted, b"Server Key")
+    return ScramKeys(iterations, salt, _hmac(salted, b"Client Key"), _hmac(salted, b"Server Key"))
 
 
 # A role has one salt, so all backends of a pool log in with the same keys, which a client may keep (RFC 5802
 # section 5.1).
-_remember_keys = lru_cache(maxsize=128)(_derive_keys)
+_remember_keys = lru_cache(maxsize=128)(derive_keys)
 
 
 def _hmac(key: bytes, text: bytes) -> bytes:

@@ -2,7 +2,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport Replies
 from pgmux.relay.buffer cimport Buffer
+from pgmux.session.client_login cimport ClientLogin
 from pgmux.session.modes cimport PoolMode
+from pgmux.shm.layout cimport ClientRecord
 
 
 cpdef enum ClientPhase:
@@ -39,20 +41,23 @@ cdef class Endpoint:
 
 cdef class Client(Endpoint):
     cdef readonly uint32_t record        # its index in shared memory and in this worker's table
+    cdef ClientRecord *row               # the record itself, ours to write until the client is GONE
     cdef readonly ClientPhase phase      # moved by Leasing.enter alone
     cdef bint dropping                   # the rest of the present message is not forwarded
     cdef readonly bint terminated        # it said Terminate: nothing more is read, what it asked is answered
     cdef bint skipping                   # an error was sent in place of replies: drop all up to Sync
     cdef Buffer held                     # requests read before there was a backend to send them to
     cdef Lobby lobby                     # of its pool; None before the log-in
+    cdef bint is_own                     # pgmux's own question to PostgreSQL, no application's
+    cdef bint is_guest                   # counted in the pool of its lobby; see shm/tenancies.pyx
     cdef Backend backend                 # None unless LEASED
     cdef int32_t last_slot               # it had before; -1 = none
     cdef int64_t ticket                  # in the pool's wait queue, while PARKED
     cdef Client before, after            # neighbours in the lobby
     cdef uint64_t since_us               # when it parked, or when its lease began
-    cdef uint64_t deadline_us            # of LOGIN and LEAVING
-    cdef bint expecting                  # authenticated, waits for its pool's first backend: nothing is read
-    cdef public object login             # the worker's, until admitted
+    cdef uint64_t deadline_us            # of LEAVING; in LOGIN, when its word began to be awaited
+    cdef bint expecting                  # its log-in waits for PostgreSQL (a lookup, the first backend): nothing is read
+    cdef readonly ClientLogin login      # until admitted
     cdef readonly bint is_unix
     cdef readonly PoolMode mode          # when it gives its backend back
     cdef size_t wanted                   # bytes to be in `held` before its first message is understood; 0 = none
@@ -123,6 +128,17 @@ cdef class Backend(Endpoint):
     cdef bint poised                     # what was bound last makes it forget its statements when it is executed
     cdef uint32_t done                   # statements completed since the last ReadyForQuery
     cdef Buffer stash                    # of an incomplete message that must be read whole
+
+cdef class Greeting:
+    cdef readonly uint32_t pool
+    cdef readonly uint64_t tenancy
+    cdef readonly bytes application_name
+    cdef readonly bytes told             # ParameterStatus messages
+    cdef readonly PoolMode mode
+    cdef readonly object settings        # SessionSettings that it asked for
+    cdef readonly object unsure          # frozenset of settings whose spelling `told` could not know
+    cdef readonly object credential      # what the last who was told this had proved; it is known already
+    cdef readonly uint32_t edition       # the relay's, when it was made: it holds for no other
 
 cdef class Lobby:
     cdef readonly uint32_t pool

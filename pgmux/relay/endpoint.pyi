@@ -1,9 +1,11 @@
 """Both ends of the relay: clients, backends, and the lobby where clients wait."""
 
 from enum import IntEnum
-from typing import Any
 
+from pgmux.session.arrival import Arrival
+from pgmux.session.client_login import ClientLogin
 from pgmux.session.modes import PoolMode
+from pgmux.session.secret import Credential
 from pgmux.session.settings import SessionSettings
 
 class ClientPhase(IntEnum):
@@ -24,7 +26,10 @@ class Endpoint:
 class Client(Endpoint):
     """An application's connection."""
 
-    login: Any  # the worker's, until admitted
+    @property
+    def login(self) -> ClientLogin | None:
+        """Its log-in, until it is admitted."""
+
     @property
     def record(self) -> int: ...
     @property
@@ -47,6 +52,9 @@ class Client(Endpoint):
     def address(self) -> tuple[str, int]:
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
 
+    def arrival(self) -> Arrival:
+        """How it came in, for the rules."""
+
     def peer_uid(self) -> int:
         """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
 
@@ -60,6 +68,45 @@ class Backend(Endpoint):
     def generation(self) -> int: ...
     @property
     def pool(self) -> int: ...
+
+class Greeting:
+    """Where a client is let in, and what it is told: the same for all that introduce themselves alike."""
+
+    def __init__(
+        self,
+        pool: int,
+        tenancy: int,
+        application_name: bytes,
+        told: bytes,
+        credential: Credential | None,
+        edition: int,
+        mode: PoolMode = ...,
+        settings: SessionSettings = ...,
+        unsure: frozenset[str] = ...,
+    ) -> None: ...
+    @property
+    def pool(self) -> int: ...
+    @property
+    def tenancy(self) -> int: ...
+    @property
+    def application_name(self) -> bytes: ...
+    @property
+    def told(self) -> bytes:
+        """ParameterStatus messages."""
+
+    @property
+    def credential(self) -> Credential | None: ...
+    @property
+    def edition(self) -> int: ...
+    @property
+    def mode(self) -> PoolMode: ...
+    @property
+    def settings(self) -> SessionSettings:
+        """What the client asked for."""
+
+    @property
+    def unsure(self) -> frozenset[str]:
+        """Settings whose spelling `told` could not know."""
 
 class Lobby:
     """A pool's waiting clients in this worker, first come first served."""

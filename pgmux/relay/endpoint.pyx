@@ -4,14 +4,14 @@
 Plain objects with C fields and no behaviour beyond their own bookkeeping; who changes which
 field is said in endpoint.pxd. An idle client is one such object: no buffer, no stack.
 """
-import os
-import socket
 from collections import deque
 
 from pgmux.protocol.replies cimport begin, end
 from pgmux.relay.buffer cimport clear
-from pgmux.session.modes cimport TRANSACTION
+from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
+from pgmux.session.modes cimport PoolMode, TRANSACTION
 
+from pgmux.session.arrival import Arrival
 from pgmux.session.settings import BASE
 from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 
@@ -37,13 +37,14 @@ cdef class Client(Endpoint):
 
     def address(self):
         """(host, port) of the peer; ("unix", 0) for one on the Unix socket, ("", 0) for one that is gone."""
-        if self.is_unix:
-            return "unix", 0
-        try:
-            with socket.socket(fileno=os.dup(self.fd)) as peer:
-                return peer.getpeername()[:2]
-        except OSError:
+        if self.fd < 0:
             return "", 0
+        return self.row.address.decode(), self.row.port
+
+    def arrival(self):
+        """How it came in, for the rules."""
+        address, port = self.address()
+        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid())
 
     def peer_uid(self):
         """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
@@ -73,6 +74,25 @@ cdef class Backend(Endpoint):
     def __dealloc__(self):
         end(&self.replies)
         clear(&self.stash)
+
+
+cdef class Greeting:
+    """Where a client is let in, and what it is told: the same for all that introduce themselves alike.
+
+    It holds as long as neither the relay's `edition` nor the pool's tenancy changes.
+    """
+
+    def __init__(self, uint32_t pool, uint64_t tenancy, bytes application_name, bytes told, object credential,
+                 uint32_t edition, PoolMode mode=TRANSACTION, settings=BASE, unsure=frozenset()):
+        self.pool = pool
+        self.tenancy = tenancy
+        self.application_name = application_name
+        self.told = told
+        self.credential = credential
+        self.edition = edition
+        self.mode = mode
+        self.settings = settings
+        self.unsure = unsure
 
 
 cdef class Lobby:

@@ -1,6 +1,6 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
-from pgmux.relay.endpoint cimport Backend, Client
+from pgmux.relay.endpoint cimport Backend, Client, Greeting
 from pgmux.relay.exchange cimport Exchange
 
 
@@ -13,7 +13,14 @@ cdef class Loop(Exchange):
     cdef readonly bint is_accepting        # False: connections wait in the accept queue
     cdef public uint32_t client_count    # whose sockets are open
     cdef readonly bint is_hubs_turn      # its epoll has something
-    cdef set logging_in                  # clients in LOGIN, for their deadline
+    cdef set logging_in                  # clients in LOGIN whose word is awaited
+    cdef set awaiting                    # clients in LOGIN that wait for PostgreSQL
+    cdef public uint32_t login_limit     # of logging_in: beyond it no more are accepted
+    cdef readonly bint is_crowded        # it is reached: connections wait in the accept queue
+    cdef public object doors             # what log-ins from now on ask; the worker's
+    cdef public uint32_t edition         # raised by the worker to have all clients greeted anew; see Greeting
+    cdef bytes randomness                # for cancel keys, drawn ahead
+    cdef Py_ssize_t drawn                # bytes of it that were used
     cdef set leaving                     # clients in LEAVING, for theirs
     cdef int spare                       # a descriptor to be closed for the sake of one more; -1 = it is gone
     cdef public bytes no_room            # what a newcomer is told for whom there is no descriptor
@@ -25,8 +32,17 @@ cdef class Loop(Exchange):
     cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1
     cdef int serve(self, Client client) except -1
     cdef int serve_login(self, Client client) except -1
+    cdef int end_login(self, Client client) except -1
+    cdef int attend(self, Client client) except -1
+    cdef bint join(self, Client client, uint32_t pool, uint64_t tenancy) except -1
+    cdef int leave_pool(self, Client client) except -1
+    cdef int let_in(self, Client client, Greeting greeting, int32_t slot) except -1
+    cdef bytes draw_key(self, Py_ssize_t size)
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
+    cdef Client take_in(self, int fd, uint32_t record)
     cdef bint turn_away(self, int listener) except -1
     cdef int serve_ready(self) except -1
+    cdef int look_at_crowd(self) except -1
+    cdef int note_partings(self) except -1
     cdef int forget(self, Client client) except -1

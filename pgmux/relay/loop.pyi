@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from pgmux.relay.endpoint import Client
 from pgmux.relay.exchange import Exchange
+from pgmux.session.doors import Doors
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import Pools
 
 class _Desk(Protocol):
-    def greet(self, client: Client) -> None: ...
-    def hear(self, client: Client, data: bytes) -> None: ...
+    def hear(self, client: Client) -> None: ...
     def malformed(self, kind: str) -> bytes: ...
     def backend_lost(self) -> bytes: ...
     def arrived(self, client: Client) -> None: ...
@@ -21,7 +21,10 @@ class _Desk(Protocol):
 class Loop(Exchange):
     """One worker's clients, backends and event loop."""
 
+    doors: Doors
+    edition: int
     slice_us: int
+    login_limit: int
     client_count: int
     no_room: bytes
     def __init__(
@@ -40,6 +43,9 @@ class Loop(Exchange):
     def is_accepting(self) -> bool: ...
     @property
     def is_hubs_turn(self) -> bool: ...
+    @property
+    def is_crowded(self) -> bool:
+        """Whether `login_limit` is reached: connections wait in the accept queue."""
     def watch_hub(self, fd: int) -> None:
         """End a wait when the hub's own epoll, `fd`, has something for it."""
 

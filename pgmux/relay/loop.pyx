@@ -6,35 +6,38 @@ descriptor. So a message costs no turn of the hub, and what comes for the hub en
 What cannot be done here (open a backend, send a cancel, write the log) is left in `news` for
 the worker's greenlets.
 
-`desk` answers for the worker in the middle of a run: `greet(client)` and `hear(client, data)`
-drive a log-in, `malformed(type)`, `backend_lost()` and `overrun()` give ErrorResponses, `arrived(client)`
-and `parted(client)` hear of each client that has logged in or is gone, while its record says who it is.
+`desk` answers for the worker in the middle of a run: `hear(client)` when a log-in wants a decision
+that its own machine cannot make, `malformed(type)`, `backend_lost()` and `overrun()` give
+ErrorResponses. A client whose like was let in before is let in without it. `arrived(client)` and
+`parted(client)` hear of each client that has logged in or is gone, while its record says who it is.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, Endpoint, IDLE, LEASED, LEAVING, LOGIN, PARKED,
+    Backend, CARRY_BYTES, Client, Endpoint, Greeting, IDLE, LEASED, LEAVING, LOGIN, PARKED,
 )
 from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
-    EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_DEL, IPPROTO_TCP,
-    MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, O_RDONLY, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET,
-    SO_KEEPALIVE, TCP_NODELAY, accept4, close, epoll_ctl, epoll_event, errno, open, recv, send, setsockopt,
-    shutdown,
+    AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_DEL,
+    MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, O_RDONLY, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, close, epoll_ctl,
+    epoll_event, errno, name_peer, open, recv, send, shutdown, sockaddr, sockaddr_storage,
 )
 from pgmux.relay.streams cimport CHUNK_BYTES
+from pgmux.session.client_login cimport AUTHENTICATED, ClientLogin, LOOKUP
 from pgmux.session.statements cimport Library
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
 from pgmux.shm.counters cimport CounterTable
+from pgmux.shm.layout cimport NAME_BYTES
 from pgmux.shm.leases cimport FREE, TAKE, generation_of, phase_of, pool_of
 from pgmux.shm.pools cimport Pools
 
-import socket
+import os
 
 cdef enum:
     ACCEPTS_A_TURN = 32
+    RANDOM_BYTES = 4096
     HUBS_TURN = 1            # index of the event that the hub's epoll makes
 
 
@@ -61,7 +64,10 @@ cdef class Loop(Exchange):
         self.reset_query = b"DISCARD ALL"
         self.listeners = list(listeners)
         self.logging_in = set()
+        self.awaiting = set()
         self.leaving = set()
+        self.login_limit = 0xFFFFFFFF
+        self.randomness = b""
         self.slice_us = 5000
         self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
         self.no_room = b""
@@ -100,6 +106,10 @@ cdef class Loop(Exchange):
             self.serve_ready()
             self.fire()
             self.is_collecting = False
+            if self.news:
+                self.note_partings()
+            if self.is_crowded:
+                self.look_at_crowd()
             if self.news or self.is_hubs_turn or self.now >= stop_at:
                 return has_served
             if not self.pools.workers.sleep(self.worker):
@@ -222,39 +232,50 @@ cdef class Loop(Exchange):
     # --- clients come and go
 
     cdef int accept(self, uint32_t index) except -1:
-        cdef int _turn, fd, one = 1
+        cdef int _turn, fd, listener = self.listeners[index].fileno()
         cdef int32_t record
+        cdef sockaddr_storage peer
+        cdef unsigned int size
         cdef Client client
-        listener = self.listeners[index]
         for _turn in range(ACCEPTS_A_TURN):
-            fd = accept4(listener.fileno(), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if len(self.logging_in) >= self.login_limit:
+                self.stop_accepting()
+                self.is_crowded = True
+                return 0
+            size = sizeof(peer)
+            fd = accept4(listener, <sockaddr *>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
                 if errno == EMFILE or errno == ENFILE:
                     reason = errno
                     self.news.append(
-                        ("turned away" if self.turn_away(listener.fileno()) else "accept failed", reason))
+                        ("turned away" if self.turn_away(listener) else "accept failed", reason))
                 return 0
             record = self.records.claim(self.worker)
             if record == NO_RECORD:
                 close(fd)                    # not even room to say why
                 continue
-            client = Client()
-            client.fd = fd
-            client.record = record
-            self.next_serial += 1
-            client.serial = self.next_serial
-            client.is_unix = listener.family == socket.AF_UNIX
-            self.records.records[record].listener = index
-            if not client.is_unix:
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-                setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
-            self.clients[record] = client
-            self.client_count += 1
-            self.enter(client, LOGIN)
+            client = self.take_in(fd, record)
+            client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
+            client.row.listener = index
+            client.is_unix = peer.ss_family == AF_UNIX
             self.logging_in.add(client)
-            self.desk.greet(client)
-            self.watch(fd, CLIENT, record, client.serial, EDGES)
         return 0
+
+    cdef Client take_in(self, int fd, uint32_t record):
+        """A client for a connection and a record that was claimed for it; its log-in begins."""
+        cdef Client client = Client()
+        client.fd = fd
+        client.record = record
+        client.row = &self.records.records[record]
+        self.next_serial += 1
+        client.serial = self.next_serial
+        self.clients[record] = client
+        self.client_count += 1
+        self.enter(client, LOGIN)
+        client.deadline_us = self.now
+        client.login = ClientLogin(self.doors, client.arrival)
+        self.watch(fd, CLIENT, record, client.serial, EDGES)
+        return client
 
     cdef bint turn_away(self, int listener) except -1:
         """No descriptor is left. Whether there was a spare one, with which to accept who comes next and say so.
@@ -284,10 +305,90 @@ cdef class Loop(Exchange):
             if size == 0:
                 return self.vanish(client, False)
             if size > 0:
-                self.desk.hear(client, self.buffer[CARRY_BYTES:CARRY_BYTES + size])
+                client.deadline_us = self.now
+                client.login.feed(self.buffer[CARRY_BYTES:CARRY_BYTES + size])
+                self.attend(client)
         if client.phase != LOGIN:
-            self.logging_in.discard(client)
+            self.end_login(client)
         return 0
+
+    cdef int end_login(self, Client client) except -1:
+        self.logging_in.discard(client)
+        self.awaiting.discard(client)
+        return 0
+
+    cdef int attend(self, Client client) except -1:
+        """Do what a client's log-in wants now."""
+        cdef ClientLogin login = client.login
+        cdef Greeting greeting
+        cdef bytes words
+        if login.introduction is None or client.record < self.records.limit or login.introduction.is_console:
+            if login.at < LOOKUP:
+                words, login.outgoing = login.outgoing, b""
+                return self.send_to_client(client, words, len(words)) if words else 0
+            greeting = login.introduction.greeting if login.at == AUTHENTICATED else None
+            if (greeting is not None and greeting.edition == self.edition
+                    and (login.credential is None or login.credential == greeting.credential)
+                    and not self.pools.is_disabled(greeting.pool)
+                    and self.join(client, greeting.pool, greeting.tenancy)):
+                return self.let_in(client, greeting, -1)
+        self.desk.hear(client)
+        return 0
+
+    cdef bint join(self, Client client, uint32_t pool, uint64_t tenancy) except -1:
+        """Count the client in a pool, once. False = the pool's record has been given to others meanwhile."""
+        if client.is_guest:
+            return True
+        client.is_guest = self.pools.tenancies.join(pool, tenancy, self.worker)
+        if client.is_guest:
+            client.lobby = self.lobby_of(pool)
+        return client.is_guest
+
+    cdef int leave_pool(self, Client client) except -1:
+        if client.is_guest:
+            client.is_guest = False
+            self.pools.tenancies.leave(client.lobby.pool, self.worker)
+        return 0
+
+    cdef int let_in(self, Client client, Greeting greeting, int32_t slot) except -1:
+        """The log-in is done: greet the client, and begin its session with what it has asked already.
+
+        `slot`: the backend that was opened for it alone; -1 = it shares those of its pool.
+        """
+        cdef object introduction = client.login.introduction
+        cdef bytes key = self.draw_key(introduction.key_bytes)
+        cdef bytes words = client.login.admit_told(greeting.told, client.record + 1, key)
+        cdef bytes rest = bytes(client.login._buffer)
+        self.send_to_client(client, words, len(words))
+        self.records.name_user(client.record, introduction.user_name)
+        self.records.admit(client.record, key, greeting.pool, greeting.application_name)
+        client.login = None
+        client.mode = greeting.mode
+        client.settings = client.startup = greeting.settings
+        client.digest = greeting.settings.digest
+        client.backslashes = greeting.settings.values.get("standard_conforming_strings") == "off"
+        client.unsure = greeting.unsure or None
+        client.expecting = False
+        self.end_login(client)
+        self.counters[greeting.pool].logins += 1
+        self.enter(client, IDLE)
+        self.desk.arrived(client)
+        if slot >= 0:
+            self.attach(client, self.backends[slot])
+        if rest:
+            self.take_requests(client, rest, len(rest))
+        if client.readable:
+            self.queue(client)
+        return 0
+
+    cdef bytes draw_key(self, Py_ssize_t size):
+        """A cancel key: random, from a stock that is drawn a page at a time."""
+        cdef Py_ssize_t begin = self.drawn
+        if begin + size > len(self.randomness):
+            self.randomness = os.urandom(RANDOM_BYTES)
+            begin = 0
+        self.drawn = begin + size
+        return self.randomness[begin:self.drawn]
 
     cdef int serve_leaving(self, Client client) except -1:
         """Read on, into the void: a close with bytes unread would take our last words from the client."""
@@ -296,14 +397,38 @@ cdef class Loop(Exchange):
                 return self.vanish(client, True)
         return 0
 
+    cdef int look_at_crowd(self) except -1:
+        """Accept again, once fewer are logging in."""
+        if len(self.logging_in) < self.login_limit:
+            self.is_crowded = False
+            self.start_accepting()
+        return 0
+
+    cdef int note_partings(self) except -1:
+        """Take the clients that are gone, or about to leave, out of the news: they are our own affair."""
+        cdef list news = []
+        for word, what in self.news:
+            if word == "gone":
+                self.forget(what)
+            elif word == "leaving":
+                self.leaving.add(what)
+                self.end_login(what)
+                self.leave_pool(what)
+            else:
+                news.append((word, what))
+        self.news = news
+        return 0
+
     cdef int forget(self, Client client) except -1:
         """A client that is GONE: its record is free for another."""
         if self.clients[client.record] is client:
             self.clients[client.record] = None
             self.client_count -= 1
-            self.desk.parted(client)
+            if not client.is_own:
+                self.desk.parted(client)
             self.records.forget(client.record)
-        self.logging_in.discard(client)
+        self.end_login(client)
+        self.leave_pool(client)
         self.leaving.discard(client)
         client.login = None
         return 0
@@ -312,14 +437,9 @@ cdef class Loop(Exchange):
 
     def take_news(self):
         """What happened that needs more than the relay: [(word, argument)], oldest first."""
+        self.note_partings()
         news = self.news
         self.news = []
-        for word, client in news:
-            if word == "gone":
-                self.forget(client)
-            elif word == "leaving":
-                self.leaving.add(client)
-                self.logging_in.discard(client)
         return news
 
     def start_accepting(self):
@@ -331,6 +451,7 @@ cdef class Loop(Exchange):
 
     def stop_accepting(self):
         """Leave new connections in the accept queue, for a successor or for later."""
+        self.is_crowded = False
         if self.is_accepting:
             self.is_accepting = False
             for listener in self.listeners:

@@ -4,10 +4,8 @@ from collections.abc import Container
 from enum import IntEnum
 from typing import Final
 
-from pgmux.relay.endpoint import Client, Lobby
+from pgmux.relay.endpoint import Client, Greeting, Lobby
 from pgmux.relay.loop import Loop
-from pgmux.session.modes import PoolMode
-from pgmux.session.settings import SessionSettings
 
 RESERVE_IDLE_US: Final[int]
 
@@ -23,26 +21,22 @@ class Relay(Loop):
     def say(self, client: Client, data: bytes) -> None:
         """Send bytes of our own to a client that is logging in, or waits for a backend."""
 
-    def keep_waiting(self, client: Client, data: bytes) -> None:
-        """The client is who it says, but its pool has no backend yet: nothing is read till then."""
+    def keep_waiting(self, client: Client) -> None:
+        """A log-in waits for PostgreSQL: nothing is read of the client until `continue_login` or `admit`."""
 
-    def admit(
-        self,
-        client: Client,
-        pool: int,
-        secret: bytes,
-        application_name: str,
-        greeting: bytes,
-        rest: bytes,
-        mode: PoolMode = ...,
-        settings: SessionSettings | None = None,
-        unsure: frozenset[str] | None = None,
-    ) -> None:
-        """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in."""
+    def continue_login(self, client: Client) -> None:
+        """What a log-in waited for has come."""
 
-    def admit_private(
-        self, client: Client, slot: int, secret: bytes, application_name: str, greeting: bytes, rest: bytes
-    ) -> None:
+    def try_join(self, client: Client, pool: int, tenancy: int) -> bool:
+        """Count a client that logs in as a guest of its pool, whose record is now not given to others."""
+
+    def admit(self, client: Client, greeting: Greeting) -> None:
+        """The log-in is done: the client's session begins. Nothing, where it was sent off meanwhile."""
+
+    def invite(self, pool: int, tenancy: int, name: bytes) -> int | None:
+        """A client of our own, logged in already: the descriptor of the other end of its connection."""
+
+    def admit_private(self, client: Client, greeting: Greeting, slot: int) -> None:
         """The same for a client whose backend was opened for it alone and is LEASED to us, its socket adopted."""
 
     def hand_over(self, client: Client) -> tuple[int, bytes]:
@@ -120,6 +114,9 @@ class Relay(Loop):
 
     def backend_of(self, client: Client) -> int | None:
         """The slot a client has leased, or None."""
+
+    def silent(self, limit_us: int) -> list[Client]:
+        """Clients that are logging in, and whose word has been awaited for longer."""
 
     def overdue(self, login_limit_us: int) -> tuple[list[Client], list[Client]]:
         """([clients whose log-in takes too long], [parked clients past their pool's wait limit])."""

@@ -7,16 +7,18 @@ never does any of it block. Each call takes the time once, as the loop does for 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from pgmux.relay.buffer cimport length
-from pgmux.relay.endpoint cimport Backend, Client, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
+from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
-from pgmux.session.modes cimport PoolMode, SESSION, TRANSACTION
 from pgmux.shm.atomics cimport now_us
+from pgmux.shm.clients cimport NO_RECORD
 from pgmux.shm.leases cimport (
     CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
 )
 from pgmux.shm.pools cimport NO_SLOT
+
+import socket
 
 from pgmux.protocol.messages import channel_of
 
@@ -33,61 +35,79 @@ cdef class Relay(Loop):
         """Send bytes of our own to a client that is logging in, or waits for a backend."""
         self.send_to_client(client, data, len(data))
 
-    def keep_waiting(self, Client client, bytes data):
-        """The client is who it says, but its pool has no backend yet: nothing is read until it is admitted."""
-        if data:
-            self.send_to_client(client, data, len(data))
+    def keep_waiting(self, Client client):
+        """A log-in waits for PostgreSQL: nothing is read of the client until `continue_login` or `admit`."""
+        cdef bytes words = client.login.take_outgoing()
+        if words:
+            self.send_to_client(client, words, len(words))
         client.expecting = True
+        self.logging_in.discard(client)
+        self.awaiting.add(client)
 
-    def admit(self, Client client, uint32_t pool, bytes secret, str application_name, bytes greeting, bytes rest,
-              PoolMode mode=TRANSACTION, settings=None, unsure=None):
-        """The log-in is done: `greeting` ends in ReadyForQuery, `rest` is what came after the log-in.
-
-        `secret` is the key that the client's cancel requests will carry, with its record + 1 as the pid.
-        `settings` are the SessionSettings that it asked for; `unsure` the names of those whose spelling
-        the greeting could not know.
-        """
+    def continue_login(self, Client client):
+        """What a log-in waited for has come."""
         self.now = now_us()
         if client.phase != LOGIN:
-            return                               # sent off while it waited
-        self.send_to_client(client, greeting, len(greeting))
-        host, port = client.address()
-        self.records.admit(client.record, secret, pool, host.encode(), port,
-                           application_name.encode("utf-8", "replace"))
-        client.lobby = self.lobby_of(pool)
-        client.login = None
-        client.mode = mode
-        if settings is not None:
-            client.settings = client.startup = settings
-            client.digest = settings.digest
-            client.backslashes = settings.values.get("standard_conforming_strings") == "off"
-            client.unsure = unsure or None
+            return
         client.expecting = False
-        self.logging_in.discard(client)
-        self.counters[pool].logins += 1
-        self.enter(client, IDLE)
-        self.desk.arrived(client)
-        if rest:
-            self.take_requests(client, rest, len(rest))
+        client.deadline_us = self.now
+        self.awaiting.discard(client)
+        self.logging_in.add(client)
+        self.attend(client)
         if client.readable:
             self.queue(client)
 
-    def admit_private(self, Client client, uint32_t slot, bytes secret, str application_name, bytes greeting,
-                      bytes rest):
+    def try_join(self, Client client, uint32_t pool, uint64_t tenancy):
+        """Count a client that logs in as a guest of its pool, whose record is now not given to others.
+
+        False = it has been already.
+        """
+        return bool(self.join(client, pool, tenancy))
+
+    def admit(self, Client client, Greeting greeting):
+        """The log-in is done: the client's session begins. Nothing, where it was sent off meanwhile."""
+        self.now = now_us()
+        if client.phase == LOGIN:
+            self.let_in(client, greeting, -1)
+
+    def admit_private(self, Client client, Greeting greeting, uint32_t slot):
         """The same for a client that brings its own backend, which was opened for it alone, is LEASED to us and
         has its socket here. The client keeps it until it leaves; then it is closed."""
         cdef Backend backend = self.backends[slot]
-        cdef int32_t pool = pool_of(self.pools.leases.word(slot))
         self.now = now_us()
         if client.phase != LOGIN or not self.is_usable(backend):
             self.close_backend(slot)
             self.dismiss(client, self.desk.backend_lost())
             return
         backend.private = True
-        self.admit(client, pool, secret, application_name, greeting, b"", SESSION)
-        self.attach(client, backend)
-        if rest:
-            self.take_requests(client, rest, len(rest))
+        self.let_in(client, greeting, slot)
+
+    def invite(self, uint32_t pool, uint64_t tenancy, bytes name):
+        """A client of our own, logged in already: the descriptor of the other end of its connection.
+
+        None when even the spare records are taken, or the pool's record has been given to others. `name`: its
+        application_name, in SHOW CLIENTS.
+        """
+        cdef int32_t record = self.records.claim(self.worker)
+        cdef Client client
+        if record == NO_RECORD:
+            return None
+        if not self.pools.tenancies.join(pool, tenancy, self.worker):
+            self.records.forget(record)
+            return None
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.now = now_us()
+        client = self.take_in(ours.detach(), record)
+        client.is_unix = True
+        client.login = None
+        client.lobby = self.lobby_of(pool)
+        client.is_guest = client.is_own = True
+        self.records.introduce(record, b"pgmux", 0)
+        self.records.name_user(record, self.pools.user_of(pool))
+        self.records.admit(record, b"", pool, name)
+        self.enter(client, IDLE)
+        return theirs.detach()
 
     def hand_over(self, Client client):
         """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on.
@@ -103,7 +123,7 @@ cdef class Relay(Loop):
         client.login = None
         self.clients[client.record] = None
         self.client_count -= 1
-        self.logging_in.discard(client)
+        self.end_login(client)
         return fd, unsent
 
     def send_off(self, Client client, bytes last_words=b""):
@@ -335,13 +355,20 @@ cdef class Relay(Loop):
         """The slot a client has leased, or None."""
         return None if client.backend is None else client.backend.slot
 
+    def silent(self, uint64_t limit_us):
+        """Clients that are logging in, and whose word has been awaited for longer."""
+        cdef uint64_t now = now_us()
+        cdef Client client
+        return [client for client in self.logging_in if now - client.deadline_us > limit_us]
+
     def overdue(self, uint64_t login_limit_us):
         """([clients whose log-in takes too long], [parked clients past their pool's wait limit])."""
         cdef uint64_t now = now_us()
         cdef Client client
         cdef Lobby lobby
         self.now = now_us()
-        late = [client for client in self.logging_in if login_limit_us and now - client.since_us > login_limit_us]
+        late = [client for client in (*self.logging_in, *self.awaiting)
+                if login_limit_us and now - client.since_us > login_limit_us]
         tired = []
         for lobby in self.lobbies:
             if lobby is None or not lobby.wait_limit_us:

@@ -1,21 +1,33 @@
 """The system calls of the data path. See recv(2), send(2), epoll(7), accept4(2)."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, strcpy
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t recv(int fd, void *buffer, size_t size, int flags)
     ssize_t send(int fd, const void *buffer, size_t size, int flags)
-    int accept4(int fd, void *address, void *size, int flags)
+    struct sockaddr:
+        pass
+    struct sockaddr_storage:
+        unsigned short ss_family
+    int accept4(int fd, sockaddr *address, unsigned int *size, int flags)
     int shutdown(int fd, int how)
     int getsockopt(int fd, int level, int name, void *value, unsigned int *size)
-    int setsockopt(int fd, int level, int name, const void *value, unsigned int size)
     int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SHUT_RDWR, SOCK_NONBLOCK, SOCK_CLOEXEC
-    int SOL_SOCKET, SO_KEEPALIVE, SO_PEERCRED
+    int AF_INET, AF_INET6, AF_UNIX, SOL_SOCKET, SO_PEERCRED
 
 cdef extern from "netinet/in.h" nogil:
-    int IPPROTO_TCP
+    struct in6_addr:
+        uint8_t s6_addr[16]
+    struct sockaddr_in:
+        uint16_t sin_port
+        uint32_t sin_addr
+    struct sockaddr_in6:
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    uint16_t ntohs(uint16_t number)
 
-cdef extern from "netinet/tcp.h" nogil:
-    int TCP_NODELAY
+cdef extern from "arpa/inet.h" nogil:
+    const char *inet_ntop(int family, const void *address, char *text, unsigned int size)
 
 cdef extern from "unistd.h" nogil:
     int close(int fd)
@@ -43,3 +55,22 @@ cdef extern from "sys/epoll.h" nogil:
 
 cdef inline uint32_t big_endian(const uint8_t *bytes) noexcept nogil:
     return <uint32_t>bytes[0] << 24 | <uint32_t>bytes[1] << 16 | <uint32_t>bytes[2] << 8 | bytes[3]
+
+
+cdef inline uint16_t name_peer(const sockaddr_storage *peer, char *name, unsigned int size) noexcept nogil:
+    """Write a peer's address as text ("unix" for a Unix socket); gives its port.
+
+    On a socket that listens for both families an IPv4 address comes as ::ffff:a.b.c.d: it is named a.b.c.d.
+    """
+    cdef const sockaddr_in6 *six = <const sockaddr_in6 *>peer
+    if peer.ss_family == AF_INET:
+        inet_ntop(AF_INET, &(<const sockaddr_in *>peer).sin_addr, name, size)
+        return ntohs((<const sockaddr_in *>peer).sin_port)
+    if peer.ss_family == AF_INET6:
+        if memcmp(six.sin6_addr.s6_addr, b"\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0:
+            inet_ntop(AF_INET, six.sin6_addr.s6_addr + 12, name, size)
+        else:
+            inet_ntop(AF_INET6, six.sin6_addr.s6_addr, name, size)
+        return ntohs(six.sin6_port)
+    strcpy(name, b"unix")
+    return 0

@@ -39,8 +39,16 @@ from pgmux.protocol.messages import (
     parse_sasl_mechanisms,
     take_message,
 )
-from pgmux.protocol.scram import MECHANISM, NONCE_BYTES, ScramClient, ScramVerifier, make_nonce
-from pgmux.session.secret import Password, Secret, answer_md5
+from pgmux.protocol.scram import (
+    MECHANISM,
+    NONCE_BYTES,
+    ScramClient,
+    ScramKeys,
+    ScramKeysError,
+    ScramVerifier,
+    make_nonce,
+)
+from pgmux.session.secret import Md5Hash, Password, Secret, answer_md5
 
 MAX_LOGIN_BYTES: Final = 1 << 20  # all that a backend may say during its log-in; some kilobytes are usual
 
@@ -80,6 +88,12 @@ TRANSITIONS: Final[Mapping[tuple[Step, str], Step]] = {
 _ENDED: Final = frozenset({Step.DONE, Step.FAILED})
 # What a server says to a protocol version that it neither knows nor negotiates.
 _UNKNOWN_VERSION: Final = frozenset({"0A000", "08P01"})
+_KINDS: Final = {
+    Md5Hash: "an md5 hash",
+    ScramVerifier: "a SCRAM verifier: the user itself has not logged in here by SCRAM",
+    ScramKeys: "what it proved by SCRAM",
+    Password: "its password",
+}
 _UNSUPPORTED: Final = frozenset({"AuthenticationKerberosV5", "AuthenticationGSS", "AuthenticationSSPI"})
 
 
@@ -98,6 +112,7 @@ class BackendLogin:
     __slots__ = (
         "_buffer",
         "_dbname",
+        "_end_point",
         "_has_begun",
         "_parameters",
         "_received",
@@ -106,6 +121,7 @@ class BackendLogin:
         "_user",
         "_version",
         "error",
+        "is_keyless",
         "key",
         "notices",
         "pid",
@@ -116,16 +132,21 @@ class BackendLogin:
     def __init__(
         self,
         user: str,
-        password: str | Secret | None,
+        password: str | Secret | ScramKeys | None,
         dbname: str,
         parameters: Mapping[str, str],
         version: tuple[int, int] = (3, 0),
+        end_point: bytes = b"",
     ) -> None:
-        """`password`: a text is taken as it is, a Secret has its form; None where none should be needed."""
+        """`password`: a text is taken as it is, a Secret has its form; None where none should be needed.
+
+        `end_point`: of the TLS connection with the server, to which SCRAM is then bound where it can be.
+        """
         self.step = Step.NEW
         self.error: dict[str, str] | None = None  # by the names in messages.ERROR_FIELDS
         self.notices: list[dict[str, str]] = []
         self.welcome: dict[str, str] = {}  # ParameterStatus, in the order of their coming
+        self.is_keyless = False  # it failed because we do not know what PostgreSQL asked for
         self.pid = 0  # of the PostgreSQL process
         self.key = b""  # for a CancelRequest; 4 to 256 bytes
         self._user = user
@@ -134,7 +155,8 @@ class BackendLogin:
         self._version = version
         if isinstance(password, str):
             password = Password(password.encode("utf-8", "surrogateescape"))
-        self._secret: Secret | None = password
+        self._secret: Secret | ScramKeys | None = password
+        self._end_point = end_point
         self._scram: ScramClient | None = None
         self._buffer = bytearray()
         self._received = 0  # bytes
@@ -230,7 +252,7 @@ class BackendLogin:
         secret = self._require_secret()
         if len(salt) != 4:
             raise BackendProtocolError("an AuthenticationMD5Password without its salt")
-        if isinstance(secret, ScramVerifier):
+        if not isinstance(secret, Password | Md5Hash):
             raise self._wrong_secret("md5")
         return build_password_message(answer_md5(self._user, secret, salt))
 
@@ -243,15 +265,23 @@ class BackendLogin:
                 f"Let pg_hba.conf ask pgmux for {MECHANISM}.",
             )
         secret = self._require_secret()
-        if not isinstance(secret, Password):
+        if not isinstance(secret, Password | ScramKeys):
             raise self._wrong_secret("SCRAM")
-        self._scram = ScramClient(secret.text, make_nonce(os.urandom(NONCE_BYTES)))
-        return build_sasl_initial_response(MECHANISM, self._scram.begin())
+        known = secret.text if isinstance(secret, Password) else secret
+        self._scram = ScramClient(known, make_nonce(os.urandom(NONCE_BYTES)), mechanisms, self._end_point)
+        return build_sasl_initial_response(self._scram.mechanism, self._scram.begin())
 
     def _continue_scram(self, challenge: bytes) -> bytes:
         if self._scram is None:
             raise BackendProtocolError("a SCRAM challenge without a beginning")
-        return build_sasl_response(self._scram.respond(challenge))
+        try:
+            return build_sasl_response(self._scram.respond(challenge))
+        except ScramKeysError:
+            raise LoginError(
+                "28P01",
+                f'PostgreSQL has another SCRAM verifier of user "{self._user}" than that which it met here',
+                "Have pgmux ask PostgreSQL itself, by auth_query, or give the password in auth_file.",
+            ) from None
 
     def _finish_scram(self, outcome: bytes) -> bytes:
         if self._scram is None:
@@ -259,8 +289,9 @@ class BackendLogin:
         self._scram.check(outcome)
         return b""
 
-    def _require_secret(self) -> Secret:
+    def _require_secret(self) -> Secret | ScramKeys:
         if self._secret is None or self._secret == Password(b""):
+            self.is_keyless = True
             raise LoginError(
                 "28P01",
                 f'PostgreSQL asked for a password, none is configured for user "{self._user}" '
@@ -270,7 +301,8 @@ class BackendLogin:
         return self._secret
 
     def _wrong_secret(self, wanted: str) -> LoginError:
-        kind = "a SCRAM verifier" if isinstance(self._secret, ScramVerifier) else "an md5 hash"
+        self.is_keyless = True
+        kind = _KINDS[type(self._secret)]
         return LoginError(
             "28P01",
             f'PostgreSQL asks for {wanted}, but all that is known of user "{self._user}" is {kind}',

@@ -47,6 +47,30 @@ class Refusal(Enum):
         'password authentication failed for user "{user}"',
         "Check the user name and the password. " + _ASK_THE_LOG,
     )
+    NOT_LET_IN = (
+        "28000",
+        _FATAL,
+        'no rule lets user "{user}" into database "{database}" from {address}, {encryption}',
+        "The rules stand in auth_hba_file. " + _ASK_THE_LOG,
+    )
+    PEER_FAILED = (
+        "28000",
+        _FATAL,
+        'peer authentication failed for user "{user}"',
+        "Connect from the account that belongs to this user. " + _ASK_THE_LOG,
+    )
+    CERTIFICATE_FAILED = (
+        "28000",
+        _FATAL,
+        'certificate authentication failed for user "{user}"',
+        "Show a certificate that belongs to this user. " + _ASK_THE_LOG,
+    )
+    CANNOT_ASK = (
+        "57P03",
+        _FATAL,
+        "PostgreSQL cannot be asked now who may log in",
+        "Try again in a moment. " + _ASK_THE_LOG,
+    )
     NO_SUCH_DATABASE = (
         "3D000",
         _FATAL,
@@ -79,6 +103,12 @@ class Refusal(Enum):
         _FATAL,
         "too many clients: {limit} is {value}",
         "Close idle clients, or raise {limit}.",
+    )
+    LOGIN_LIMIT = (
+        "53300",
+        _FATAL,
+        "too many clients are logging in: {limit} is {value}, and this one has been silent",
+        "Log in without delay, or raise {limit}.",
     )
     POOL_LIMIT = (
         "53300",

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 from typing import NamedTuple
 
-from pgmux.protocol.scram import MECHANISM, ScramVerifier, derive_verifier, parse_verifier
+from pgmux.protocol.scram import MECHANISM, ScramKeys, ScramVerifier, derive_keys, parse_verifier
 
 
 class Password(NamedTuple):
@@ -35,6 +35,7 @@ class Md5Hash(NamedTuple):
 
 
 Secret = Password | Md5Hash | ScramVerifier
+Credential = Secret | ScramKeys  # with which a log-in elsewhere may succeed
 
 
 def parse_secret(text: str) -> Secret:
@@ -69,12 +70,18 @@ def check_md5_answer(user: str, secret: Password | Md5Hash, salt: bytes, answer:
 
 def check_password(user: str, secret: Secret, password: bytes) -> bool:
     """Tell whether a password is the right one. Slow for a SCRAM verifier: about a millisecond."""
+    return prove_password(user, secret, password) is not None
+
+
+def prove_password(user: str, secret: Secret, password: bytes) -> Credential | None:
+    """Give what a right password yields for a log-in as this user elsewhere; None for a wrong one."""
     if isinstance(secret, Password):
-        return hmac.compare_digest(password, secret.text)
+        return secret if hmac.compare_digest(password, secret.text) else None
     if isinstance(secret, Md5Hash):
-        return hmac.compare_digest(hash_md5(user, password).digest, secret.digest)
-    derived = derive_verifier(password, secret.salt, secret.iterations)
-    return hmac.compare_digest(derived.stored_key, secret.stored_key)
+        return secret if hmac.compare_digest(hash_md5(user, password).digest, secret.digest) else None
+    keys = derive_keys(password, secret.salt, secret.iterations)
+    stored_key = hashlib.sha256(keys.client_key).digest()
+    return keys if hmac.compare_digest(stored_key, secret.stored_key) else None
 
 
 def _md5(data: bytes) -> bytes:

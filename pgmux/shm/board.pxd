@@ -8,7 +8,8 @@ cdef class Board:
     cdef readonly Segment segment
     cdef BoardRecord *record
     cdef DatabaseRecord *databases
-    cdef uint32_t count
+    cdef readonly uint32_t count  # of records of databases
 
     cdef int32_t database_of(self, bytes name) except -2
+    cdef int32_t oldest_vacant(self) except -2
     cdef bint pauses(self, uint32_t database) noexcept nogil

@@ -25,11 +25,18 @@ class Board:
     def __init__(self, segment: Segment) -> None: ...
     @property
     def segment(self) -> Segment: ...
+    @property
+    def count(self) -> int:
+        """Records of databases, those included that are not in use."""
+
     def register(self, name: bytes) -> int:
         """The record of a database, made when there is none yet. Raises BoardFull."""
 
     def find(self, name: bytes) -> int | None:
         """The record of a database, or None when nobody has asked for it yet."""
+
+    def rows(self) -> list[_DatabaseRow]:
+        """The records in use, as `read` gives them."""
 
     def read(self, database: int) -> _DatabaseRow | None:
         """A record as a dict, or None when it is unused. Moments: CLOCK_MONOTONIC microseconds, 0 = never."""

@@ -36,20 +36,50 @@ cdef class Board:
     # --- databases
 
     cdef int32_t database_of(self, bytes name) except -2:
-        """The record of a database, made when there is none; NO_DATABASE when none is left. Under the lock."""
+        """The record of a database, made when there is none; NO_DATABASE when none is left. Under the lock.
+
+        Names come from clients: where none is left, one is given away that no pool has and about which the operator
+        has said nothing that lasts, the one asked for longest ago. So whoever asks for one to write to it has time.
+        """
         cdef uint32_t database
+        cdef int32_t found = NO_DATABASE
         cdef DatabaseRecord *record
         name = name[:NAME_BYTES - 1]
         for database in range(self.count):
             record = &self.databases[database]
             if not load(&record.in_use):
-                memset(record.name, 0, NAME_BYTES)
-                memcpy(record.name, <const char *>name, len(name))
-                store(&record.in_use, 1)
-                return database
+                found = database
+                break
             if strncmp(record.name, <const char *>name, NAME_BYTES) == 0:
+                record.asked_at_us = now_us()
                 return database
-        return NO_DATABASE
+        if found == NO_DATABASE:
+            found = self.oldest_vacant()
+        if found == NO_DATABASE:
+            return NO_DATABASE
+        record = &self.databases[found]
+        store(&record.in_use, 0)
+        memset(record, 0, sizeof(DatabaseRecord))
+        memcpy(record.name, <const char *>name, len(name))
+        record.asked_at_us = now_us()
+        store(&record.in_use, 1)
+        return found
+
+    cdef int32_t oldest_vacant(self) except -2:
+        cdef uint32_t database, pool
+        cdef int32_t oldest = NO_DATABASE
+        cdef DatabaseRecord *record
+        wanted = set()
+        for pool in range(self.segment.header.pools):
+            if load(&self.segment.pools[pool].in_use):
+                wanted.add(self.segment.pools[pool].database_record)
+        for database in range(self.count):
+            record = &self.databases[database]
+            if database in wanted or load(&record.paused) or load(&record.disabled):
+                continue
+            if oldest == NO_DATABASE or record.asked_at_us < self.databases[oldest].asked_at_us:
+                oldest = database
+        return oldest
 
     cdef bint pauses(self, uint32_t database) noexcept nogil:
         """Whether the operator lets no client of the database have a backend now."""
@@ -70,11 +100,15 @@ cdef class Board:
         """The record of a database, or None when nobody has asked for it yet."""
         cdef uint32_t database
         for database in range(self.count):
-            if not load(&self.databases[database].in_use):
-                break
-            if strncmp(self.databases[database].name, <const char *>name, NAME_BYTES) == 0:
+            if load(&self.databases[database].in_use) \
+                    and strncmp(self.databases[database].name, <const char *>name, NAME_BYTES) == 0:
                 return database
         return None
+
+    def rows(self):
+        """The records in use, as `read` gives them."""
+        rows = (self.read(database) for database in range(self.count))
+        return [row for row in rows if row is not None]
 
     def read(self, uint32_t database):
         """A record as a dict, or None when it is unused. Moments: CLOCK_MONOTONIC microseconds, 0 = never."""

@@ -34,12 +34,13 @@ class Clients:
     def give_back(self, record: int) -> None:
         """The client is gone: its record is free for another."""
 
-    def admit(
-        self, record: int, secret: bytes, pool: int, address: bytes, port: int, application_name: bytes
-    ) -> None:
-        """Fill in a claimed record when its client has logged in. `secret`: its cancel key, 4 to 32 bytes.
+    def introduce(self, record: int, address: bytes, port: int) -> None:
+        """Write down where the client of a claimed record comes from."""
 
-        Raises ValueError for a key of another length.
+    def admit(self, record: int, secret: bytes, pool: int, application_name: bytes) -> None:
+        """Fill in the rest of a claimed record when its client has logged in. `secret`: its cancel key.
+
+        That has 4 to 32 bytes; none is for a client that never cancels. Raises ValueError for another length.
         """
 
     def name_user(self, record: int, user: bytes) -> None:

@@ -66,30 +66,37 @@ cdef class Clients:
         """The client is gone: its record is free for another."""
         self.forget(record)
 
-    def admit(self, uint32_t record, bytes secret, uint32_t pool, bytes address, uint16_t port,
-              bytes application_name):
-        """Fill in a claimed record when its client has logged in. `secret`: its cancel key, 4 to 32 bytes."""
-        if not 4 <= len(secret) <= SECRET_BYTES:
+    def introduce(self, uint32_t record, bytes address, uint16_t port):
+        """Write down where the client of a claimed record comes from."""
+        cdef ClientRecord *client = &self.records[record]
+        address = address[:NAME_BYTES - 1]
+        memset(client.address, 0, NAME_BYTES)
+        memcpy(client.address, <const char *>address, len(address))
+        client.port = port
+
+    cpdef int admit(self, uint32_t record, bytes secret, uint32_t pool, bytes application_name) except -1:
+        """Fill in the rest of a claimed record when its client has logged in. `secret`: its cancel key, 4 to 32
+        bytes; none for a client that never cancels. Raises ValueError for a key of another length."""
+        if secret and not 4 <= len(secret) <= SECRET_BYTES:
             raise ValueError(f"a cancel key of ours has 4 to {SECRET_BYTES} bytes, not {len(secret)}")
         cdef ClientRecord *client = &self.records[record]
-        address, application_name = address[:NAME_BYTES - 1], application_name[:NAME_BYTES - 1]
-        memset(client.address, 0, NAME_BYTES)
+        application_name = application_name[:NAME_BYTES - 1]
         memset(client.application_name, 0, NAME_BYTES)
-        memcpy(client.address, <const char *>address, len(address))
         memcpy(client.application_name, <const char *>application_name, len(application_name))
-        client.port = port
         client.pool = pool
         client.slot = -1
         client.transactions = 0
         client.connected_at_us = client.since_us = now_us()
         memcpy(client.secret, <const char *>secret, len(secret))
         client.secret_bytes = len(secret)
+        return 0
 
-    def name_user(self, uint32_t record, bytes user):
+    cpdef int name_user(self, uint32_t record, bytes user) except -1:
         """Write down who the client of a claimed record has logged in as: before it is admitted."""
         user = user[:NAME_BYTES - 1]
         memset(self.records[record].user, 0, NAME_BYTES)
         memcpy(self.records[record].user, <const char *>user, len(user))
+        return 0
 
     # A client's number names it, and nobody who has its record after it: the operator's to kill it by.
 

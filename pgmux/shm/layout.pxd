@@ -23,6 +23,10 @@ cdef enum:
     CHANGES_BYTES = 4024     # what SET has changed, as key=value lines
     PERIODS = 3              # snapshots of the counters that are kept: one being written, two to compare
     TOTALS = 27              # counters in a snapshot: those of Counters before its histograms
+    QUESTION_BYTES = 32      # of a question's digest (SHA-256)
+    ANSWER_BYTES = 440       # what PostgreSQL said of a user, as text
+    ANSWER_WAYS = 8          # places that one answer may lie in
+    ANSWER_SETS = 128        # and as many such groups of places
 
 cdef struct Header:              # one page at the start; written once by the supervisor
     char magic[8]
@@ -56,7 +60,9 @@ cdef struct Header:              # one page at the start; written once by the su
     uint64_t board_at            # offsets
     uint64_t databases_at
     uint64_t periods_at
-    uint8_t _pad[512 - 200]
+    uint64_t answers_at
+    uint64_t guests_at
+    uint8_t _pad[512 - 216]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -125,7 +131,8 @@ cdef struct PoolRecord:
     uint32_t database_record     # of its database, on the board; under the mutex
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
-    uint8_t _pad1[24]
+    uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx
+    uint8_t _pad1[16]
     uint64_t head                # of the wait queue: the next ticket to serve; moved by compare-and-swap
     uint8_t _pad2[56]
     uint64_t tail                # of the wait queue: the next ticket to give out
@@ -166,7 +173,8 @@ cdef struct DatabaseRecord:      # two cache lines; by whoever has the operator'
     uint64_t disabled            # 1 = no new clients
     uint64_t killed_at_us        # clients admitted before this moment are sent off
     uint64_t reconnect_at_us     # backends whose connection was begun before this moment are to be closed
-    uint8_t _pad[24]
+    uint64_t asked_at_us         # when somebody asked for the record last; under the mutex
+    uint8_t _pad[16]
     char name[NAME_BYTES]
 
 cdef struct Counters:            # one per (worker, pool), single writer: the worker
@@ -212,3 +220,12 @@ cdef struct Ear:                 # five cache lines: the one backend of a databa
     uint32_t channels            # it listens to; by the holder
     char place[PLACE_BYTES]      # cut where it is longer
     uint8_t _pad[8]
+
+cdef struct AnswerRecord:        # what auth_query said of a user; under the mutex
+    uint8_t key[QUESTION_BYTES]    # of the question
+    uint64_t asked_at_us         # when a worker undertook to ask; 0 = none is asking
+    uint64_t answered_at_us      # 0 = there is no answer; written last
+    uint32_t asker               # that worker
+    uint32_t answer_bytes
+    char answer[ANSWER_BYTES]    # never a password as it is
+    uint8_t _pad[16]

@@ -38,7 +38,7 @@ cdef class Periods:
         cdef uint32_t pool, worker, at
         for pool in range(self.segment.header.pools):
             if not load(&self.segment.pools[pool].in_use):
-                break
+                continue
             row = self.totals + ((number % PERIODS) * self.segment.header.pools + pool) * TOTALS
             for at in range(TOTALS):
                 row[at] = 0

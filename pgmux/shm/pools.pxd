@@ -5,6 +5,7 @@ from pgmux.shm.board cimport Board
 from pgmux.shm.layout cimport PoolRecord, Slot
 from pgmux.shm.leases cimport LeaseTable
 from pgmux.shm.segment cimport Segment
+from pgmux.shm.tenancies cimport Tenancies
 from pgmux.shm.waiters cimport WaitQueue
 from pgmux.shm.workers cimport Workers
 
@@ -19,12 +20,15 @@ cdef class Pools:
     cdef readonly Workers workers
     cdef readonly BaggageTable baggage
     cdef readonly Board board
+    cdef readonly Tenancies tenancies
     cdef PoolRecord *records
     cdef Slot *slots
     cdef uint64_t *free_bits
     cdef uint32_t words          # of one pool's free bitmap
     cdef uint32_t slack_us       # how long the head of a queue may wait before a worker stops serving its own
 
+    cdef bint is_disabled(self, uint32_t pool) noexcept nogil
+    cdef bytes user_of(self, uint32_t pool)
     cdef bint pauses(self, uint32_t pool) noexcept nogil
     cdef int32_t take(self, uint32_t pool, uint32_t worker, int32_t favourite) noexcept nogil
     cdef int32_t take_other(self, uint32_t pool, uint32_t worker, int32_t last) noexcept nogil

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Final, TypedDict
 
-from pgmux.errors import PgmuxError
 from pgmux.shm.baggage import BaggageTable
 from pgmux.shm.board import Board
 from pgmux.shm.leases import LeaseTable, _SlotRow
 from pgmux.shm.segment import Segment
+from pgmux.shm.tenancies import Tenancies
 from pgmux.shm.waiters import WaitQueue
 from pgmux.shm.workers import Workers
 
@@ -16,9 +16,6 @@ POOL_FULL: Final[int]
 ALL_FULL: Final[int]
 DATABASE_FULL: Final[int]
 POOL_PAUSED: Final[int]
-
-class PoolsExhausted(PgmuxError):  # noqa: N818 -- a state of the pools
-    """No record is left for another (database, user)."""
 
 class _PoolRow(TypedDict):
     pool: int
@@ -46,6 +43,8 @@ class Pools:
     def baggage(self) -> BaggageTable: ...
     @property
     def board(self) -> Board: ...
+    @property
+    def tenancies(self) -> Tenancies: ...
     def pause(self) -> None:
         """No new leases, in any worker, until `resume`: clients park. Transactions under way go on."""
 
@@ -55,6 +54,9 @@ class Pools:
     @property
     def is_paused(self) -> bool:
         """Whether the operator has paused all pools."""
+
+    def is_pool_disabled(self, pool: int) -> bool:
+        """Whether the operator lets no new client in to the pool's database."""
 
     def is_pool_paused(self, pool: int) -> bool:
         """Whether the operator has paused this pool: all of them, or its database."""

@@ -23,20 +23,15 @@ from pgmux.shm.leases cimport (
     pool_of,
 )
 from pgmux.shm.segment cimport Segment
+from pgmux.shm.tenancies cimport Tenancies
 from pgmux.shm.waiters cimport NO_TICKET, WaitQueue
 from pgmux.shm.workers cimport BURY_BACKENDS, LOOK_FOR_GRANTS, OPEN_BACKENDS, REFUSE_WAITERS, Workers
-
-from pgmux.errors import PgmuxError
 
 FAVOUR_OWN_FOR_US = 2000
 POOL_FULL = -2       # what Pools.open gives when the pool has all the backends it may have
 DATABASE_FULL = -4   # when all pools of its database together have
 ALL_FULL = -3        # when every slot is in use
 POOL_PAUSED = -5     # when the operator has paused it
-
-
-class PoolsExhausted(PgmuxError):
-    """No record is left for another (database, user)."""
 
 
 cdef class Pools:
@@ -49,6 +44,7 @@ cdef class Pools:
         self.workers = Workers(segment, bells)
         self.baggage = BaggageTable(segment)
         self.board = Board(segment)
+        self.tenancies = Tenancies(segment, self.leases, self.board)
         self.records = segment.pools
         self.slots = segment.slots
         self.free_bits = segment.free_bits
@@ -185,34 +181,19 @@ cdef class Pools:
     def register(self, bytes database, bytes user, uint32_t pool_size, uint32_t database_limit=0):
         """The index of the pool (database, user), made when there is none yet. Raises PoolsExhausted.
         Names are cut to 63 bytes, as PostgreSQL does."""
-        cdef uint32_t pool
-        cdef PoolRecord *record
-        cdef int32_t database_record
-        database, user = database[:NAME_BYTES - 1], user[:NAME_BYTES - 1]
-        self.segment.lock()
-        try:
-            for pool in range(self.segment.header.pools):
-                record = &self.records[pool]
-                if not load(&record.in_use):
-                    database_record = self.board.database_of(database)
-                    if database_record < 0:
-                        break
-                    record.database_record = database_record
-                    memset(record.database, 0, NAME_BYTES)
-                    memset(record.user, 0, NAME_BYTES)
-                    memcpy(record.database, <const char *>database, len(database))
-                    memcpy(record.user, <const char *>user, len(user))
-                    record.pool_size = pool_size
-                    record.database_limit = database_limit
-                    record.created_at_us = now_us()
-                    store(&record.in_use, 1)
-                    return pool
-                if (strncmp(record.database, <const char *>database, NAME_BYTES) == 0
-                        and strncmp(record.user, <const char *>user, NAME_BYTES) == 0):
-                    return pool
-        finally:
-            self.segment.unlock()
-        raise PoolsExhausted(f"all {self.segment.header.pools} pools are in use: raise max_pools and restart")
+        return self.tenancies.place(database, user, pool_size, database_limit)[0]
+
+    cdef bint is_disabled(self, uint32_t pool) noexcept nogil:
+        """Whether the operator lets no new client in to the pool's database."""
+        return load(&self.board.databases[self.records[pool].database_record].disabled)
+
+    cdef bytes user_of(self, uint32_t pool):
+        """PostgreSQL's user of a pool that the caller is a guest of."""
+        return self.records[pool].user[:strlen(self.records[pool].user)]
+
+    def is_pool_disabled(self, uint32_t pool):
+        """Whether the operator lets no new client in to the pool's database."""
+        return bool(self.is_disabled(pool))
 
     def database_record(self, uint32_t pool):
         """The record of a pool's database, on the board."""
@@ -351,6 +332,7 @@ cdef class Pools:
         cdef uint32_t slot
         cdef uint64_t seen
         self.waiters.expel(dead)
+        self.tenancies.expel(dead)
         fenced = []
         for slot in range(self.leases.count):
             while True:

@@ -1,8 +1,8 @@
 from libc.stdint cimport uint64_t
 
 from pgmux.shm.layout cimport (
-    Baggage, Board, ClientRecord, Counters, DatabaseRecord, Ear, Header, Identity, PoolRecord, Prepared, Slot,
-    WorkerRecord,
+    AnswerRecord, Baggage, Board, ClientRecord, Counters, DatabaseRecord, Ear, Header, Identity, PoolRecord, Prepared,
+    Slot, WorkerRecord,
 )
 
 
@@ -28,6 +28,8 @@ cdef class Segment:
     cdef Board *board
     cdef DatabaseRecord *databases   # [pools + SPARE_DATABASES]
     cdef uint64_t *periods       # [PERIODS][pools][TOTALS]: sums of the counters over all workers
+    cdef AnswerRecord *answers   # [ANSWER_SETS][ANSWER_WAYS]
+    cdef uint64_t *guests        # [workers][pools]: how many clients of the worker use the pool; by the worker
 
     cdef int lock(self) except -1
     cdef void unlock(self) noexcept

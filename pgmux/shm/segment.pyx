@@ -19,14 +19,14 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    Baggage, Board, CACHE_LINE, ClientRecord, Counters, DatabaseRecord, Ear, Header, Identity, PERIODS, PoolRecord,
-    Prepared, Slot, TOTALS, WorkerRecord,
+    ANSWER_SETS, ANSWER_WAYS, AnswerRecord, Baggage, Board, CACHE_LINE, ClientRecord, Counters, DatabaseRecord, Ear,
+    Header, Identity, PERIODS, PoolRecord, Prepared, Slot, TOTALS, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 5
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -131,6 +131,8 @@ cdef class Segment:
         self.board = <Board *>(base + self.header.board_at)
         self.databases = <DatabaseRecord *>(base + self.header.databases_at)
         self.periods = <uint64_t *>(base + self.header.periods_at)
+        self.answers = <AnswerRecord *>(base + self.header.answers_at)
+        self.guests = <uint64_t *>(base + self.header.guests_at)
 
     # The lock guards only decisions that end in one atomic store (a slot's first move, a pool's
     # in_use), so whoever dies holding it leaves nothing half done: the next holder just goes on.
@@ -189,6 +191,7 @@ cdef class Segment:
                 "database": (sizeof(DatabaseRecord), self.header.pools + SPARE_DATABASES),
                 "client": (sizeof(ClientRecord), self.header.clients),
                 "ear": (sizeof(Ear), self.header.pools),
+                "answer": (sizeof(AnswerRecord), ANSWER_SETS * ANSWER_WAYS),
                 "counters": (sizeof(Counters), self.header.workers * self.header.pools),
                 "snapshot": (TOTALS * 8, PERIODS * self.header.pools)}
 
@@ -244,7 +247,10 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.ears_at = _aligned(
         header.prepared_at + <uint64_t>slots * prepared_cells * sizeof(Prepared), PAGE_BYTES)
     header.periods_at = _aligned(header.ears_at + <uint64_t>pools * sizeof(Ear), PAGE_BYTES)
-    header.total_bytes = _aligned(header.periods_at + <uint64_t>PERIODS * pools * TOTALS * 8, PAGE_BYTES)
+    header.answers_at = _aligned(header.periods_at + <uint64_t>PERIODS * pools * TOTALS * 8, PAGE_BYTES)
+    header.guests_at = _aligned(
+        header.answers_at + <uint64_t>ANSWER_SETS * ANSWER_WAYS * sizeof(AnswerRecord), PAGE_BYTES)
+    header.total_bytes = _aligned(header.guests_at + <uint64_t>workers * pools * 8, PAGE_BYTES)
     return header.rings_at
 
 
@@ -259,3 +265,4 @@ assert sizeof(Baggage) % CACHE_LINE == 0
 assert sizeof(Ear) == 5 * CACHE_LINE
 assert sizeof(Board) == PAGE_BYTES
 assert sizeof(DatabaseRecord) == 2 * CACHE_LINE
+assert sizeof(AnswerRecord) == 8 * CACHE_LINE

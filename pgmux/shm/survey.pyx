@@ -82,8 +82,9 @@ cdef class Survey:
         cdef uint32_t[OTHERS] others
         cdef uint64_t now = now_us()
         cdef Headcount *heads
-        while count < self.segment.header.pools and load(&self.segment.pools[count].in_use):
-            count += 1
+        for pool in range(self.segment.header.pools):
+            if load(&self.segment.pools[pool].in_use):
+                count = pool + 1
         heads = <Headcount *>calloc(count + 1, sizeof(Headcount))
         if heads == NULL:
             raise MemoryError()
@@ -92,7 +93,8 @@ cdef class Survey:
             with nogil:
                 self.count_clients(heads, count, others)
                 self.count_backends(heads, count, now)
-            rows = [self._describe(pool, &heads[pool], now) for pool in range(count)]
+            rows = [self._describe(pool, &heads[pool], now) for pool in range(count)
+                    if load(&self.segment.pools[pool].in_use)]
             return rows, others[0], others[1], others[2]
         finally:
             free(heads)

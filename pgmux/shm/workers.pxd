@@ -11,8 +11,9 @@ cpdef enum Errand:       # what anybody may ask of a worker, as bits
     BURY_BACKENDS = 8    # CLOSING slots were left to you
     RELOAD = 16          # the configuration's file has changed, and is good, or SET has changed something
     LOOK_AT_EARS = 32    # a worker has died, or an ear has changed hands
-    KILL_CLIENTS = 64    # the operator's KILL is on the board: send off whom it means
-    LET_LEAVE = 128      # take no new clients, and leave when the last has left by itself
+    HEAR_ANSWERS = 64    # auth_query has answered some worker, or failed to
+    KILL_CLIENTS = 128    # the operator's KILL is on the board: send off whom it means
+    LET_LEAVE = 256      # take no new clients, and leave when the last has left by itself
 
 cdef class Workers:
     cdef readonly Segment segment

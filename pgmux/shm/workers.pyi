@@ -13,8 +13,9 @@ class Errand(IntEnum):
     BURY_BACKENDS = 8
     RELOAD = 16
     LOOK_AT_EARS = 32
-    KILL_CLIENTS = 64
-    LET_LEAVE = 128
+    HEAR_ANSWERS = 64
+    KILL_CLIENTS = 128
+    LET_LEAVE = 256
 
 class _WorkerRow(TypedDict):
     worker: int

@@ -49,11 +49,11 @@ class Configuring:
         self._pools.board.publish(self._changes.encode(), is_reload)
         self.config = config
         open_log(config.pgmux.log_level, config.pgmux.log_format)
-        for number in range(self._pools.segment.pool_count):
+        for number in self._pools.tenancies.pools():
             pool = self._pools.read(number)
             if pool is None:
-                break
+                continue
             with contextlib.suppress(KeyError):  # its database is gone: its backends end when they are old
-                settings = config.pool_settings(*names_of(pool))
+                settings = config.settings_of_pool(*names_of(pool))
                 self._pools.resize(number, settings.pool_size, settings.max_backends)
         self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)

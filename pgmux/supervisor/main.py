@@ -24,6 +24,7 @@ from pgmux.config import Config
 from pgmux.control.operator import AT_ONCE, WHEN_CLIENTS_ARE_GONE
 from pgmux.control.traffic import describe_traffic
 from pgmux.errors import PgmuxError
+from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.ears import Ears
 from pgmux.shm.periods import Periods
@@ -131,6 +132,7 @@ class Supervisor:
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
         self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
+        self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes)
         self._periods = Periods(segment)
         self._configuring = Configuring(self._config, self._pools, mock_key)
@@ -389,6 +391,7 @@ class Supervisor:
         self._pools.workers.dismiss(number)
         fenced = self._pools.fence(number, number)
         gone = self._clients.expel(number)
+        self._answers.expel(number)
         self._ears.fence(number)
         self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
         if self._stop_signal is not None:

@@ -85,9 +85,8 @@ class Observer:
     def _read_pools(self) -> Iterator[tuple[int, "_PoolRow"]]:
         for number in range(self._segment.pool_count):
             pool = self._pools.read(number)
-            if pool is None:
-                return
-            yield number, pool
+            if pool is not None:
+                yield number, pool
 
     def _pool_line(self, pool: "_PoolRow", clients: list["_ClientRow"]) -> PoolLine:
         number = pool["pool"]

@@ -9,7 +9,7 @@ from gevent import socket
 from pgmux.config import PoolSettings
 from pgmux.protocol.messages import LATEST_VERSION
 from pgmux.session.backend_login import BackendLogin
-from pgmux.session.secret import Secret
+from pgmux.session.keyring import Keyring
 from pgmux.worker.dialing import dial
 
 _READ_BYTES = 65536
@@ -24,11 +24,15 @@ class OpenError(Exception):
     """A backend could not be opened; the text is what the clients are told, the SQLSTATE first.
 
     `fields` is PostgreSQL's own error where it has given one, by the names in messages.ERROR_FIELDS.
+    `is_keyless`: this worker does not know the secret; one in which its user has logged in may.
     """
 
-    def __init__(self, text: str, fields: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, text: str, fields: Mapping[str, str] | None = None, *, is_keyless: bool = False
+    ) -> None:
         super().__init__(text)
         self.fields = fields
+        self.is_keyless = is_keyless
 
 
 class _TooNewError(Exception):
@@ -36,7 +40,7 @@ class _TooNewError(Exception):
 
 
 def connect(
-    settings: PoolSettings, secrets: Mapping[str, Secret], limit_s: float, /, **parameters: str
+    settings: PoolSettings, keyring: Keyring, limit_s: float, /, **parameters: str
 ) -> tuple[socket.socket, BackendLogin]:
     """A connection that is ready for a query, and its finished log-in. Raises OpenError. May switch.
 
@@ -45,20 +49,20 @@ def connect(
     too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit_s:g}s)")
     try:
         with gevent.Timeout(limit_s or None, too_late):
-            return _connect(settings, secrets, parameters)
+            return _connect(settings, keyring, parameters)
     except OSError as error:
         raise OpenError(f"08001: {error.strerror or error}") from None
 
 
 def _connect(
-    settings: PoolSettings, secrets: Mapping[str, Secret], parameters: Mapping[str, str]
+    settings: PoolSettings, keyring: Keyring, parameters: Mapping[str, str]
 ) -> tuple[socket.socket, BackendLogin]:
     """With the newest protocol that the server takes. Raises OpenError, OSError. May switch."""
     place = settings.host, settings.port
     if place not in _old_servers:
         with suppress(_TooNewError):
-            return _connect_with(LATEST_VERSION, settings, secrets, parameters)
-    opened = _connect_with(_OLD_VERSION, settings, secrets, parameters)
+            return _connect_with(LATEST_VERSION, settings, keyring, parameters)
+    opened = _connect_with(_OLD_VERSION, settings, keyring, parameters)
     _old_servers.add(place)  # only now: what refuses 3.0 too has another reason
     return opened
 
@@ -66,10 +70,10 @@ def _connect(
 def _connect_with(
     version: tuple[int, int],
     settings: PoolSettings,
-    secrets: Mapping[str, Secret],
+    keyring: Keyring,
     parameters: Mapping[str, str],
 ) -> tuple[socket.socket, BackendLogin]:
-    password = settings.server_password or secrets.get(settings.server_user)
+    password = settings.server_password or keyring.find(settings.server_user)
     login = BackendLogin(settings.server_user, password, settings.dbname, parameters, version)
     with ExitStack() as failing:
         connection = dial(settings)
@@ -93,6 +97,6 @@ def _log_in(connection: socket.socket, login: BackendLogin) -> None:
             if login.refuses_version:
                 raise _TooNewError
             text = f"{login.error.get('sqlstate', 'XX000')}: {login.error.get('message', '')}"
-            raise OpenError(text, login.error)
+            raise OpenError(text, login.error, is_keyless=login.is_keyless)
         if answer:
             connection.sendall(answer)

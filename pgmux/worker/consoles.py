@@ -7,22 +7,35 @@ cancel request or KILL_CLIENT finds them.
 import os
 import select
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import gevent
 from gevent import socket
 
+from pgmux import __version__
+from pgmux.config import Config
 from pgmux.control.clerk import Clerk
 from pgmux.control.commands import Right
-from pgmux.control.console import Console
+from pgmux.control.console import Console, greeting_parameters
+from pgmux.control.figures import CONSOLE_POOLS
+from pgmux.session.doors import OWNERS
 from pgmux.session.refusals import Refusal
+from pgmux.session.welcome import Welcome
 from pgmux.shm.clients import Clients
 from pgmux.worker.asker import Asker, AskerGoneError
 from pgmux.worker.journal import Journal, Passenger
 from pgmux.worker.workload import Workload
 
+if TYPE_CHECKING:
+    from pgmux.relay.endpoint import Client
+    from pgmux.relay.relay import Relay
+    from pgmux.session.client_login import ClientLogin
+    from pgmux.worker.reception import Reception
+
 _READ_BYTES = 65_536
+_NUMBERS = {name: number for number, name in CONSOLE_POOLS.items()}
 
 
 class _Session(NamedTuple):
@@ -34,7 +47,18 @@ class _Session(NamedTuple):
 class Consoles:
     """All of them."""
 
-    def __init__(self, clerk: Clerk, workload: Workload, records: Clients, journal: Journal) -> None:
+    def __init__(
+        self,
+        clerk: Clerk,
+        workload: Workload,
+        records: Clients,
+        journal: Journal,
+        config: Callable[[], Config],
+    ) -> None:
+        """`config` gives the configuration in force."""
+        self.relay: Relay
+        self.reception: Reception
+        self._config = config
         self._clerk = clerk
         self._workload = workload
         self._records = records
@@ -46,8 +70,34 @@ class Consoles:
         """How many there are."""
         return len(self._sessions)
 
-    def open(self, record: int, fd: int, right: Right, greeting: bytes, rest: bytes, who: Passenger) -> None:
-        """Serve a client that has logged in: `greeting` is to be sent first, `rest` has come already."""
+    def admit(self, client: "Client", login: "ClientLogin") -> bool:
+        """Let in a client that is who it says: from here on it is a greenlet's, not the relay's. Whether it may."""
+        right = self._right_of(client, login)
+        if right is Right.NONE:
+            return False
+        introduction = login.introduction
+        assert introduction is not None
+        record, key = client.record, os.urandom(introduction.key_bytes)
+        own = {"pgmux.version": __version__}
+        welcome = Welcome(greeting_parameters(login.database), own, promised={"application_name"})
+        greeting = login.admit(welcome, record + 1, key)
+        application = login.settings.get("application_name", "").encode("utf-8", "replace")
+        rest = login.rest
+        fd, unsent = self.relay.hand_over(client)
+        self._records.name_user(record, introduction.user_name)
+        self._records.admit(record, key, _NUMBERS[login.database], application)
+        self._open(record, fd, right, unsent + greeting, rest, self.reception.passenger(record))
+        return True
+
+    def _right_of(self, client: "Client", login: "ClientLogin") -> Right:
+        settings = self._config().pgmux
+        if login.user in settings.admin_users:
+            return Right.ADMIN
+        if login.user in OWNERS and client.peer_uid() in (0, os.geteuid()):
+            return Right.ADMIN
+        return Right.STATS if login.user in settings.stats_users else Right.NONE
+
+    def _open(self, record: int, fd: int, right: Right, greeting: bytes, rest: bytes, who: Passenger) -> None:
         connection = socket.socket(fileno=fd)
         name = f"{who.user} at {who.address}"
         asker = Asker(right, name, connection, self._workload, leaves_by=select.POLLRDHUP)

@@ -202,6 +202,13 @@ class Journal:
             self._note(level, words, fields)
 
 
+def spell_address(host: str, port: int) -> str:
+    """An address and its port as people write them; the Unix socket has none."""
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _spell(value: str | int | float) -> str:
     """A value as it stands after name=: in quotes where it would not be one word."""
     if not isinstance(value, str):

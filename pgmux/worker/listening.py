@@ -26,7 +26,6 @@ asker's life (how often the worker was replaced), so a successor is never taken 
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
 
 import gevent
 from gevent import socket
@@ -37,8 +36,8 @@ from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.messages import channel_of, cut_messages
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
+from pgmux.session.keyring import Keyring
 from pgmux.session.notices import Notice
-from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.ears import Ears
 from pgmux.shm.pools import Pools
@@ -62,7 +61,7 @@ class Listening:
         self,
         worker: int,
         config: Config,
-        secrets: Mapping[str, Secret],
+        keyring: Keyring,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
@@ -72,14 +71,14 @@ class Listening:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._secrets = secrets
+        self._keyring = keyring
         self._pools = pools
         self._counters = counters
         self._mailboxes = mailboxes
         self._outbox = Outbox(mailboxes)
         self._table = Ears(pools.segment)
         self._lives = [self._life_of(number) for number in range(len(mailboxes))]
-        self._ear_numbers: dict[int, int] = {}  # by pool
+        self._ear_numbers: dict[tuple[int, int], int] = {}  # by pool and its tenancy
         self._audiences: dict[int, Audience] = {}  # by ear
         self._subscribed: dict[int, tuple[int, int]] = {}  # by record, once it has: (pool, ear)
         self._held: dict[int, Ear] = {}  # the ears that are ours, by number
@@ -143,9 +142,9 @@ class Listening:
         """Whether some ear of ours waits for something that is sure to come soon."""
         return self._outbox.is_waiting or any(ear.is_busy for ear in self._held.values())
 
-    def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
+    def reconfigure(self, config: Config) -> None:
         """After a reload: a database may be at another place."""
-        self._config, self._secrets = config, secrets
+        self._config = config
         self._ear_numbers.clear()
         for record, (pool, ear) in list(self._subscribed.items()):
             if self._ear_of(pool) != ear:
@@ -180,7 +179,7 @@ class Listening:
         try:
             return connect(
                 settings,
-                self._secrets,
+                self._keyring,
                 self._config.pgmux.server_connect_timeout,
                 application_name=APPLICATION_NAME,
                 client_encoding="SQL_ASCII",  # channels and payloads as PostgreSQL has them
@@ -215,11 +214,12 @@ class Listening:
 
     def _ear_of(self, pool: int) -> int:
         """The ear of a pool's database. Raises KeyError for one that a reload has taken away."""
-        if pool not in self._ear_numbers:
+        tenant = pool, self._pools.tenancies.tenancy(pool)
+        if tenant not in self._ear_numbers:
             settings = self.reception.settings(pool)
             place = f"{','.join(settings.hosts)}:{settings.port}/{settings.dbname}"
-            self._ear_numbers[pool] = self._table.register(place.encode("utf-8", "surrogateescape"))
-        return self._ear_numbers[pool]
+            self._ear_numbers[tenant] = self._table.register(place.encode("utf-8", "surrogateescape"))
+        return self._ear_numbers[tenant]
 
     def _follow(self, audience: Audience) -> None:
         """Find out who holds an audience's ear, ourselves if nobody does. A new holder is asked for all."""
@@ -241,9 +241,7 @@ class Listening:
 
     def _pools_of(self, ear: int) -> list[int]:
         found = []
-        for pool in range(self._pools.segment.pool_count):
-            if self._pools.read(pool) is None:
-                break
+        for pool in self._pools.tenancies.pools():
             try:
                 if self._ear_of(pool) == ear:
                     found.append(pool)

@@ -20,7 +20,9 @@ from pgmux.config.changes import change_all
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
+from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
@@ -29,6 +31,7 @@ from pgmux.shm.workers import Errand
 from pgmux.worker.bailiff import Bailiff
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
+from pgmux.worker.informant import Informant
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import Journal, open_log
 from pgmux.worker.listening import Listening
@@ -64,22 +67,30 @@ class Worker:
         self._loaded = config  # without what SET has changed
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
+        self._keyring = Keyring(secrets)
         self._journal = Journal(f"worker {number}")
         self._log = logging.getLogger(f"worker {number}")
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
-        self._opener = Opener(number, config, secrets, self._pools, counters, estate.mailboxes)
+        self._opener = Opener(number, config, self._keyring, self._pools, counters, estate.mailboxes)
         self._canceller = Canceller(number, self._pools, estate.mailboxes, counters, self._journal)
-        self._listening = Listening(number, config, secrets, self._pools, counters, estate.ear_mailboxes)
-        self._replication = Replication(number, config, secrets, self._pools, counters, estate.mailboxes[-1])
+        self._listening = Listening(
+            number, config, self._keyring, self._pools, counters, estate.ear_mailboxes
+        )
+        self._replication = Replication(
+            number, config, self._keyring, self._pools, counters, estate.mailboxes[-1]
+        )
+        self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
         self._reception = Reception(
             config,
             doors,
+            self._keyring,
             self._pools,
             self._journal,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
             want_own_backend=self._replication.begin,
+            informant=self._informant,
         )
         self._relay = Relay(
             number,
@@ -100,23 +111,37 @@ class Worker:
             levers,
             self._journal,
             config=lambda: self._config,
-            users=lambda: self._opener.users,
+            users=lambda: self._keyring.users,
         )
+        self._reception.attend(self._relay)
         self._usher = Usher(self._relay, self._reception, self._office.figures, self._journal)
         self._timekeeper = Timekeeper(config, self._reception, self._canceller, self._usher)
-        parts = (self._opener, self._canceller, self._listening, self._replication, self._reception)
-        for part in (*parts, self._timekeeper, self._bailiff):
-            part.relay = self._relay
-        for visited in (self._reception, self._canceller, self._bailiff):
-            visited.consoles = self._office.consoles
-        for received in (self._opener, self._canceller, self._listening, self._replication):
-            received.reception = self._reception
+        self._parts = (
+            self._opener,
+            self._canceller,
+            self._listening,
+            self._replication,
+            self._informant,
+        )
+        self._introduce_parts()
         self._configuration, self._reloads = estate.configuration, estate.reloads
         self._stopping = False
         self._waits_for_clients = False  # stopping, but clients may stay for as long as they want
         self._ticks_without_accepting = 0
         self._was_busy = False
         self._set_log()
+
+    def _introduce_parts(self) -> None:
+        """Make known to each part those that it needs."""
+        for part in self._parts:
+            part.relay = self._relay
+            part.reception = self._reception
+        for other in (self._timekeeper, self._bailiff):
+            other.relay = self._relay
+        self._office.consoles.relay = self._relay
+        self._office.consoles.reception = self._reception
+        for visited in (self._reception, self._canceller, self._bailiff):
+            visited.consoles = self._office.consoles
 
     def _configure_relay(self) -> None:
         settings = self._config.pgmux
@@ -209,14 +234,7 @@ class Worker:
         return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
 
     def _is_at_work(self) -> bool:
-        parts = (
-            self._opener,
-            self._canceller,
-            self._listening,
-            self._replication,
-            self._office.workload,
-        )
-        return any(part.is_at_work for part in parts)
+        return self._office.workload.is_at_work or any(part.is_at_work for part in self._parts)
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -302,6 +320,8 @@ class Worker:
             self._opener.heed_trouble()
         if errands & Errand.LOOK_AT_EARS:
             self._listening.look()
+        if errands & Errand.HEAR_ANSWERS:
+            self._informant.hear()
 
     def _reload(self) -> None:
         """Another configuration is in force, and the supervisor has found it good."""
@@ -318,10 +338,12 @@ class Worker:
         self._configuration, self._reloads = configuration, reloads
         self._set_log()
         self._configure_relay()
+        self._keyring.reconfigure(secrets)
         self._reception.reconfigure(config, doors)
-        self._opener.reconfigure(config, secrets)
-        self._listening.reconfigure(config, secrets)
-        self._replication.reconfigure(config, secrets)
+        self._opener.reconfigure(config)
+        self._informant.reconfigure(config)
+        self._listening.reconfigure(config)
+        self._replication.reconfigure(config)
         self._timekeeper.reconfigure(config)
         if self.number == 0:
             self._reception.register_warm_pools()
@@ -364,6 +386,7 @@ class Worker:
         self._relay.sweep(int(self._config.pgmux.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
         self._listening.tick()
+        self._informant.hear()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
         if self._stopping:

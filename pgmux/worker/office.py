@@ -82,7 +82,7 @@ class Office:
         self.figures = Figures(pools, config, users)
         self.workload = Workload()
         clerk = Clerk(self.figures, Operator(self.figures, levers), journal.commanded)
-        self.consoles = Consoles(clerk, self.workload, records, journal)
+        self.consoles = Consoles(clerk, self.workload, records, journal, config)
         self._doors: list[_Door] = []
         if estate.control_listener is not None:
             self._doors.append(ControlSocket(estate.control_listener, clerk, self.workload))

@@ -12,7 +12,6 @@ pool has no backend at all, its clients are told so at once, in every worker.
 import logging
 import random
 import time
-from collections.abc import Collection, Mapping
 
 import gevent
 from gevent import socket
@@ -22,15 +21,18 @@ from pgmux.config.configuration import Config, PoolSettings
 from pgmux.control.figures import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
-from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, Pools
+from pgmux.shm.workers import Errand
 from pgmux.worker.connecting import OpenError, connect
 from pgmux.worker.dialing import addresses_of
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
+_STRANGERS_AT_ONCE = 4  # pools nobody has heard of: who asks for ever new names must not flood PostgreSQL
+_COOL_DOWN_SECONDS = 0.5  # after the failure of one of them, before its turn is another's
 _LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
 _VAULT_RETRY_SECONDS = 0.05
 
@@ -42,7 +44,7 @@ class Opener:
         self,
         worker: int,
         config: Config,
-        secrets: Mapping[str, Secret],
+        keyring: Keyring,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
@@ -52,12 +54,15 @@ class Opener:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._secrets = secrets
+        self._keyring = keyring
         self._pools = pools
         self._counters = counters
         self._vault = mailboxes[-1]
         self._others = [box for number, box in enumerate(mailboxes[:-1]) if number != worker]
         self._greenlets = Group()
+        self._keyless: set[int] = set()  # pools for which we lacked what PostgreSQL asked for
+        self._strangers = 0  # backends that are being opened for pools nobody has heard of
+        self._later: dict[int, None] = {}  # such pools that wait for their turn, oldest first
         self._log = logging.getLogger(f"worker {worker}")
 
     @property
@@ -65,21 +70,17 @@ class Opener:
         """Whether some backend is being opened now."""
         return bool(self._greenlets)
 
-    @property
-    def users(self) -> Collection[str]:
-        """The names in auth_file."""
-        return self._secrets.keys()
-
-    def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
+    def reconfigure(self, config: Config) -> None:
         """After a reload: backends from now on."""
-        self._config, self._secrets = config, secrets
+        self._config = config
 
     def look(self, pool: int) -> None:
         """Open backends for a pool, if somebody waits, there is room, and PostgreSQL let us in lately."""
         try:
-            warm = self.reception.settings(pool).min_pool_size
+            settings = self.reception.settings(pool)
         except KeyError:
             return  # a reload took its database away: who has a backend goes on, there will be no more
+        warm = settings.min_pool_size
         lobby = self.relay.lobby(pool)
         lobby.asked = False
         self.relay.serve_waiting(pool)
@@ -88,7 +89,11 @@ class Opener:
             waiting = max(waiting, 1)
         every, opening, _, serving = self._pools.count(pool)
         wanted = max(waiting - opening, warm - every)
-        if wanted <= 0 or self._pools.is_pool_paused(pool):
+        if wanted <= 0 or self._pools.is_pool_paused(pool) or self._leaves_to_others(pool, settings):
+            return
+        is_first = self.reception.is_unheard_of(pool)
+        if is_first and self._strangers >= _STRANGERS_AT_ONCE:
+            self._later[pool] = None
             return
         trouble, retry_after_us = self._pools.trouble(pool)
         if retry_after_us:
@@ -102,12 +107,21 @@ class Opener:
                     self._make_room(pool, within_database=slot == DATABASE_FULL)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
-            self._greenlets.spawn(self._open, pool, slot)
+            self._strangers += is_first
+            self._greenlets.spawn(self._open, pool, slot, is_first)
+
+    def _leaves_to_others(self, pool: int, settings: PoolSettings) -> bool:
+        """Whether PostgreSQL wants to know what this worker does not, and nobody waits here."""
+        if pool in self._keyless and self._keyring.may_open_for(settings.server_user):
+            self._keyless.discard(pool)
+        return pool in self._keyless and not self._has_waiting(pool)
+
+    def _has_waiting(self, pool: int) -> bool:
+        return bool(self.relay.lobby(pool).waiting or self.reception.waiting(pool))
 
     def look_everywhere(self) -> None:
         """Look at every pool, those with the fewest backends first: room was made for one that has none."""
-        known = [pool for pool in range(self._pools.segment.pool_count) if self._pools.read(pool) is not None]
-        for pool in sorted(known, key=lambda pool: self._pools.count(pool)[0]):
+        for pool in sorted(self._pools.tenancies.pools(), key=lambda pool: self._pools.count(pool)[0]):
             self.look(pool)
 
     def _reserve_of(self, pool: int) -> int:
@@ -140,17 +154,23 @@ class Opener:
         if victim >= 0:
             self.relay.close_backend(victim)
 
-    def _open(self, pool: int, slot: int) -> None:
-        settings, begun_us = self.reception.settings(pool), Clock().now_us
+    def _open(self, pool: int, slot: int, is_first: bool) -> None:
+        begun_us = Clock().now_us
         limit = self._config.pgmux.server_connect_timeout
         connection = None
         try:
-            connection, login = connect(settings, self._secrets, limit, application_name="pgmux")
+            settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
+            connection, login = connect(settings, self._keyring, limit, application_name="pgmux")
             self._publish(pool, slot, connection, login, begun_us)
             if self._leads_elsewhere_now(pool, settings):
                 self._pools.outdate(pool)
         except OpenError as error:
-            self._give_up(pool, slot, str(error))
+            if error.is_keyless and not self._has_waiting(pool):
+                self._leave_to_others(pool, slot)
+            else:
+                self._give_up(pool, slot, str(error))
+        except KeyError:
+            self._give_up(pool, slot, "3D000: a reload has taken the database away")
         except OSError as error:
             self._give_up(pool, slot, f"08001: {error.strerror or error}")
         except BaseException:
@@ -159,6 +179,20 @@ class Opener:
         finally:
             if connection is not None:
                 connection.close()
+            if is_first:
+                self._end_first(pool)
+
+    def _end_first(self, pool: int) -> None:
+        """A pool nobody had heard of was tried, with or without success. May switch."""
+        try:
+            if self._pools.welcome(pool) is None:
+                gevent.sleep(_COOL_DOWN_SECONDS)
+        finally:
+            self._strangers -= 1
+        while self._later and self._strangers < _STRANGERS_AT_ONCE:
+            following = next(iter(self._later))
+            del self._later[following]
+            self.look(following)
 
     def _publish(
         self, pool: int, slot: int, connection: socket.socket, login: BackendLogin, begun_us: int
@@ -193,14 +227,24 @@ class Opener:
             return True
 
     def _give_up(self, pool: int, slot: int, trouble: str) -> None:
-        """The log-in failed: the slot is empty again, and everybody may know why."""
-        if self._pools.shut(slot, self._worker):
-            self._pools.clear(slot, self._worker)
+        """The log-in failed: everybody may know why, and the slot is empty again.
+
+        In this order: while the slot is ours, the pool is its (database, user)'s.
+        """
         self._counters.add(self._worker, pool, "login_failures")
         if self._pools.trouble(pool)[0].decode("utf-8", "replace") != trouble:
             self._log.error("cannot open a backend at %s: %s", self.reception.server(pool), trouble)
         retry_us = int(self._config.pgmux.server_login_retry * 1_000_000)
         self._pools.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
+        if self._pools.shut(slot, self._worker):
+            self._pools.clear(slot, self._worker)
+
+    def _leave_to_others(self, pool: int, slot: int) -> None:
+        """Here nobody has logged in by whose proof we could: elsewhere somebody may have."""
+        self._keyless.add(pool)
+        if self._pools.shut(slot, self._worker):
+            self._pools.clear(slot, self._worker)
+        self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)
 
     def _expiry(self) -> int:
         lifetime = self._config.pgmux.server_lifetime

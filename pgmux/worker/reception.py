@@ -1,41 +1,41 @@
 """The reception: where a worker's clients log in, and what they are told that PostgreSQL does not say.
 
-The relay reads what a client sends and hands it to `hear`; the log-in itself is the sans-IO
-machine of session/client_login.py. A client that has shown who it is waits in the lobby of its
+The relay reads what a client sends and hands it to the log-in's sans-IO machine (session/client_login.pyx);
+what that cannot decide comes to `hear`. A client that has shown who it is waits in the lobby of its
 pool until the pool's welcome is known, which the first backend of that pool brings.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
-from pgmux.control.commands import Right
-from pgmux.control.console import greeting_parameters
 from pgmux.control.figures import CONSOLE_POOLS, Clock, shown
-from pgmux.protocol.messages import parse_error_fields
+from pgmux.protocol.messages import decode_text, parse_error_fields
+from pgmux.relay.endpoint import Greeting
 from pgmux.session.client_login import ClientLogin, Step
-from pgmux.session.doors import OWNERS, VIRTUAL_DATABASES, Doors
+from pgmux.session.doors import Doors
+from pgmux.session.keyring import Keyring
 from pgmux.session.modes import NAMES as MODES
 from pgmux.session.modes import PoolMode
 from pgmux.session.refusals import Refusal
 from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
-from pgmux.shm.pools import Pools, PoolsExhausted
+from pgmux.shm.pools import Pools
+from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.worker.consoles import Consoles
-from pgmux.worker.journal import Journal, Passenger
+from pgmux.worker.informant import Informant
+from pgmux.worker.journal import Journal, Passenger, spell_address
 
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
     from pgmux.relay.relay import Relay
 
-_KEY_BYTES = 4  # of a cancel key before protocol 3.2
-_LONG_KEY_BYTES = 32  # from 3.2 on: as PostgreSQL 18 gives
-_CONSOLE_NUMBERS = {name: number for number, name in CONSOLE_POOLS.items()}
+_MOST_KNOWN = 10_000
 
 
 def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -46,6 +46,15 @@ def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
+@dataclass(slots=True)
+class _Tenant:
+    """What this worker knows of a pool, for as long as it belongs to the same (database, user)."""
+
+    tenancy: int
+    settings: PoolSettings
+    welcomes: dict[PoolMode, Welcome] = field(default_factory=dict)  # all or none
+
+
 class Reception:
     """One worker's reception, the relay's `desk`."""
 
@@ -53,59 +62,57 @@ class Reception:
         self,
         config: Config,
         doors: Doors,
+        keyring: Keyring,
         pools: Pools,
         journal: Journal,
         *,
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
         want_own_backend: "Callable[[Client, ClientLogin, int], None]",
+        informant: Informant,
     ) -> None:
         """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest.
         `want_own_backend(client, login, pool)`: a replication client waits for its own."""
         self.relay: Relay
         self.consoles: Consoles
-        self.doors = doors
+        self._doors = doors
         self._config = config
+        self._keyring = keyring
         self._pools = pools
         self._journal = journal
         self._want_backend = want_backend
         self._cancel = cancel
         self._want_own_backend = want_own_backend
-        self._numbers: dict[tuple[str, str], int] = {}  # (database, PostgreSQL's user): pool
-        self._settings: dict[int, PoolSettings] = {}
-        self._welcomes: dict[tuple[int, PoolMode], Welcome] = {}
+        self._informant = informant
+        self._tenants: dict[int, _Tenant] = {}  # by pool; ask _tenant, which looks whether it still is
+        self._known: dict[tuple[str, str], tuple[int, int]] = {}  # (database, client's user): (pool, tenancy)
         self._expecting: defaultdict[int, list[Client]] = defaultdict(list)  # authenticated, by pool
 
     # --- called by the relay, inside its loop
 
-    def greet(self, client: "Client") -> None:
-        """A connection was accepted."""
-        client.login = ClientLogin(self.doors, is_owner=lambda: client.peer_uid() in (0, os.geteuid()))
-
-    def hear(self, client: "Client", data: bytes) -> None:
-        """A client that logs in has sent something."""
-        login: ClientLogin = client.login
-        login.feed(data)
+    def hear(self, client: "Client") -> None:
+        """A client's log-in wants a decision."""
+        login = client.login
+        assert login is not None
         if login.step is Step.CANCEL:
             assert login.cancel_request is not None
             self._cancel(*login.cancel_request)
             self.relay.send_off(client)
         elif login.step is Step.REFUSED:
+            if login.was_looked_up:
+                self._informant.distrust(client)
             self._note_refusal(client, login)
             self.relay.send_off(client, login.take_outgoing())
-        elif (
-            login.user
-            and client.record >= self._pools.segment.client_limit
-            and login.database not in VIRTUAL_DATABASES  # the operator gets in when all is full
-        ):
+        elif client.record >= self._pools.segment.client_limit and not _wants_console(login):
             limit = self._pools.segment.client_limit
             self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
-        elif login.step is Step.AUTHENTICATED and login.database in VIRTUAL_DATABASES:
-            self._open_console(client, login)
+        elif login.step is Step.LOOKUP:
+            self._informant.inform(client)
+        elif login.step is Step.AUTHENTICATED and _wants_console(login):
+            if not self.consoles.admit(client, login):
+                self._refuse(client, Refusal.NO_CONSOLE, user=login.user)
         elif login.step is Step.AUTHENTICATED:
             self._receive(client, login)
-        elif outgoing := login.take_outgoing():
-            self.relay.say(client, outgoing)
 
     def malformed(self, kind: str) -> bytes:
         """What a client is told whose message cannot be understood."""
@@ -155,31 +162,43 @@ class Reception:
         row = self.relay.records.read(record)
         assert row is not None
         database = CONSOLE_POOLS.get(row["pool"]) or self.settings(row["pool"]).database
-        address = f"{shown(row['address'])}:{row['port']}" if row["port"] else shown(row["address"])
+        address = spell_address(shown(row["address"]), row["port"])
         return Passenger(row["number"], address, shown(row["user"]), database, shown(row["application_name"]))
+
+    def attend(self, relay: "Relay") -> None:
+        """Receive the clients of this relay, from now on."""
+        self.relay = relay
+        relay.doors = self._doors
+        relay.login_limit = self._config.login_limit_of_a_worker
 
     def reconfigure(self, config: Config, doors: Doors) -> None:
         """After a reload: log-ins from now on, and what pools are to be."""
-        self._config, self.doors = config, doors
-        for pool, settings in list(self._settings.items()):
+        self._config = config
+        self.relay.doors = self._doors = doors
+        self.relay.edition += 1
+        self.relay.login_limit = config.login_limit_of_a_worker
+        tenancy = self._pools.tenancies.tenancy
+        for pool, tenant in self._tenants.items():
+            database, user = tenant.settings.database, tenant.settings.server_user
             with suppress(KeyError):  # its database is gone: who is in goes on as before
-                self._settings[pool] = config.pool_settings(settings.database, settings.server_user)
+                settings, tenant.settings = tenant.settings, config.settings_of_pool(database, user)
                 # By every worker, for each may have opened one by the old settings until now.
-                if not self._settings[pool].leads_where(settings):
+                if not tenant.settings.leads_where(settings) and tenant.tenancy == tenancy(pool):
                     self._pools.outdate(pool)
-        for pool in self._numbers.values():
             self._set_wait_limit(pool)
+        self._known.clear()
 
     def settings(self, pool: int) -> PoolSettings:
-        """The configuration of a pool, also of one that another worker registered.
+        """The configuration of a pool, also of one that another worker was the first to use.
 
-        Raises KeyError for one whose database a reload has taken away.
+        They are certain to be the pool's while a client of this worker, or a backend, is in it. Raises
+        KeyError for one whose database a reload has taken away.
         """
-        if pool not in self._settings:
-            record = self._pools.read(pool)
-            assert record is not None
-            self._settings[pool] = self._config.pool_settings(*names_of(record))
-        return self._settings[pool]
+        return self._tenant(pool).settings
+
+    def is_unheard_of(self, pool: int) -> bool:
+        """Whether no backend of this pool was ever opened, as far as this worker knows."""
+        return not self._tenant(pool).welcomes
 
     def waiting(self, pool: int) -> int:
         """How many clients wait for the pool's welcome."""
@@ -192,11 +211,12 @@ class Reception:
                 settings = self._config.pool_settings(name, database.user)
                 if settings.min_pool_size:
                     with suppress(PoolsExhausted):
-                        self._pool_of(name, database.user)
+                        self._place(settings)
 
     def pools_in_use(self) -> list[int]:
         """The pools that this worker's clients use, or wait to."""
-        return list(self._numbers.values())
+        tenancy = self._pools.tenancies.tenancy
+        return [pool for pool, tenant in self._tenants.items() if tenant.tenancy == tenancy(pool)]
 
     def admit_the_welcome(self) -> None:
         """A backend was opened, here or in another worker: let in who waits for their pool's first."""
@@ -209,14 +229,19 @@ class Reception:
         self, client: "Client", login: ClientLogin, slot: int, parameters: Mapping[str, str]
     ) -> None:
         """Let in a client with the backend that was opened for it alone, and reported these parameters."""
-        secret = _make_key(login)
-        application = login.settings.get("application_name", "")
-        login.settings = {}  # the backend was started with them, and has told what it made of them
         own = {"pgmux.version": __version__, "pgmux.pool_mode": "session"}
         welcome = Welcome(parameters, own, keeps_name=True)
-        greeting = login.admit(welcome, client.record + 1, secret)
-        self.relay.records.name_user(client.record, login.user.encode("utf-8", "surrogateescape"))
-        self.relay.admit_private(client, slot, secret, application, greeting, login.rest)
+        pool = self._pools.leases.read(slot)[2]
+        greeting = Greeting(
+            pool,
+            self._pools.tenancies.tenancy(pool),
+            login.settings.get("application_name", "").encode("utf-8", "replace"),
+            welcome.build({}),  # the backend was started with its settings, and has told what it made of them
+            login.credential,
+            self.relay.edition,
+            PoolMode.SESSION,
+        )
+        self.relay.admit_private(client, greeting, slot)
 
     def refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
         """Turn away a client that waits for its own backend, unless it has left."""
@@ -228,6 +253,23 @@ class Reception:
         for client in self._expecting.pop(pool, ()):
             if client.login is not None:
                 self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self.server(pool))
+
+    def turn_away(self, client: "Client", refusal: Refusal) -> None:
+        """A log-in that waits cannot go on. Nothing, where the client has gone meanwhile."""
+        if client.login is not None and client.login.step is not Step.REFUSED:
+            self._refuse(client, refusal)
+
+    def place_of_own(self, database: str, user: str) -> tuple[int, int]:
+        """(pool, tenancy) of a user of pgmux's own, not of the one that the database may force on clients.
+
+        Raises PoolsExhausted, KeyError for a database that is not declared.
+        """
+        return self._place(self._config.settings_of_pool(database, user))
+
+    def make_room(self, client: "Client") -> None:
+        """Too many are logging in, and this one has let us wait."""
+        limit = str(self._config.pgmux.max_login_conn)
+        self._refuse(client, Refusal.LOGIN_LIMIT, limit="max_login_conn", value=limit)
 
     def close_for_lateness(self, client: "Client") -> None:
         """A log-in has taken longer than client_login_timeout."""
@@ -241,85 +283,70 @@ class Reception:
     # --- steps of a log-in
 
     def _refuse(self, client: "Client", refusal: Refusal, detail: str | None = None, **values: str) -> None:
-        login: ClientLogin = client.login
+        login = client.login
+        assert login is not None
         last_words = login.refuse(refusal, detail, **values)
         self._note_refusal(client, login)
         self.relay.send_off(client, last_words)
 
     def _note_refusal(self, client: "Client", login: ClientLogin) -> None:
-        host, port = client.address()
         number = self.relay.records.number_of(client.record)
-        self._journal.refused(number, f"{host}:{port}" if port else host, login)
-
-    def _open_console(self, client: "Client", login: ClientLogin) -> None:
-        """The client wants the console: if it may, it leaves the relay for a greenlet."""
-        right = self._right_of(client, login)
-        if right is Right.NONE:
-            self._refuse(client, Refusal.NO_CONSOLE, user=login.user)
-            return
-        record, records, secret = client.record, self.relay.records, _make_key(login)
-        host, port = client.address()
-        own = {"pgmux.version": __version__}
-        welcome = Welcome(greeting_parameters(login.database), own, promised={"application_name"})
-        greeting = login.admit(welcome, record + 1, secret)
-        application = login.settings.get("application_name", "").encode("utf-8", "replace")
-        fd, unsent = self.relay.hand_over(client)
-        records.name_user(record, login.user.encode("utf-8", "surrogateescape"))
-        number = _CONSOLE_NUMBERS[login.database]
-        records.admit(record, secret, number, host.encode(), port, application)
-        self.consoles.open(record, fd, right, unsent + greeting, login.rest, self.passenger(record))
-
-    def _right_of(self, client: "Client", login: ClientLogin) -> Right:
-        settings = self._config.pgmux
-        if login.user in settings.admin_users:
-            return Right.ADMIN
-        if login.user in OWNERS and client.peer_uid() in (0, os.geteuid()):
-            return Right.ADMIN
-        return Right.STATS if login.user in settings.stats_users else Right.NONE
+        self._journal.refused(number, spell_address(*client.address()), login)
 
     def _receive(self, client: "Client", login: ClientLogin) -> None:
         """The client is who it says: find its pool, and the pool's welcome."""
-        if self._is_disabled(login.database):
-            self._refuse(client, Refusal.DATABASE_DISABLED, database=login.database)
-            return
+        self._keyring.keep(login.user, login.credential)
         try:
-            pool = self._pool_of(login.database, login.user)
+            pool = self._join(client, login)
         except PoolsExhausted:
-            self._refuse(
-                client, Refusal.POOL_LIMIT, limit="max_pools", value=str(self._config.pgmux.max_pools)
-            )
+            limit = str(self._config.pgmux.max_pools)
+            self._refuse(client, Refusal.POOL_LIMIT, limit="max_pools", value=limit)
             return
-        if login.is_replication:
-            self.relay.keep_waiting(client, login.take_outgoing())
+        if self._pools.is_pool_disabled(pool):
+            self._refuse(client, Refusal.DATABASE_DISABLED, database=login.database)
+        elif login.is_replication:
+            self.relay.keep_waiting(client)
             self._want_own_backend(client, login, pool)
-        elif (pool, PoolMode.TRANSACTION) in self._welcomes or self._learn_welcome(pool):
+        elif self._tenant(pool).welcomes or self._learn_welcome(pool):
             self._admit(client, login, pool)
         else:
-            self.relay.keep_waiting(client, login.take_outgoing())
+            self.relay.keep_waiting(client)
             self._expecting[pool].append(client)
             self._want_backend(pool)
 
-    def _pool_of(self, database: str, user: str) -> int:
-        settings = self._config.pool_settings(database, user)
-        number = self._numbers.get((database, settings.server_user))
-        if number is None:
-            number = self._pools.register(
-                database.encode("utf-8", "surrogateescape"),
-                settings.server_user.encode("utf-8", "surrogateescape"),
-                settings.pool_size,
-                settings.max_backends,
-            )
-            self._numbers[database, settings.server_user] = number
-            self._settings[number] = settings
-            self._set_wait_limit(number)
-        return number
+    def _join(self, client: "Client", login: ClientLogin) -> int:
+        """The client's pool, which is its own from now on. Raises PoolsExhausted."""
+        names = login.database, login.user
+        place = self._known.get(names)
+        while place is None or not self.relay.try_join(client, *place):
+            place = self._place(self._config.pool_settings(*names))
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()  # strangers' names: nobody may fill our memory with them
+        self._known[names] = place
+        return place[0]
 
-    def _is_disabled(self, database: str) -> bool:
-        """Whether the operator lets no new clients in to a database."""
-        board = self._pools.board
-        record = board.find(database.encode("utf-8", "surrogateescape"))
-        row = board.read(record) if record is not None else None
-        return row is not None and row["is_disabled"]
+    def _place(self, settings: PoolSettings) -> tuple[int, int]:
+        database = settings.database.encode("utf-8", "surrogateescape")
+        user = settings.server_user.encode("utf-8", "surrogateescape")
+        pool, tenancy = self._pools.tenancies.place(database, user, settings.pool_size, settings.max_backends)
+        known = self._tenants.get(pool)
+        if known is None or known.tenancy != tenancy:
+            self._tenants[pool] = _Tenant(tenancy, settings)
+            self._set_wait_limit(pool)
+        return pool, tenancy
+
+    def _tenant(self, pool: int) -> "_Tenant":
+        """Whose pool it is now, and what we know of him."""
+        known = self._tenants.get(pool)
+        if known is None or known.tenancy != self._pools.tenancies.tenancy(pool):
+            found = self._pools.tenancies.names(pool)
+            if found is None:
+                raise KeyError(pool)
+            tenancy, *names = found
+            known = _Tenant(tenancy, self._config.settings_of_pool(*map(decode_text, names)))
+            self._tenants[pool] = known
+            self._set_wait_limit(pool)
+        return known
 
     def _set_wait_limit(self, pool: int) -> None:
         lobby = self.relay.lobby(pool)
@@ -341,35 +368,35 @@ class Reception:
                 "pgmux.pool_mode": mode.name.lower(),
                 "pgmux.max_prepared_statements": str(self._config.pgmux.max_prepared_statements),
             }
-            self._welcomes[pool, mode] = Welcome(parameters, own)
+            self._tenant(pool).welcomes[mode] = Welcome(parameters, own)
         return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
-        secret = _make_key(login)
+        """Let the client in, and whoever introduces himself alike from now on without asking here."""
+        ignored = {name.lower() for name in self._config.pgmux.ignore_startup_parameters}
+        settings = {name: value for name, value in login.settings.items() if name not in ignored}
         mode = MODES[self._config.pool_mode(login.database, login.user)]
-        welcome = self._welcomes[pool, mode]
-        for ignored in self._config.pgmux.ignore_startup_parameters:
-            login.settings.pop(ignored.lower(), None)
-        greeting = login.admit(welcome, client.record + 1, secret)
-        application = login.settings.get("application_name", "")
-        self.relay.records.name_user(client.record, login.user.encode("utf-8", "surrogateescape"))
-        differing, unsure = welcome.find_differing(login.settings)
-        self.relay.admit(
-            client,
+        tenant = self._tenant(pool)
+        differing, unsure = tenant.welcomes[mode].find_differing(settings)
+        greeting = Greeting(
             pool,
-            secret,
-            application,
-            greeting,
-            login.rest,
+            tenant.tenancy,
+            settings.get("application_name", "").encode("utf-8", "replace"),
+            tenant.welcomes[mode].build(settings),
+            login.credential,
+            self.relay.edition,
             mode,
             settings_of(differing),
             unsure,
         )
+        assert login.introduction is not None
+        login.introduction.greeting = greeting
+        self.relay.admit(client, greeting)
 
 
-def _make_key(login: ClientLogin) -> bytes:
-    """A cancel key for a client, as long as its protocol allows."""
-    return os.urandom(_LONG_KEY_BYTES if login.protocol_version >= (3, 2) else _KEY_BYTES)
+def _wants_console(login: ClientLogin) -> bool:
+    """Whether it is the operator, who gets in when all is full."""
+    return login.introduction is not None and login.introduction.is_console
 
 
 def _reason_of_parting(client: "Client") -> str:

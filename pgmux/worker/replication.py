@@ -17,7 +17,6 @@ Manual: "Streaming Replication Protocol".
 
 import logging
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import gevent
@@ -28,8 +27,8 @@ from pgmux.config.configuration import Config
 from pgmux.relay.endpoint import ClientPhase
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
+from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
-from pgmux.session.secret import Secret
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import DATABASE_FULL, Pools
@@ -58,7 +57,7 @@ class Replication:
         self,
         worker: int,
         config: Config,
-        secrets: Mapping[str, Secret],
+        keyring: Keyring,
         pools: Pools,
         counters: CounterTable,
         vault: Mailbox,
@@ -67,7 +66,7 @@ class Replication:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._secrets = secrets
+        self._keyring = keyring
         self._pools = pools
         self._counters = counters
         self._vault = vault
@@ -79,9 +78,9 @@ class Replication:
         """Whether some backend is being opened now."""
         return bool(self._greenlets)
 
-    def reconfigure(self, config: Config, secrets: Mapping[str, Secret]) -> None:
+    def reconfigure(self, config: Config) -> None:
         """After a reload: backends from now on."""
-        self._config, self._secrets = config, secrets
+        self._config = config
 
     def begin(self, client: "Client", login: "ClientLogin", pool: int) -> None:
         """Open a backend for a client that has shown who it is, and let the client in with it."""
@@ -126,7 +125,7 @@ class Replication:
         connection = None
         try:
             limit = self._config.pgmux.server_connect_timeout
-            connection, backend = connect(self.reception.settings(pool), self._secrets, limit, **parameters)
+            connection, backend = connect(self.reception.settings(pool), self._keyring, limit, **parameters)
             _check_presence(client)
             self._hand_over(client, login, slot, connection, backend)
         except OpenError as error:

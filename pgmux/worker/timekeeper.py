@@ -30,6 +30,8 @@ LIMITS: Final = (
     Limit("client_idle_timeout", Stay.IDLE_STAY, Refusal.CLIENT_IDLE),
 )
 
+_SILENCE_IN_A_CROWD_US: Final = 500_000  # who lets us wait for longer makes room for others
+
 
 class Timekeeper:
     """One worker's timekeeper."""
@@ -55,6 +57,9 @@ class Timekeeper:
         late, tired = self.relay.overdue(int(self._config.pgmux.client_login_timeout * 1_000_000))
         for client in late:
             self._reception.close_for_lateness(client)
+        if self.relay.is_crowded:
+            for client in self.relay.silent(_SILENCE_IN_A_CROWD_US):
+                self._reception.make_room(client)
         for client in tired:
             self._usher.turn_down(client, self._config)
         for limit, limit_us in self._limits:

@@ -31,10 +31,10 @@ class Usher:
         found = self._relay.long_waiting(limit_us, window_us) if limit_us else []
         if not found:
             return
-        pools = self._figures.survey().pools
+        pools = {pool.number: pool for pool in self._figures.survey().pools}
         for client, waited_us, ahead in found:
             pool = self._relay.pool_of(client)
-            if pool is not None:
+            if pool in pools:
                 self._relay.say(client, _build_notice(pools[pool], waited_us, ahead, config))
 
     def turn_down(self, client: Client, config: Config) -> None:

@@ -137,3 +137,25 @@ def test_nothing_is_coloured(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert "\x1b" not in said + complained
     assert "ok" in said
     assert "workrs" in complained
+
+
+def test_rules_and_who_is_asked_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "hba.conf").write_text("local all all peer map=m\nhost all +staff all scram-sha-256\n")
+    (tmp_path / "ident.conf").write_text("m root postgres\n")
+    settings = "auth_type = 'hba'\nauth_hba_file = 'hba.conf'\nauth_ident_file = 'ident.conf'"
+    file = _write(tmp_path, f"[pgmux]\n{settings}\nauth_user = 'asker'\n[databases.app]\n")
+    assert main(["check", "-c", file]) == 0
+    told = f"log-in      hba, 2 rules in {tmp_path}/hba.conf, PostgreSQL is asked by asker"
+    assert told in capfd.readouterr().out
+
+
+def test_a_rule_that_is_not_supported_is_refused_with_its_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "hba.conf"
+    rules.write_text("local all all peer\nhost all all all ldap\nhost all +staff all trust\n")
+    file = _write(tmp_path, "[pgmux]\nauth_type = 'hba'\nauth_hba_file = 'hba.conf'\n[databases.app]\n")
+    assert main(["check", "-c", file]) == 2
+    ldap, staff = capfd.readouterr().err.splitlines()
+    assert ldap.startswith(f"{rules}:2: auth_hba_file: ")
+    assert staff.startswith(f"{rules}:3: auth_hba_file: ")

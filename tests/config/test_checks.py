@@ -41,6 +41,37 @@ def test_an_auth_file_of_a_wrong_type_is_not_also_called_missing() -> None:
     assert refusal("[pgmux]\nauth_file = 5\n[databases.app]\n").message == "expected a path in quotes, got 5"
 
 
+def test_rules_need_a_file_of_them(tmp_path: Path) -> None:
+    assert refusal("[pgmux]\nauth_type = 'hba'\n[databases.app]\n").key == "auth_hba_file"
+    for key in ("auth_hba_file", "auth_ident_file"):
+        problem = refusal(f"[pgmux]\nauth_type = 'trust'\n{key} = '{tmp_path}/none'\n[databases.app]\n")
+        assert problem.key == key
+
+
+def test_certificates_need_tls() -> None:
+    problem = refusal("[pgmux]\nauth_type = 'cert'\n[databases.app]\n")
+    assert problem.key == "auth_type"
+    assert "client_tls_sslmode" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ("auth_query = 'SELECT $1, $1'", "auth_query"),
+        ("auth_dbname = 'app'", "auth_dbname"),
+        ("auth_user = 'asker'\nauth_query = 'SELECT 1, 2'", "auth_query"),
+        ("auth_user = 'asker'\nauth_dbname = 'elsewhere'", "auth_dbname"),
+    ],
+)
+def test_a_query_for_secrets_needs_who_asks_and_where(settings: str, key: str) -> None:
+    assert refusal(f"{TRUST}{settings}\n[databases.app]\n").key == key
+
+
+def test_a_query_for_secrets_is_as_good_as_a_file() -> None:
+    settings = "auth_user = 'asker'\nauth_dbname = 'users'\nauth_query = 'SELECT u, s FROM f($1)'"
+    assert warnings(f"[pgmux]\n{settings}\n[databases.'*']\n") == []
+
+
 def test_somebody_must_be_able_to_connect() -> None:
     assert refusal("[pgmux]\nlisten = []\n").key == "listen"
     assert read("[pgmux]\nlisten = []\nunix_socket_dir = '/tmp'\n").pgmux.listen == ()

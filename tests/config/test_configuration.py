@@ -121,3 +121,50 @@ def test_the_unix_socket_is_named_after_the_first_port() -> None:
     assert read(text + "listen = [':7000', ':6432']\n").unix_socket == "/tmp/.s.PGSQL.7000"
     assert read(text + "listen = []\n").unix_socket == "/tmp/.s.PGSQL.6432"
     assert read(text).unix_socket_path(5432) == "/tmp/.s.PGSQL.5432"
+
+
+def test_a_pool_that_is_there_keeps_its_user_whoever_clients_are_forced_to_be() -> None:
+    config = read(POOLS)
+    forced = config.settings_of_pool("forced", "service")
+    assert (forced.server_user, forced.server_password, forced.pool_size) == ("service", "secret", 2)
+    other = config.settings_of_pool("forced", "alice")
+    assert (other.server_user, other.server_password, other.pool_size) == ("alice", None, 5)
+    with pytest.raises(KeyError):
+        config.settings_of_pool("nowhere", "alice")
+
+
+@pytest.mark.parametrize(
+    ("databases", "asked", "expected"),
+    [
+        ("[databases.app]", "app", "app"),
+        ("[databases.app]\n[databases.'*']", "app", "app"),
+        ("[databases.app]\n[databases.'*']", "other", "postgres"),
+        ("[databases.'*']", "*", "postgres"),
+        ("[databases.first]\n[databases.second]", "nowhere", "first"),
+        ("", "nowhere", None),
+    ],
+)
+def test_auth_query_is_asked_where_it_tells_nobody_what_exists(
+    databases: str, asked: str, expected: str | None
+) -> None:
+    config = read(f"[pgmux]\nauth_type = 'trust'\nauth_user = 'asker'\n{databases}\n")
+    assert config.auth_database(asked) == expected
+
+
+def test_auth_query_is_asked_in_auth_dbname_where_it_is_set() -> None:
+    config = read("[pgmux]\nauth_type = 'trust'\nauth_user = 'x'\nauth_dbname = 'app'\n[databases.app]\n")
+    assert config.auth_database("nowhere") == "app"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("workers = 4", 250),
+        ("workers = 4\nmax_login_conn = 10", 3),
+        ("workers = 4\nmax_client_conn = 400", 50),
+        ("workers = 4\nmax_client_conn = 1", 16),
+        ("workers = 100\nmax_client_conn = 1", 1),
+    ],
+)
+def test_a_worker_has_its_share_of_the_log_ins(settings: str, expected: int) -> None:
+    assert read(f"[pgmux]\nauth_type = 'trust'\n{settings}\n").login_limit_of_a_worker == expected

@@ -13,10 +13,6 @@ TABLES = (Settings, Database, User)
 @pytest.mark.parametrize(
     "line",
     [
-        "auth_type = 'cert'",
-        "auth_type = 'hba'",
-        "auth_user = 'pgmux'",
-        "auth_query = 'SELECT 1'",
         "client_tls_sslmode = 'allow'",
         "client_tls_sslmode = 'require'",
         "client_tls_key_file = 'key.pem'",
@@ -77,7 +73,7 @@ def test_every_row_names_an_option_whose_default_it_accepts(row: NotYet) -> None
 
 
 def test_what_is_missing_wholly_is_told_from_what_is_missing_in_part() -> None:
-    assert is_missing("auth_query")
+    assert is_missing("client_tls_key_file")
     assert not is_missing("server_tls_sslmode")
     assert is_not_yet("server_tls_sslmode", "require")
     assert not is_not_yet("server_tls_sslmode", "prefer")

@@ -121,7 +121,8 @@ class Bureau:
         record = self.world.clients.try_claim(worker)
         assert record is not None
         self.world.clients.name_user(record, b"alice")
-        self.world.clients.admit(record, b"4711", pool, b"192.0.2.1", 4000, b"psql")
+        self.world.clients.introduce(record, b"192.0.2.1", 4000)
+        self.world.clients.admit(record, b"4711", pool, b"psql")
         with open(self.world.path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             (clients_at,) = struct.unpack_from("=Q", memory, _COUNTERS_AT - 8)
             memory[clients_at + record * self._bytes_of("client") + _PHASE_AT] = Standing.IDLE

@@ -17,6 +17,7 @@ import pytest
 
 from pgmux.config import Config, Database
 from pgmux.protocol.messages import build_message, channel_of
+from pgmux.session.keyring import Keyring
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.workers import Errand
 from pgmux.worker import demand, listening
@@ -190,7 +191,9 @@ class Worker:
         self.mailbox = mailboxes[number]
         self.clients: dict[int, Client] = {}
         config = Config(databases={"*": Database()})
-        self.listening = Listening(number, config, {}, world.pools, CounterTable(world.segment), mailboxes)
+        self.listening = Listening(
+            number, config, Keyring({}), world.pools, CounterTable(world.segment), mailboxes
+        )
         self.listening.relay = self  # type: ignore[assignment]
         self.listening.reception = self  # type: ignore[assignment]
         self._config = config

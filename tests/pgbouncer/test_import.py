@@ -109,6 +109,7 @@ def test_every_line_that_is_not_carried_is_told_with_its_number_and_reason(
 VALUES = {  # for options that do not take "1"
     "auth_file": "userlist.txt",
     "auth_hba_file": "",
+    "auth_ident_file": "",
     "auth_type": "md5",
     "client_tls_ca_file": "userlist.txt",
     "client_tls_cert_file": "userlist.txt",

@@ -16,14 +16,17 @@ from pgmux.protocol.errors import BackendProtocolError, ClientProtocolError
 from pgmux.protocol.saslprep import prepare_password, saslprep
 from pgmux.protocol.scram import (
     MAX_ITERATIONS,
+    MECHANISM,
+    MECHANISM_PLUS,
     ScramClient,
-    ScramServer,
+    ScramKeysError,
     ScramVerifier,
     derive_verifier,
     format_verifier,
     make_nonce,
     parse_verifier,
 )
+from pgmux.protocol.scram_server import ScramServer
 
 SALT = b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 VERIFIER = derive_verifier(b"pencil", SALT, 4096)  # RFC 7677 section 3
@@ -71,6 +74,115 @@ def test_client_that_thinks_we_lack_channel_binding_is_right() -> None:
     server.challenge(b"y,,n=,r=abc")
     with pytest.raises(ClientProtocolError, match="channel binding"):
         server.verify(b"c=biws,r=abc" + SERVER_NONCE + b",p=" + b64encode(bytes(32)))
+
+
+# ---- channel binding
+
+
+END_POINT = hashlib.sha256(b"a certificate").digest()
+BOTH = (MECHANISM_PLUS, MECHANISM)
+
+
+def run_bound(client: ScramClient, server: ScramServer) -> bytes | None:
+    return server.verify(client.respond(server.challenge(client.begin(), client.mechanism)))
+
+
+def test_both_sides_bind_the_exchange_to_their_tls_connection() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE, END_POINT)
+    assert server.mechanisms == BOTH
+    client = ScramClient(b"pencil", CLIENT_NONCE, server.mechanisms, END_POINT)
+    assert client.mechanism == MECHANISM_PLUS
+    assert client.begin().startswith(b"p=tls-server-end-point,,")
+    outcome = run_bound(client, server)
+    assert outcome is not None
+    client.check(outcome)
+
+
+def test_scramps_client_binds_itself_as_ours_does() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE, END_POINT)
+    client = scramp.ScramClient(
+        list(server.mechanisms), "user", "pencil", channel_binding=("tls-server-end-point", END_POINT)
+    )
+    assert client.mechanism_name == MECHANISM_PLUS
+    first = client.get_client_first().encode()
+    client.set_server_first(server.challenge(first, MECHANISM_PLUS).decode())
+    outcome = server.verify(client.get_client_final().encode())
+    assert outcome is not None
+    client.set_server_final(outcome.decode())
+
+
+def test_an_exchange_passed_on_by_somebody_in_between_fails() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE, END_POINT)
+    client = ScramClient(b"pencil", CLIENT_NONCE, BOTH, hashlib.sha256(b"another certificate").digest())
+    with pytest.raises(ClientProtocolError, match="channel binding does not match"):
+        run_bound(client, server)
+
+
+def test_hiding_channel_binding_from_a_client_that_could_is_noticed() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE, END_POINT)
+    client = ScramClient(b"pencil", CLIENT_NONCE, (MECHANISM,), END_POINT)
+    assert client.begin().startswith(b"y,,")
+    with pytest.raises(ClientProtocolError, match="hidden"):
+        run_bound(client, server)
+
+
+def test_a_client_that_cannot_bind_itself_need_not() -> None:
+    assert run_bound(
+        ScramClient(b"pencil", CLIENT_NONCE, BOTH), ScramServer(VERIFIER, SERVER_NONCE, END_POINT)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "first", "end_point"),
+    [
+        (MECHANISM_PLUS, b"p=tls-server-end-point,,n=,r=abc", b""),
+        (MECHANISM, b"p=tls-server-end-point,,n=,r=abc", END_POINT),
+        (MECHANISM_PLUS, b"n,,n=,r=abc", END_POINT),
+        (MECHANISM_PLUS, b"y,,n=,r=abc", END_POINT),
+        (MECHANISM_PLUS, b"p=tls-unique,,n=,r=abc", END_POINT),
+        ("SCRAM-SHA-1", b"n,,n=,r=abc", END_POINT),
+    ],
+)
+def test_a_choice_that_does_not_suit_the_message_is_refused(
+    mechanism: str, first: bytes, end_point: bytes
+) -> None:
+    with pytest.raises(ClientProtocolError):
+        ScramServer(VERIFIER, SERVER_NONCE, end_point).challenge(first, mechanism)
+
+
+# ---- keys
+
+
+def test_a_good_proof_yields_keys_that_log_in_where_the_same_verifier_is_kept() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE)
+    assert run(ScramClient(b"pencil", CLIENT_NONCE), server)
+    assert server.keys is not None
+    elsewhere = ScramServer(VERIFIER, b"another-nonce")
+    client = ScramClient(server.keys, b"mine")
+    outcome = run(client, elsewhere)
+    assert outcome is not None
+    client.check(outcome)
+
+
+def test_a_wrong_proof_yields_no_keys() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE)
+    assert run(ScramClient(b"guessed", CLIENT_NONCE), server) is None
+    assert server.keys is None
+
+
+def test_keys_are_of_no_use_with_another_salt_or_count() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE)
+    run(ScramClient(b"pencil", CLIENT_NONCE), server)
+    assert server.keys is not None
+    for other in (quick_verifier(b"pencil"), derive_verifier(b"pencil", SALT, 4097)):
+        with pytest.raises(ScramKeysError):
+            run(ScramClient(server.keys, b"mine"), ScramServer(other, SERVER_NONCE))
+
+
+def test_keys_do_not_show_themselves() -> None:
+    server = ScramServer(VERIFIER, SERVER_NONCE)
+    run(ScramClient(b"pencil", CLIENT_NONCE), server)
+    assert repr(server.keys) == "ScramKeys(...)"
 
 
 def test_optional_extensions_are_ignored_and_part_of_the_proof() -> None:

@@ -10,18 +10,20 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from pgmux.relay.endpoint import Client
+from pgmux.relay.endpoint import Client, Greeting
 from pgmux.relay.relay import Relay
+from pgmux.session.doors import Doors
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import Pools
 from tests.shm.world import World
-from tests.wire.frontend import message
+from tests.wire.frontend import message, startup
 
 POOL = 0
 READY, IN_TRANSACTION = message(b"Z", b"I"), message(b"Z", b"T")
 DONE = message(b"C", b"SELECT 1\0")
 ERROR = message(b"E", b"SERROR\0C57014\0Mcancelled\0\0")
+LET_IN = Greeting(POOL, 0, b"", b"", None, 0)
 ROUNDS = 6  # of all relays: enough for whatever one's doing makes another do
 
 
@@ -31,11 +33,9 @@ class Desk:
     def __init__(self) -> None:
         self.relay: Relay
 
-    def greet(self, client: Client) -> None:
-        client.login = self
-
-    def hear(self, client: Client, data: bytes) -> None:
-        self.relay.admit(client, POOL, b"4711", "", READY, b"")
+    def hear(self, client: Client) -> None:
+        assert self.relay.try_join(client, POOL, 0)
+        self.relay.admit(client, LET_IN)
 
     def malformed(self, kind: str) -> bytes:
         return ERROR
@@ -124,9 +124,9 @@ class Rig:
         connection.connect(self.listeners[worker].getsockname())
         peer = self._keep(connection)
         before = set(self.relays[worker].every_client())
-        peer.send(b"let me in")
+        peer.send(startup({"user": "app"}))
         self.run()
-        assert peer.received() == READY
+        assert peer.received().endswith(READY)
         (client,) = set(self.relays[worker].every_client()) - before
         return peer, client
 
@@ -161,6 +161,7 @@ class Rig:
         pools = Pools(segment, self.world.bells)
         listeners = [self.listeners[number]]
         relay = desk.relay = Relay(number, pools, Clients(segment), CounterTable(segment), listeners, desk)
+        relay.doors = Doors("trust", {}, lambda name: True, bytes(16))
         return relay
 
     def _listen(self, path: Path) -> socket.socket:

@@ -10,7 +10,7 @@ from pgmux.relay.endpoint import ClientPhase
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import FAVOUR_OWN_FOR_US
 from tests.relay.conftest import MakeRig
-from tests.relay.rig import DONE, ERROR, IN_TRANSACTION, POOL, READY
+from tests.relay.rig import DONE, ERROR, IN_TRANSACTION, LET_IN, POOL, READY
 from tests.servers.waiting import wait_until
 from tests.wire import frontend
 from tests.wire.frontend import message
@@ -205,7 +205,7 @@ def test_a_client_that_was_sent_off_is_not_let_in_any_more(make_rig: MakeRig) ->
     rig = make_rig()
     _, client = rig.connect()
     rig.relays[0].send_off(client, ERROR)
-    rig.relays[0].admit(client, POOL, b"4711", "", READY, b"")
+    rig.relays[0].admit(client, LET_IN)
     assert client.phase is ClientPhase.LEAVING
 
 

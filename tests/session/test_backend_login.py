@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgmux.protocol import messages
-from pgmux.protocol.scram import ScramServer
+from pgmux.protocol.scram_server import ScramServer
 from pgmux.session.backend_login import MAX_LOGIN_BYTES, TRANSITIONS, BackendLogin, Step
 from pgmux.session.secret import Password, Secret, hash_md5
 from tests.session.connection_pair import PASSWORD, REPORTED, VERIFIER

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pgmux.protocol import messages
 from pgmux.protocol.messages import Message, parse_error_fields, split_messages
 from pgmux.protocol.scram import ScramClient
+from pgmux.session.arrival import Arrival
 from pgmux.session.client_login import (
     MAX_MD5_BYTES,
     MAX_PASSWORD_BYTES,
@@ -63,6 +64,7 @@ def test_only_a_proof_or_trust_leads_to_authenticated() -> None:
     ways_in = {way for way, after in TRANSITIONS.items() if after is Step.AUTHENTICATED}
     assert ways_in == {
         (Step.STARTUP, Event.TRUSTED),
+        (Step.LOOKUP, Event.TRUSTED),
         (Step.PASSWORD, Event.PROVED),
         (Step.SASL_FINAL, Event.PROVED),
     }
@@ -119,7 +121,9 @@ def test_the_console_is_a_database_whether_or_not_one_is_declared(name: str) -> 
 @pytest.mark.parametrize("name", ["pgmux", "pgbouncer"])
 def test_the_owner_is_let_in_to_the_console_without_a_proof_and_nowhere_else(name: str) -> None:
     def step(user: str, database: str, *, is_owner: bool) -> Step:
-        login = ClientLogin(make_doors("scram-sha-256", databases=["app"]), is_owner=lambda: is_owner)
+        doors = make_doors("scram-sha-256", databases=["app"], owner_uids=(0, 999))
+        arrival = Arrival(is_unix=True, peer_uid=999 if is_owner else 1000)
+        login = ClientLogin(doors, lambda: arrival)
         login.feed(messages.build_startup_message({"user": user, "database": database}))
         return login.step
 

@@ -8,9 +8,9 @@ from pgmux.session.secret import Md5Hash, Password, check_password
 from tests.session.connection_pair import PASSWORD, SECRETS, VERIFIER, make_doors
 
 
-@pytest.mark.parametrize("auth_type", ["cert", "hba", "", "SCRAM"])
-def test_method_that_is_not_supported_is_told(auth_type: str) -> None:
-    with pytest.raises(PgmuxError, match="not supported yet, use one of trust"):
+@pytest.mark.parametrize("auth_type", ["peer", "hba", "", "SCRAM"])
+def test_method_that_cannot_be_used_is_told(auth_type: str) -> None:
+    with pytest.raises(PgmuxError, match="cannot be used, use one of trust"):
         make_doors(auth_type)
 
 

@@ -83,10 +83,26 @@ def test_kill_all_reaches_databases_that_are_named_later(board: Board) -> None:
 def test_too_many_databases_are_an_error_that_says_what_to_do(make_world: MakeWorld) -> None:
     board = make_world(pools=1).pools.board
     for number in range(65):
-        board.register(b"%d" % number)
+        board.pause(board.register(b"%d" % number))
     with pytest.raises(BoardFull, match="raise max_pools"):
         board.register(b"one too many")
     assert board.register(b"64") == 64
+
+
+def test_who_asks_for_ever_new_databases_gets_the_records_of_those_nobody_uses(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(pools=1)
+    board = world.pools.board
+    board.disable(board.register(b"disabled"))
+    world.pools.register(b"in use", b"alice", 1)
+    for number in range(200):
+        board.register(b"%d" % number)
+    names = [row["name"] for row in board.rows()]
+    assert names[:2] == [b"disabled", b"in use"]
+    assert sorted(names[2:]) == sorted(b"%d" % number for number in range(137, 200))
+    assert board.find(b"0") is None
+    assert board.rows()[0]["is_disabled"]
 
 
 # --- a database's pause

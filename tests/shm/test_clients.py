@@ -16,7 +16,8 @@ KEY = b"4711"
 
 
 def admit(world: World, record: int, secret: bytes, **more: int) -> None:
-    world.clients.admit(record, secret, more.get("pool", 0), b"127.0.0.1", 5433, b"psql")
+    world.clients.introduce(record, b"127.0.0.1", 5433)
+    world.clients.admit(record, secret, more.get("pool", 0), b"psql")
 
 
 def claim_all(clients: Clients, worker: int) -> list[int]:
@@ -94,7 +95,7 @@ def test_a_long_key_counts_in_all_its_bytes(world: World) -> None:
         assert world.clients.find(record, wrong) is None
     for wrong in (key[:4], key[:31], key + b"\0"):
         assert world.clients.find(record, wrong) is None
-    for length in (0, 3, 33):
+    for length in (1, 3, 33):
         with pytest.raises(ValueError, match=f"not {length}"):
             admit(world, record, bytes(length))
 
@@ -118,7 +119,8 @@ def test_a_client_that_has_gone_takes_its_key_with_it(world: World) -> None:
 def test_record_tells_who_the_client_is(world: World) -> None:
     record = world.clients.try_claim(2)
     assert record is not None
-    world.clients.admit(record, KEY, 3, b"::1", 65535, "grüße".encode())
+    world.clients.introduce(record, b"::1", 65535)
+    world.clients.admit(record, KEY, 3, "grüße".encode())
     told = world.clients.read(record)
     assert told is not None
     assert (told["client"], told["worker"], told["pool"], told["slot"]) == (record, 2, 3, None)
@@ -131,11 +133,13 @@ def test_record_tells_who_the_client_is(world: World) -> None:
 def test_long_names_are_cut_and_leave_nothing_of_the_last_client_behind(world: World) -> None:
     record = world.clients.try_claim(2)
     assert record is not None
-    world.clients.admit(record, KEY, 0, b"a" * 100, 1, b"n" * 100)
+    world.clients.introduce(record, b"a" * 100, 1)
+    world.clients.admit(record, KEY, 0, b"n" * 100)
     told = world.clients.read(record)
     assert told is not None
     assert (told["address"], told["application_name"]) == (b"a" * 63, b"n" * 63)
-    world.clients.admit(record, KEY, 0, b"b", 1, b"")
+    world.clients.introduce(record, b"b", 1)
+    world.clients.admit(record, KEY, 0, b"")
     told = world.clients.read(record)
     assert told is not None
     assert (told["address"], told["application_name"]) == (b"b", b"")

@@ -99,7 +99,7 @@ def claim(world: World, pool: int) -> None:
 
 
 def admit(world: World, pool: int) -> None:
-    world.clients.admit(0, b"4711", pool, b"unix", 0, b"psql")
+    world.clients.admit(0, b"4711", pool, b"psql")
 
 
 SCENES: dict[str, Scene] = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pgmux.shm.leases import Phase, Verb
-from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, FAVOUR_OWN_FOR_US, POOL_FULL, Pools, PoolsExhausted
+from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, FAVOUR_OWN_FOR_US, POOL_FULL, Pools
 from pgmux.shm.segment import Segment, SegmentError
+from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.shm.workers import Errand
 from tests.shm.conftest import MakeWorld
 from tests.shm.surgery import Surgery
@@ -343,6 +344,8 @@ def test_names_are_cut_to_63_bytes(world: World) -> None:
 def test_no_more_pools_than_the_segment_was_made_for(world: World) -> None:
     pools = [world.pools.register(b"app", b"user%d" % each, 1) for each in range(4)]
     assert pools == [0, 1, 2, 3]
+    for pool in pools:
+        assert world.pools.tenancies.try_join(pool, 0, 0)
     with pytest.raises(PoolsExhausted, match="all 4 pools are in use: raise max_pools"):
         world.pools.register(b"app", b"one more", 1)
     assert world.pools.register(b"app", b"user2", 1) == 2

@@ -1,0 +1,67 @@
+from libc.stdint cimport uint32_t
+
+from pgmux.protocol.scram_server cimport ScramServer
+
+cpdef enum Step:
+    STARTUP = 0
+    PASSWORD = 1
+    SASL_INITIAL = 2
+    SASL_FINAL = 3
+    LOOKUP = 4
+    AUTHENTICATED = 5
+    ADMITTED = 6
+    CANCEL = 7
+    REFUSED = 8
+
+cpdef enum Event:
+    ENCRYPTION_DECLINED = 0
+    CANCEL_ASKED = 1
+    TRUSTED = 2
+    PASSWORD_ASKED = 3
+    SASL_ASKED = 4
+    SASL_CHALLENGED = 5
+    LOOKUP_ASKED = 6
+    PROVED = 7
+    GREETED = 8
+    DENIED = 9
+
+cdef class ClientLogin:
+    cdef Step at                         # the step; moved by _move alone
+    cdef readonly object introduction    # None before the StartupMessage
+    cdef readonly object cancel_request
+    cdef readonly object refusal
+    cdef readonly str reason             # of a refusal, for the log; never sent to the client
+    cdef readonly dict settings          # what it wants set, once it is AUTHENTICATED
+    cdef readonly object credential      # by which PostgreSQL would let us in as this user; None = none came out
+    cdef readonly bint was_looked_up     # PostgreSQL was asked about this user
+    cdef object arrive                   # gives the Arrival
+    cdef object _arrival
+    cdef object doors
+    cdef readonly bytearray _buffer      # received and not yet understood
+    cdef bytes outgoing
+    cdef tuple declined                  # the requests for encryption that were answered
+    cdef readonly object roles           # of the user's, those that rules name; None = not known
+    cdef object secret                   # what the proof is compared with
+    cdef str doubt                       # why this user cannot succeed, whatever the proof; "" = there is none
+    cdef bytes md5_salt
+    cdef ScramServer scram
+
+    cpdef int feed(self, bytes data) except -1
+    cpdef int _move(self, Event event) except -1
+    cdef int deny(self, object refusal, str reason, dict values, str detail=*) except -1
+    cdef int go_on(self, bint is_answered) except -1
+    cdef bint read(self) except -1
+    cdef bint read_startup(self) except -1
+    cdef int decline_encryption(self, object request) except -1
+    cdef int begin(self, object introduction) except -1
+    cdef int ask(self) except -1
+    cdef int turn_away(self, object refusal, str reason, int line=*) except -1
+    cdef int ask_for_secret(self, str method) except -1
+    cdef int ask_sasl(self) except -1
+    cdef bytes read_answer(self, Py_ssize_t max_bytes)
+    cdef bint read_password(self) except -1
+    cdef bint read_sasl_initial(self) except -1
+    cdef bint read_sasl_final(self) except -1
+    cdef int judge(self, bint is_right, object credential) except -1
+    cdef int enter(self) except -1
+    cdef bytes admit_told(self, bytes told, uint32_t pid, bytes key)
