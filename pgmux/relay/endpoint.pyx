@@ -74,6 +74,7 @@ cdef class Backend(Endpoint):
     def __dealloc__(self):
         end(&self.replies)
         clear(&self.stash)
+        clear(&self.record)
 
 
 cdef class Greeting:

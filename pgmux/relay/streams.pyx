@@ -54,7 +54,13 @@ cdef class Streams(Leasing):
             return 0
         if backend.client is not None:
             self.counters[backend.pool].bytes_received += size
+        if backend.recorded is not None:
+            self.record(backend, data, size)
         return self.post(backend, data, size)
+
+    cdef int record(self, Backend backend, const char *data, size_t size) except -1:
+        """Keep what is sent, should it have to be sent again. Retrying's."""
+        raise NotImplementedError
 
     cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1:
         """Send at the end of the batch what is short, and all else at once; behind what is kept already."""
