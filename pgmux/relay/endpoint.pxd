@@ -82,6 +82,7 @@ cdef class Client(Endpoint):
     cdef size_t pending_bytes
     cdef readonly uint64_t waited_us     # for the backend it has, or had last
     cdef readonly bytes last_words       # the error that it was sent off with; None = it was not
+    cdef public bint stays               # it cannot be handed to another worker
 
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
-from pgmux.relay.loop cimport Loop
+from pgmux.relay.moving cimport Moving
 from pgmux.relay.sockets cimport close
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport NO_RECORD
@@ -28,7 +28,7 @@ cdef enum:
 RESERVE_IDLE_US = 5_000_000      # what a pool has beyond its size, from its reserve, is closed when idle so long
 
 
-cdef class Relay(Loop):
+cdef class Relay(Moving):
     """One worker's relay. `news` says what it cannot do by itself; see Loop for the events."""
 
     def say(self, Client client, bytes data):
@@ -121,8 +121,7 @@ cdef class Relay(Loop):
         unsent = client.out.data[client.out.start:client.out.start + length(&client.out)] if length(&client.out) else b""
         client.fd = -1
         client.login = None
-        self.clients[client.record] = None
-        self.client_count -= 1
+        self.forget_seat(client)
         self.end_login(client)
         return fd, unsent
 
@@ -165,8 +164,8 @@ cdef class Relay(Loop):
         cdef uint64_t word = self.pools.leases.word(slot)
         cdef bint belongs = generation_of(word) == generation
         self.now = now_us()
-        if is_held(word, CLOSING, self.worker):      # by CLOSE or FENCE, or both: one generation each
-            belongs = backend.fd < 0 and generation_of(word) - generation <= 2
+        if is_held(word, CLOSING, self.worker):      # by CLOSE, and by as many a FENCE as workers died over it
+            belongs = backend.fd < 0 and generation == self.pools.leases.introduced(slot)
         if not belongs or backend.fd >= 0 and backend.generation == generation:
             close(fd)
             return
