@@ -20,7 +20,7 @@ import msgspec
 
 from pgmux.control.request import Request
 from pgmux.protocol.messages import parse_error_fields
-from pgmux.session.inquiry import REASONS
+from pgmux.session.inquiry import name_pins
 
 if TYPE_CHECKING:
     from pgmux.session.client_login import ClientLogin
@@ -123,8 +123,17 @@ class Journal:
 
     def pinned(self, who: Passenger, pins: int) -> None:
         """A client keeps its backend from now on, and why."""
-        reasons = ", ".join(reason for pin, reason in REASONS.items() if pins & pin)
-        self._note_a_few(logging.INFO, "client pinned", {**who.fields(), "reason": reasons})
+        self._note_a_few(logging.INFO, "client pinned", {**who.fields(), "reason": name_pins(pins)})
+
+    def found(self, who: Passenger | None, slot: int, pins: int, settings: tuple[str, ...]) -> None:
+        """An audit has found on a backend what no statement of its last client had announced. None: it has left."""
+        found = ", ".join(filter(None, (name_pins(pins), *(f"setting {name}" for name in settings))))
+        words = (
+            "left behind: the backend is cleaned, and the client will miss it."
+            ' Something that a function does? pool_mode "session" keeps it'
+        )
+        fields = {**(who.fields() if who else {}), "backend": slot, "found": found}
+        self._note_a_few(logging.WARNING, words, fields)
 
     def turned_away(self, reason: str) -> None:
         """Somebody was told at the door that there is no room."""

@@ -153,6 +153,7 @@ class Worker:
         self._relay.reset_query = settings.server_reset_query.encode("utf-8", "surrogateescape")
         self._relay.defers_begin = settings.deferred_begin
         self._relay.roams = settings.roam
+        self._relay.audit_interval_us = int(settings.audit_interval * 1_000_000)
         files = str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._relay.no_room = Refusal.CLIENT_LIMIT.build(limit="the limit of open files", value=files)
 
@@ -293,7 +294,11 @@ class Worker:
                     client.record, pool, channels, lambda: self._relay.subscribed(client)
                 )
             case "pinned", (Client() as client, int(pins)):
-                self._journal.pinned(self._reception.passenger(client.record), pins)
+                if self._is_here(client):
+                    self._journal.pinned(self._reception.passenger(client.record), pins)
+            case "found", (Client() as client, int(slot), int(pins), tuple(settings)):
+                who = self._reception.passenger(client.record) if self._is_here(client) else None
+                self._journal.found(who, slot, pins, settings)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
                 self._canceller.cancel_counted(slot, generation, pid, key)
             case "movable", Client() as client:
