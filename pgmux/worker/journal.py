@@ -135,6 +135,10 @@ class Journal:
         fields = {**(who.fields() if who else {}), "backend": slot, "found": found}
         self._note_a_few(logging.WARNING, words, fields)
 
+    def audit_refused(self, slot: int) -> None:
+        """A server does not answer what an audit asks."""
+        self.log.warning("no more audits: the server of backend %d does not answer their question", slot)
+
     def turned_away(self, reason: str) -> None:
         """Somebody was told at the door that there is no room."""
         self._note_a_few(logging.ERROR, "turned away at the door", {"reason": reason})

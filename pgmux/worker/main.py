@@ -296,6 +296,8 @@ class Worker:
             case "pinned", (Client() as client, int(pins)):
                 if self._is_here(client):
                     self._journal.pinned(self._reception.passenger(client.record), pins)
+            case "audit refused", int(slot):
+                self._journal.audit_refused(slot)
             case "found", (Client() as client, int(slot), int(pins), tuple(settings)):
                 who = self._reception.passenger(client.record) if self._is_here(client) else None
                 self._journal.found(who, slot, pins, settings)
