@@ -59,7 +59,8 @@ def test_after_another_client_vanished(pgmux: Pgmux, client: Wire, postgres: Pos
         other.ask(prepare("b", "BEGIN"))
         other.ask(run("b"))
     wait_until(
-        lambda: not postgres.sql("SELECT FROM pg_stat_activity WHERE state LIKE 'idle in%'"), what="a ROLLBACK"
+        lambda: not postgres.sql("SELECT FROM pg_stat_activity WHERE state LIKE 'idle in%'"),
+        what="a ROLLBACK",
     )
     assert holds(client)
 
