@@ -452,6 +452,8 @@ cdef class Exchange(Carrying):
             self.counters[backend.pool].queries += 1
             self.counters[backend.pool].query_us += took
             observe(self.counters[backend.pool].query, took)
+            if self.log_query_us and took >= self.log_query_us and client is not None:
+                self.sample("slow", client, took)
         if backend.replies.kept:
             self.keep_note(backend)
         backend.query_failed = backend.mishap = False
@@ -630,6 +632,7 @@ cdef class Exchange(Carrying):
             return 0
         if client.phase == PARKED:
             self.unpark(client)
+        client.last_words = last_words
         if backend is None or not backend.remain or backend.dropping:      # else they would be read as part of a message
             self.send_to_client(client, last_words, len(last_words))
         self.fire()
@@ -666,6 +669,7 @@ cdef class Exchange(Carrying):
         cdef Backend backend = client.backend
         if client.phase == GONE:
             return 0
+        client.terminated |= politely and client.phase != LEAVING
         if client.phase == PARKED:
             self.unpark(client)
         self.fire()                          # before its descriptor can be another's
@@ -723,6 +727,7 @@ cdef class Exchange(Carrying):
         return self.send_sync(backend) if needs_sync(&backend.replies) else 0
 
     cdef int send_rollback(self, Backend backend) except -1:
+        self.pools.baggage.slots[backend.slot].unnamed = 0
         expect(&backend.replies, c"Q" | OURS)
         return self.send_to_backend(backend, b"Q\0\0\0\x0dROLLBACK\0", 14)
 
@@ -742,7 +747,7 @@ cdef class Exchange(Carrying):
         PostgreSQL's own last error, else ours; one whose transaction is over notices nothing."""
         cdef Client client = backend.client
         cdef bint is_over = (backend.at_rest and (client is None or not client.remain or client.dropping)
-                             and not backend.errand and (client is None or client.mode != SESSION and not client.pins))
+                             and not backend.errand and not backend.finished and (client is None or client.mode != SESSION and not client.pins))
         self.news.append(("lost" if is_gone else "out of step", backend.slot))
         if client is not None:
             client.pins = 0
