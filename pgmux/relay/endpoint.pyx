@@ -11,7 +11,7 @@ from pgmux.relay.buffer cimport clear
 from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 from pgmux.session.modes cimport PoolMode, TRANSACTION
 
-from pgmux.session.arrival import Arrival
+from pgmux.session.arrival import Arrival, Encryption
 from pgmux.session.settings import BASE
 
 
@@ -51,7 +51,10 @@ cdef class Client(Endpoint):
     def arrival(self):
         """How it came in, for the rules."""
         address, port = self.address()
-        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid())
+        encryption = None
+        if self.tls is not None:
+            encryption = Encryption(*self.tls.identify_peer(), self.tls.context.end_point)
+        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid(), encryption)
 
     def __dealloc__(self):
         clear(&self.held)

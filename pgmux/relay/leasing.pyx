@@ -14,7 +14,7 @@ from the next.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport begin
-from pgmux.relay.buffer cimport clear
+from pgmux.relay.buffer cimport clear, length
 from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, NO_ERRAND, PARKED
 from pgmux.relay.poller cimport BACKEND, EDGES
 from pgmux.relay.sockets cimport (
@@ -26,6 +26,10 @@ from pgmux.shm.leases cimport GRANTED, generation_of, is_held, pool_of
 from pgmux.shm.pools cimport NO_SLOT
 from pgmux.shm.waiters cimport NO_TICKET
 from pgmux.shm.workers cimport LOOK_FOR_GRANTS
+
+cdef const char *TERMINATE = b"X\0\0\0\4"
+cdef enum:
+    TERMINATE_BYTES = 5
 
 
 cdef class Leasing(Poller):
@@ -205,7 +209,11 @@ cdef class Leasing(Poller):
         cdef Client client = lobby.first
         if backend.private:                 # the one way to FREE and GRANTED: no private backend takes it
             return self.retire(backend, True)
-        if client is not None and self.pools.serves_own(lobby.pool, self.worker, self.now):
+        if backend.tls is not None and self.pools.waiters.length(lobby.pool) and self.homes.is_owed(
+                backend.slot, self.worker, self.now if client is None else client.since_us, self.now):
+            return self.retire(backend, True)   # no other worker can use it: see shm/homes.pyx
+        if client is not None and (self.pools.serves_own(lobby.pool, self.worker, self.now)
+                                   if backend.tls is None else self.homes.serves_ours()):
             self.unpark(client)
             self.attach(client, backend)
             return self.resume(client)
@@ -234,8 +242,12 @@ cdef class Leasing(Poller):
         """Have PostgreSQL end the connection of a slot that is CLOSING and ours; `bury` when it has."""
         backend.generation = self.pools.generation(backend.slot)
         self.fire()
-        if politely:
-            send(backend.fd, b"X\0\0\0\4", 5, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if backend.tls is not None:
+            if not length(&backend.out):
+                backend.tls.part(backend.fd, TERMINATE, TERMINATE_BYTES if politely else 0)
+            backend.tls = None                  # what still comes is not looked at: the end is when PostgreSQL closes
+        elif politely and not self.pools.slots[backend.slot].home:
+            send(backend.fd, TERMINATE, TERMINATE_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL)
         shutdown(backend.fd, SHUT_WR)
         if not backend.watched:
             self.watch(backend.fd, BACKEND, backend.slot, backend.serial, EDGES)
@@ -257,6 +269,7 @@ cdef class Leasing(Poller):
                 self.unwatch(backend.fd)
             close(backend.fd)
         backend.fd = -1
+        backend.tls = None
         backend.serial += 1
         backend.watched = backend.readable = backend.hung_up = backend.broken = backend.awaited = False
         backend.private = False

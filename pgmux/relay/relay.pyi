@@ -6,6 +6,7 @@ from typing import Final
 
 from pgmux.relay.endpoint import Client, Greeting, Lobby
 from pgmux.relay.loop import Loop
+from pgmux.relay.tls import Tls
 
 RESERVE_IDLE_US: Final[int]
 
@@ -19,9 +20,9 @@ class Relay(Loop):
     """One worker's relay."""
 
     def keep_waiting(self, client: Client) -> None:
-        """A log-in waits for PostgreSQL: nothing is read of the client until `go_on` or `admit`."""
+        """A log-in waits for PostgreSQL: nothing is read of the client until `continue_login` or `admit`."""
 
-    def go_on(self, client: Client) -> None:
+    def continue_login(self, client: Client) -> None:
         """What a log-in waited for has come."""
 
     def try_join(self, client: Client, pool: int, tenancy: int) -> bool:
@@ -54,8 +55,11 @@ class Relay(Loop):
     def every_client(self) -> list[Client]:
         """All clients whose sockets are open here."""
 
-    def adopt_socket(self, slot: int, generation: int, fd: int) -> None:
-        """A descriptor for a slot has come, from its opener or from the vault. Takes it over."""
+    def adopt_socket(self, slot: int, generation: int, fd: int, tls: Tls | None = None) -> None:
+        """A descriptor for a slot has come, from its opener or from the vault. Takes it over.
+
+        `tls`: what the connection is under, if it is and this worker is its home.
+        """
 
     def notify(self, record: int, message: bytes) -> None:
         """Hand a client a NotificationResponse or NoticeResponse, between two messages of its own."""
@@ -71,6 +75,12 @@ class Relay(Loop):
 
     def close_backend(self, slot: int, politely: bool = True) -> None:
         """Close a backend that is leased to us and serves nobody."""
+
+    def give_up(self, slot: int, generation: int) -> None:
+        """A client elsewhere starves: close a backend whose home we are, if it still is idle."""
+
+    def leave_home(self) -> None:
+        """This worker ends, and with it the idle backends whose home it is: PostgreSQL is told."""
 
     def bury_fenced(self, slot: int) -> bool:
         """A slot left to us CLOSING: wait for PostgreSQL to end it. False = already doing so."""

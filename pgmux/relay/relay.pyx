@@ -11,6 +11,7 @@ from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.loop cimport Loop
 from pgmux.relay.sockets cimport close
+from pgmux.relay.tls cimport Tls
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport NO_RECORD
 from pgmux.shm.leases cimport (
@@ -32,7 +33,7 @@ cdef class Relay(Loop):
     """One worker's relay. `news` says what it cannot do by itself; see Loop for the events."""
 
     def keep_waiting(self, Client client):
-        """A log-in waits for PostgreSQL: nothing is read of the client until `go_on` or `admit`."""
+        """A log-in waits for PostgreSQL: nothing is read of the client until `continue_login` or `admit`."""
         cdef bytes words = client.login.take_outgoing()
         if words:
             self.send_to_client(client, words, len(words))
@@ -40,7 +41,7 @@ cdef class Relay(Loop):
         self.logging_in.discard(client)
         self.awaiting.add(client)
 
-    def go_on(self, Client client):
+    def continue_login(self, Client client):
         """What a log-in waited for has come."""
         self.now = now_us()
         if client.phase != LOGIN:
@@ -94,8 +95,7 @@ cdef class Relay(Loop):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.now = now_us()
-        client = self.take_in(ours.detach(), record)
-        client.is_unix = True
+        client = self.take_in(ours.detach(), record, True)
         client.login = None
         client.lobby = self.lobby_of(pool)
         client.is_guest = True
@@ -136,8 +136,11 @@ cdef class Relay(Loop):
         """All clients whose sockets are open here."""
         return [client for client in self.clients if client is not None]
 
-    def adopt_socket(self, uint32_t slot, uint64_t generation, int fd):
-        """A descriptor for a slot has come, from the worker that opened it or from the vault. Takes it over."""
+    def adopt_socket(self, uint32_t slot, uint64_t generation, int fd, Tls tls=None):
+        """A descriptor for a slot has come, from the worker that opened it or from the vault. Takes it over.
+
+        `tls`: what the connection is under, if it is and this worker is its home.
+        """
         cdef Backend backend = self.backends[slot]
         cdef Client client
         cdef uint64_t word = self.pools.leases.word(slot)
@@ -152,6 +155,7 @@ cdef class Relay(Loop):
             self.drop_socket(backend)
         self.take_from_hub(fd)
         backend.fd = fd
+        backend.tls = tls
         backend.generation = generation
         backend.serial += 1
         if backend.closing:
@@ -255,6 +259,24 @@ cdef class Relay(Loop):
         self.now = now_us()
         backend.pool = pool_of(self.pools.leases.word(slot))
         self.retire(backend, politely)
+
+    def give_up(self, uint32_t slot, uint64_t generation):
+        """A client elsewhere starves: close a backend whose home we are, if it still is idle."""
+        cdef Backend backend = self.backends[slot]
+        cdef uint64_t word = self.pools.leases.word(slot)
+        self.now = now_us()
+        if (backend.tls is not None and generation_of(word) == generation and phase_of(word) == FREE
+                and self.pools.leases.move(slot, word, TAKE, self.worker, pool_of(word))):
+            self.pools._clear_free(pool_of(word), slot)
+            if self.is_usable(backend):
+                self.retire(backend, True)
+
+    def leave_home(self):
+        """This worker ends, and with it the idle backends whose home it is: PostgreSQL is told."""
+        cdef Backend backend
+        for backend in self.backends:
+            if backend.tls is not None:
+                self.give_up(backend.slot, backend.generation)
 
     def bury_fenced(self, uint32_t slot):
         """A slot that is CLOSING and was left to us: wait for PostgreSQL to end it. False = already doing so."""

@@ -82,7 +82,7 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
     uint32_t pins                # bits of Pin: why its client keeps it; by the owner
     uint32_t private             # 1 = opened for one client and never anybody else's; by the opener, under the mutex
-    uint8_t _pad[4]
+    uint32_t home                # the only worker that may take it, + 1; 0 = any may: see homes.pyx; by the opener
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
@@ -113,7 +113,7 @@ cdef struct PoolRecord:
     uint64_t created_at_us
     uint64_t retry_at_us         # no log-in is tried before this moment; by the worker whose log-in failed
     uint32_t welcome_bytes       # 0 = no backend of this pool was ever opened
-    uint32_t _pad0
+    uint32_t is_homed            # 1 = its backend opened last has a home; by the opener
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
     uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx

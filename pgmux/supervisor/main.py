@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pgmux import __version__
 from pgmux.config import Config, reload
 from pgmux.errors import PgmuxError
+from pgmux.session.ticket_keys import TicketKeys
 from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.ears import Ears
@@ -38,6 +39,7 @@ from pgmux.worker.journal import open_log
 from pgmux.worker.mailbox import Mailbox
 from pgmux.worker.main import BREAK_OFF, FINISH, Worker
 from pgmux.worker.reception import names_of
+from pgmux.worker.tls import open_tls
 
 WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
 INSIST_AFTER_SECONDS = 5.0  # a worker that has been told to break everything off is killed
@@ -102,6 +104,7 @@ class Supervisor:
         raise_descriptor_limit(self._config)
         self._lock_runtime_dir(cleanup)
         open_doors(self._config, mock_key := os.urandom(32))  # each worker opens its own; trouble shows now
+        open_tls(self._config, ticket_keys := TicketKeys(os.urandom(64), time.monotonic()))
         listeners: list[list[socket.socket]] = [[] for _ in range(workers)]
         for address in settings.listen:
             for mine, listener in zip(listeners, bind_tcp(address, workers), strict=True):
@@ -124,7 +127,7 @@ class Supervisor:
         self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
-            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, self._vault.sockets,
+            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys, self._vault.sockets,
             ear_mailboxes=[Mailbox() for _ in range(workers)],
         )  # fmt: skip
         self._listen_for_signals()
@@ -210,11 +213,14 @@ class Supervisor:
         try:
             config, waiting = reload(self._config)
             open_doors(config, self._estate.mock_key)
+            open_tls(config, self._estate.ticket_keys)
         except PgmuxError as error:
             self._log.error("not reloaded, nothing has changed: %s", error)
             self._systemd.ready("not reloaded: the configuration has errors, see the log")
             return
         self._config = config
+        for warning in config.warnings:
+            self._log.warning("%s", warning)
         open_log(config.pgmux.log_level, config.pgmux.log_format)
         for number in self._pools.tenancies.pools():
             pool = self._pools.read(number)
@@ -248,6 +254,7 @@ class Supervisor:
     def _tick(self) -> None:
         now = time.monotonic()
         self._vault.sweep()
+        self._estate.ticket_keys.advance(now)  # what a successor inherits must not open old tickets
         for number, post in enumerate(self._posts):
             if post.pid == 0:
                 if self._stop_signal is None and now >= post.due:

@@ -15,6 +15,7 @@ stop at net.unix.max_dgram_qlen):
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
     CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
+    GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -51,6 +52,7 @@ class Kind(IntEnum):
     LISTENING = 6
     NOTIFY = 7
     MISSED = 8
+    GIVE_UP = 9
 
 
 class Message(NamedTuple):

@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import signal
+import time
 
 import gevent
 from gevent.hub import get_hub
@@ -27,6 +28,7 @@ from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.canceller import Canceller
+from pgmux.worker.connecting import Connector
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.informant import Informant
 from pgmux.worker.inheritance import Inheritance
@@ -37,6 +39,7 @@ from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
 from pgmux.worker.replication import Replication
 from pgmux.worker.timekeeper import Timekeeper
+from pgmux.worker.tls import open_tls, server_tls_differs
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -60,18 +63,20 @@ class Worker:
         self._config = config
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
+        self._tls = open_tls(config, estate.ticket_keys)
         self._keyring = Keyring(secrets)
         self._journal = Journal(f"worker {number}")
         self._log = logging.getLogger(f"worker {number}")
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
-        self._opener = Opener(number, config, self._keyring, self._pools, counters, estate.mailboxes)
-        self._canceller = Canceller(number, self._pools, estate.mailboxes)
+        self._connector = Connector(config, self._keyring, self._tls.server)
+        self._opener = Opener(number, config, self._connector, self._pools, counters, estate.mailboxes)
+        self._canceller = Canceller(number, self._connector, self._pools, estate.mailboxes)
         self._listening = Listening(
-            number, config, self._keyring, self._pools, counters, estate.ear_mailboxes
+            number, config, self._connector, self._pools, counters, estate.ear_mailboxes
         )
         self._replication = Replication(
-            number, config, self._keyring, self._pools, counters, estate.mailboxes[-1]
+            number, config, self._connector, self._pools, counters, estate.mailboxes[-1]
         )
         self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
         self._reception = Reception(
@@ -80,6 +85,7 @@ class Worker:
             self._keyring,
             self._pools,
             self._journal,
+            tls=self._tls.clients,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
             want_own_backend=self._replication.begin,
@@ -151,6 +157,7 @@ class Worker:
             self._tick()
         for watcher, _ in watchers:
             watcher.stop()
+        self._relay.leave_home()
 
     def stop(self) -> None:
         """Take no more connections, let transactions finish, then leave."""
@@ -202,6 +209,8 @@ class Worker:
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
+            elif message.kind is Kind.GIVE_UP:
+                self._relay.give_up(message.target, message.number)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -273,14 +282,19 @@ class Worker:
         try:
             config, _ = reload(self._config)
             secrets, doors = open_doors(config, self._estate.mock_key)
+            tls = open_tls(config, self._estate.ticket_keys)
         except PgmuxError as error:
             self._log.error("not reloaded here: %s", error)
             return
-        self._config = config
+        is_tls_another = server_tls_differs(self._config, config)
+        self._config, self._tls = config, tls
         open_log(config.pgmux.log_level, config.pgmux.log_format)
         self._configure_relay()
         self._keyring.reconfigure(secrets)
-        self._reception.reconfigure(config, doors)
+        self._reception.reconfigure(config, doors, tls.clients)
+        self._connector.reconfigure(config, tls.server, is_tls_another=is_tls_another)
+        if is_tls_another:  # by every worker, for each may have opened one by the old settings until now
+            self._pools.expire()
         self._opener.reconfigure(config)
         self._informant.reconfigure(config)
         self._listening.reconfigure(config)
@@ -306,6 +320,8 @@ class Worker:
 
     def _tick(self) -> None:
         self._pools.workers.beat(self.number, self._relay.client_count)
+        if self._estate.ticket_keys.advance(time.monotonic()) and self._tls.clients is not None:
+            self._tls.clients.set_ticket_key(self._estate.ticket_keys.key)
         self._timekeeper.tick()
         self._relay.sweep(int(self._config.pgmux.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()

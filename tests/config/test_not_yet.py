@@ -14,16 +14,6 @@ TABLES = (Settings, Database, User)
     "line",
     [
         "metrics_listen = ':9930'",
-        "client_tls_sslmode = 'allow'",
-        "client_tls_sslmode = 'require'",
-        "client_tls_key_file = 'key.pem'",
-        "client_tls_cert_file = 'cert.pem'",
-        "client_tls_ca_file = 'ca.pem'",
-        "server_tls_sslmode = 'require'",
-        "server_tls_sslmode = 'verify-full'",
-        "server_tls_key_file = 'key.pem'",
-        "server_tls_cert_file = 'cert.pem'",
-        "server_tls_ca_file = 'ca.pem'",
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
@@ -43,7 +33,6 @@ def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
         "client_tls_sslmode = 'disable'",
         "client_tls_key_file = ''",
         "server_tls_sslmode = 'disable'",
-        "server_tls_sslmode = 'allow'",
         "server_tls_sslmode = 'prefer'",
     ],
 )
