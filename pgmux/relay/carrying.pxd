@@ -1,7 +1,8 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from pgmux.relay.endpoint cimport Backend, Client
-from pgmux.relay.naming cimport Naming, STOP, Step
+from pgmux.relay.naming cimport STOP, Step
+from pgmux.relay.retrying cimport Retrying
 from pgmux.relay.streams cimport Chunk
 
 
@@ -16,8 +17,9 @@ cdef enum Finished:              # what else is to be gone on from when a chunk 
     WITHHELD = 32                # the client's last ReadyForQuery was kept back: ask first
     OVERSTEPPED = 33             # a transaction is open that the pool mode does not allow
     REFUSED = 34                 # PostgreSQL does not accept the client's settings
+    STALE = 35                   # what was asked has met a statement that is out of date, and is to be asked again
 
-cdef class Carrying(Naming):
+cdef class Carrying(Retrying):
     cdef public bytes reset_query        # server_reset_query; empty = none
     cdef public bint defers_begin
 

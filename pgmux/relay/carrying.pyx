@@ -40,7 +40,7 @@ cdef enum:
     LASTING = SETTINGS | LISTENING | TEMPORARY | HOLDING | LOCKING | LOADING | UNSEEN
 
 
-cdef class Carrying(Naming):
+cdef class Carrying(Retrying):
     """What a session must find again on whatever backend its next transaction has."""
 
     # --- a lease begins
@@ -49,6 +49,7 @@ cdef class Carrying(Naming):
         """Put in front of the client's first request what its session needs. Whether it must be waited for."""
         cdef bint is_behind
         backend.fresh = False
+        self.pools.baggage.refresh(backend.slot)
         is_behind = (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
                      or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS)
         if is_behind:
@@ -358,7 +359,7 @@ cdef class Carrying(Naming):
         follows from them is done when the whole chunk has been dealt with (`finish`)."""
         note, client, _name, what = backend.notes[0]
         if note < CAUGHT_UP:
-            return Naming.keep_note(self, backend)
+            return Retrying.keep_note(self, backend)
         backend.notes.popleft()
         if note == CAUGHT_UP and what is None:
             return 0
@@ -398,6 +399,9 @@ cdef class Carrying(Naming):
         if finished == OVERSTEPPED and client is not None:
             return self.undo(client, backend)
         backend.errand = NO_ERRAND
+        if finished == STALE and client is not None:
+            self.retry(client, backend)
+            return self.go_on(client)
         if finished == CAUGHT_UP and client is not None:
             return self.resume(client)
         if finished == UNDONE and client is not None:

@@ -5,6 +5,7 @@ from pgmux.relay.buffer cimport Buffer
 from pgmux.relay.tls cimport Tls
 from pgmux.session.client_login cimport ClientLogin
 from pgmux.session.modes cimport PoolMode
+from pgmux.session.statements cimport Statement
 from pgmux.shm.layout cimport ClientRecord
 
 
@@ -23,6 +24,7 @@ cdef enum Errand:            # of our own, for which a client waits
     SUBSCRIBING = 3          # until notifications of the client's channels reach us
     RESETTING = 4            # making it clean after a client that has left
     UNDOING = 5              # a transaction that the pool mode does not allow
+    RETRYING = 6             # what met a statement that is out of date, see Retrying
 
 cdef enum:
     HEADER_BYTES = 5         # of a message: type and length
@@ -127,6 +129,11 @@ cdef class Backend(Endpoint):
     cdef bint poised                     # what was bound last makes it forget its statements when it is executed
     cdef uint32_t done                   # statements completed since the last ReadyForQuery
     cdef Buffer stash                    # of an incomplete message that must be read whole
+    cdef bint is_first                   # the request at hand is the first of its transaction that is sent
+    cdef bint is_spared                  # so far nothing of the transaction had to be sent
+    cdef Statement recorded              # the statement that the first request names, should it be asked again; None
+    cdef Buffer record                   # what was sent since, the first request included
+    cdef size_t unrecorded               # bytes in front of the first request, in the same piece
 
 cdef class Greeting:
     cdef readonly uint32_t pool

@@ -76,6 +76,7 @@ cdef class Backend(Endpoint):
     def __dealloc__(self):
         end(&self.replies)
         clear(&self.stash)
+        clear(&self.record)
 
 
 cdef class Greeting:

@@ -18,9 +18,9 @@ from pgmux.protocol.replies cimport (
     needs_sync, take_faked,
 )
 from pgmux.relay.buffer cimport Buffer, append, clear, length
-from pgmux.relay.carrying cimport DEFERRED, OVERSTEPPED, WITHHELD
+from pgmux.relay.carrying cimport DEFERRED, OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED,
+    Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED, RETRYING,
 )
 from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
 from pgmux.relay.sockets cimport big_endian, close
@@ -202,6 +202,8 @@ cdef class Exchange(Carrying):
         if request == c"Q" and chunk.traces & (NAMES | DISCARDING) and client.mode != SESSION \
                 and has_turns(&backend.replies):
             return WAIT                      # what names mean in it depends on what comes before
+        backend.is_first = (backend.fresh or backend.is_spared) and client.deferred is None
+        backend.is_spared = False
         if backend.fresh:
             backend.began_at_us = self.now
             if self.open_lease(client, backend):
@@ -422,6 +424,8 @@ cdef class Exchange(Carrying):
                 verdict = SWALLOW
             if not self.heed_error(backend, chunk, total, verdict):
                 return MISMATCH
+            if backend.errand == RETRYING:
+                return SWALLOW
             if backend.overtime is not None and backend.replies.answered & OURS:
                 return SWALLOW
         elif reply == c"G" and (backend.orphaned or backend.client is not None and backend.client.terminated):
@@ -458,6 +462,10 @@ cdef class Exchange(Carrying):
             backend.wavering.clear()
         if status == c"I":
             backend.at_rest = True
+            if backend.errand == RETRYING and client is not None:
+                backend.finished = STALE
+                return SWALLOW
+            backend.recorded = None
             if backend.traces and client is not None and verdict == FORWARD and not backend.finished:
                 backend.finished = WITHHELD
                 return SWALLOW
@@ -475,7 +483,9 @@ cdef class Exchange(Carrying):
         backend.query_failed = backend.undone = True
         if memmem(chunk.data + chunk.at, min(total, chunk.size - chunk.at),
                   <const char *>CHANGED_PLAN, len(CHANGED_PLAN)) != NULL:
-            backend.soiled = True            # "cached plan must not change result type": next time it is parsed anew
+            self.pools.baggage.outdate()
+            if self.can_retry(backend):
+                backend.errand = RETRYING
         if backend.replies.lapsed:
             self.lapse_notes(backend, backend.replies.lapsed)
         if backend.overtime is not None and memmem(message, total, b"\0C57014", 7) != NULL:

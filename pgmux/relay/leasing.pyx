@@ -289,6 +289,9 @@ cdef class Leasing(Poller):
         backend.errand = NO_ERRAND
         backend.finished = 0
         clear(&backend.stash)
+        clear(&backend.record)
+        backend.recorded = None
+        backend.is_first = backend.is_spared = False
         return 0
 
     cdef int check_inbox(self) except -1:

@@ -51,6 +51,7 @@ cdef class Naming(Streams):
     cdef bint is_prepared(self, Backend backend, Statement statement) except -1
     cdef int take_back(self, Backend backend, Client client, list mentioned, uint32_t done) except -1
     cdef int ensure(self, Backend backend, Statement statement) except -1
+    cdef int rely_on(self, Backend backend, Statement statement) except -1
     cdef int inject(self, Backend backend, Statement statement) except -1
     cdef int make_room(self, Backend backend) except -1
     cdef int ensure_unnamed(self, Client client, Backend backend) except -1

@@ -105,6 +105,7 @@ cdef class Naming(Streams):
         if self.is_prepared(backend, statement) and not self.may_be_aborted(backend):
             if expect(&backend.replies, c"P" | FAKED | NOTED):
                 backend.notes.append((SHARED, client, own_name, statement))
+            backend.is_spared = backend.is_first
             return self.note_aside(client, backend)
         self.make_room(backend)
         self.close_statement(backend, statement.high, statement.low, statement.name)
@@ -172,7 +173,7 @@ cdef class Naming(Streams):
         head = rest - (portal - HEADER)
         self.cut_requests(chunk, head)
         if statement is not None:
-            self.ensure(backend, statement)
+            self.rely_on(backend, statement)
             if statement.traces:
                 self.touch(client, backend, statement.traces, statement.study)
         own_name = b"?" + own_name if statement is None else statement.name
@@ -206,7 +207,7 @@ cdef class Naming(Streams):
             return PASS
         self.cut_requests(chunk, total)
         if statement is not None:
-            self.ensure(backend, statement)
+            self.rely_on(backend, statement)
         own_name = b"?" + own_name if statement is None else statement.name
         self.put_header(c"D", len(own_name) + 2)
         self.put_request(b"S", 1)
@@ -363,6 +364,17 @@ cdef class Naming(Streams):
         self.make_room(backend)
         self.close_statement(backend, statement.high, statement.low, statement.name)
         return self.inject(backend, statement)
+
+    cdef int rely_on(self, Backend backend, Statement statement) except -1:
+        """See to it that the backend has the statement that the request at hand names. If it has it already, the
+        statement may be out of date there: then the request is asked again."""
+        if not self.is_prepared(backend, statement):
+            return self.ensure(backend, statement)
+        if backend.is_first and not backend.poised:
+            backend.recorded = statement
+            backend.record.start = backend.record.end = 0
+            backend.unrecorded = length(&self.requests)
+        return 0
 
     cdef int inject(self, Backend backend, Statement statement) except -1:
         cdef bint is_owed

@@ -26,6 +26,7 @@ cdef class Streams(Leasing):
 
     cdef int send_to_client(self, Client client, const char *data, size_t size) except -1
     cdef int send_to_backend(self, Backend backend, const char *data, size_t size) except -1
+    cdef int record(self, Backend backend, const char *data, size_t size) except -1
     cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1
     cdef int take_outcome(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1
     cdef int flush(self, Endpoint endpoint) except -1

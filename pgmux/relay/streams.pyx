@@ -90,6 +90,8 @@ cdef class Streams(Leasing):
             return 0
         if backend.client is not None:
             self.counters[backend.pool].bytes_received += size
+        if backend.recorded is not None:
+            self.record(backend, data, size)
         if backend.tls is None:
             return self.post(backend, data, size)
         if backend.tls.seal(data, size):
@@ -97,6 +99,10 @@ cdef class Streams(Leasing):
         backend.broken = backend.readable = backend.hung_up = True
         self.queue(backend)
         return 0
+
+    cdef int record(self, Backend backend, const char *data, size_t size) except -1:
+        """Keep what is sent, should it have to be sent again. Retrying's."""
+        raise NotImplementedError
 
     cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1:
         """Send at the end of the batch what is short, and all else at once; behind what is kept already."""

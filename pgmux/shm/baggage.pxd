@@ -20,5 +20,7 @@ cdef class BaggageTable:
     cdef void add(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef bint remove(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef bint oldest(self, uint32_t slot, StatementId *statement) noexcept nogil
+    cdef void outdate(self) noexcept nogil
+    cdef void refresh(self, uint32_t slot) noexcept nogil
     cdef void forget_statements(self, uint32_t slot) noexcept nogil
     cdef void forget(self, uint32_t slot) noexcept nogil

@@ -12,6 +12,7 @@ half full, and a removal moves its followers up, so that no cell is a tombstone.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from pgmux.shm.atomics cimport load, now_us, store
 from pgmux.shm.layout cimport Baggage, Prepared, SETTINGS_BYTES, UNKNOWN_SETTINGS
 from pgmux.shm.segment cimport Segment
 
@@ -88,6 +89,17 @@ cdef class BaggageTable:
             return False
         statement.high, statement.low = found.high, found.low
         return True
+
+    cdef void outdate(self) noexcept nogil:
+        """What a statement means has changed: all that is prepared anywhere is to be prepared anew."""
+        store(&self.segment.header.plans, now_us())
+
+    cdef void refresh(self, uint32_t slot) noexcept nogil:
+        """As a lease begins: statements that were prepared before the last change are not relied upon."""
+        cdef uint32_t plans = <uint32_t>load(&self.segment.header.plans)
+        if self.slots[slot].plans != plans:
+            self.forget_statements(slot)
+            self.slots[slot].plans = plans
 
     cdef void forget_statements(self, uint32_t slot) noexcept nogil:
         """None is prepared there any more."""

@@ -53,9 +53,10 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t prepared_cells      # of one slot: a power of two
     uint32_t prepared_limit      # statements kept on one backend
     uint64_t ears_at
+    uint64_t plans               # changes when a statement was found to mean something else than when it was prepared
     uint64_t answers_at
     uint64_t guests_at
-    uint8_t _pad[512 - 192]
+    uint8_t _pad[512 - 200]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -96,7 +97,7 @@ cdef struct Baggage:             # what sessions left on a backend; by the slot'
     uint32_t settings_bytes      # UNKNOWN_SETTINGS = they did not fit, or nobody knows
     uint32_t prepared_count
     uint32_t clock               # counts uses of prepared statements: the order of their ages
-    uint32_t _pad0
+    uint32_t plans               # of Header.plans, as of which what is prepared is good
     char settings[SETTINGS_BYTES]
 
 cdef struct Prepared:            # a cell of a slot's table of prepared statements: open addressing
