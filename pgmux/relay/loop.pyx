@@ -105,6 +105,8 @@ cdef class Loop(Handshakes):
             self.is_collecting = self.volley.is_possible
             self.check_inbox()
             self.serve_ready()
+            if self.shaking:
+                self.shake_next()
             self.fire()
             self.is_collecting = False
             if self.news:

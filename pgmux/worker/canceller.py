@@ -31,9 +31,7 @@ _WITHIN_SECONDS = 10.0
 class Canceller:
     """One worker's cancel requests."""
 
-    def __init__(
-        self, worker: int, connector: Connector, pools: Pools, mailboxes: list[Mailbox]
-    ) -> None:
+    def __init__(self, worker: int, connector: Connector, pools: Pools, mailboxes: list[Mailbox]) -> None:
         self.relay: Relay
         self.reception: Reception
         self._worker = worker
