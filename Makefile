@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast test-systemd bench bench-quick lint clean
+.PHONY: help build demo test test-fast test-systemd chaos bench bench-quick lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -31,6 +31,9 @@ test-fast: .venv/tested ## the tests that need no PostgreSQL: under a minute
 
 test-systemd: .venv/tested ## the unit under a real systemd, booted in a container (root; otherwise skipped)
 	$(BIN)/python -m pytest -v tests/systemd
+
+chaos: .venv/tested ## servers die at random for minutes, and nothing acknowledged is lost (SECONDS=300 SEED=)
+	PGMUX_CHAOS_SECONDS=$(or $(SECONDS),300) PGMUX_CHAOS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -v -s tests/chaos
 
 bench: .venv/tested ## side by side with direct connections and PgBouncer, under ten minutes
 	$(BIN)/python -m loadtest $(ARGS)

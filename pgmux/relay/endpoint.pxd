@@ -81,6 +81,7 @@ cdef class Client(Endpoint):
     cdef bint overrun                    # more notifications waited for it than are kept: it must go
     cdef list pending                    # notifications that wait for its transaction's end or its socket; None = none
     cdef size_t pending_bytes
+    cdef public bint stays               # it cannot be handed to another worker
 
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot

@@ -40,6 +40,7 @@ class Client(Endpoint):
     settings: SessionSettings  # what its session has set now
     startup: SessionSettings  # what it had set at its log-in
     channels: frozenset[bytes] | None  # it listens to; None = none
+    stays: bool  # it cannot be handed to another worker
     @property
     def is_unix(self) -> bool: ...
     @property

@@ -88,6 +88,9 @@ cdef class Exchange(Carrying):
         for _turn in range(READS_A_TURN):
             if not client.readable or client.phase != IDLE and client.phase != LEASED:
                 return 0
+            if self.moves_out and self.may_move(client):
+                self.news.append(("movable", client))
+                return 0
             if client.terminated or length(&client.out) or length(&client.held) and not client.wanted:
                 return 0
             if client.backend is not None and (length(&client.backend.out) or client.backend.awaited

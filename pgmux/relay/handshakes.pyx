@@ -28,6 +28,7 @@ cdef class Handshakes(Exchange):
         if words:
             self.send_to_client(client, words, len(words))
         client.tls = Tls(self.tls)
+        client.stays = True                  # the state of its cipher is in this process's memory
         if ciphertext:
             append(&client.held, ciphertext, len(ciphertext))
             self.defer(client)

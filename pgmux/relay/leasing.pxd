@@ -21,10 +21,12 @@ cdef class Leasing(Poller):
     cdef list backends                   # [slots] of Backend
     cdef list lobbies                    # [pools] of Lobby or None
     cdef readonly list news              # what the worker's greenlets must see to: (word, argument)
+    cdef public bint moves_out           # all clients are to go to other workers: idle ones are not read, but told of
     cdef public bint roams               # for tests: a client's next lease is another backend's, if there is one
     cdef object desk                     # the worker's voice, see Relay
 
     cdef void enter(self, Client client, ClientPhase phase) noexcept
+    cdef bint may_move(self, Client client) noexcept
     cdef bint acquire(self, Client client) except -1
     cdef int park(self, Client client) except -1
     cdef int unpark(self, Client client) except -1

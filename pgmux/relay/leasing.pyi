@@ -9,6 +9,7 @@ from pgmux.shm.pools import Pools
 class Leasing(Poller):
     """This worker's hold on the shared backends. The bytes are Exchange's affair."""
 
+    moves_out: bool  # all clients are to go to other workers: idle ones are not read, but told of
     roams: bool  # for tests: a client's next lease is another backend's, if there is one
     @property
     def worker(self) -> int: ...

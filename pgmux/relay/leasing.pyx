@@ -42,6 +42,16 @@ cdef class Leasing(Poller):
         self.records.records[client.record].phase = phase
         self.records.records[client.record].since_us = client.since_us
 
+    cdef bint may_move(self, Client client) noexcept:
+        """Whether a client is between two transactions, with nothing of either in our memory: all that is left of
+        it is its session, and what has come since lies in its socket, for whoever serves it."""
+        return (client.phase == IDLE and client.backend is None and not client.stays
+                and not client.remain and not client.carried and not client.wanted
+                and not client.dropping and not client.skipping and not client.terminated
+                and not length(&client.held) and not length(&client.out)
+                and client.deferred is None and not client.failed
+                and client.channels is None and client.pending is None and not client.overrun)
+
     cdef bint acquire(self, Client client) except -1:
         """Whether the client has a backend now; otherwise it is parked."""
         cdef Lobby lobby = client.lobby

@@ -38,7 +38,10 @@ cdef class Loop(Handshakes):
     cdef bytes draw_key(self, Py_ssize_t size)
     cdef int serve_leaving(self, Client client) except -1
     cdef int accept(self, uint32_t index) except -1
+    cdef int32_t worthier(self) noexcept
+    cdef Client seat(self, int fd, uint32_t record)
     cdef Client take_in(self, int fd, uint32_t record, bint is_unix)
+    cdef int forget_seat(self, Client client) except -1
     cdef bint turn_away(self, int listener) except -1
     cdef int serve_ready(self) except -1
     cdef int look_at_crowd(self) except -1

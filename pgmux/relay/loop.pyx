@@ -37,6 +37,7 @@ import os
 
 cdef enum:
     ACCEPTS_A_TURN = 32
+    CLIENTS_APART = 3        # more than another worker: then, and with a thirty-second on top, that one has the next
     RANDOM_BYTES = 4096
     HUBS_TURN = 1            # index of the event that the hub's epoll makes
 
@@ -238,7 +239,7 @@ cdef class Loop(Handshakes):
 
     cdef int accept(self, uint32_t index) except -1:
         cdef int _turn, fd, listener = self.listeners[index].fileno()
-        cdef int32_t record
+        cdef int32_t record, heir
         cdef sockaddr_storage peer
         cdef unsigned int size
         cdef Client client
@@ -255,6 +256,11 @@ cdef class Loop(Handshakes):
                     self.news.append(
                         ("turned away" if self.turn_away(listener) else "accept failed", reason))
                 return 0
+            heir = self.worthier()
+            if heir >= 0:
+                self.news.append(("newcomer", (fd, heir)))
+                self.pools.workers.expect(heir, 1)
+                continue
             record = self.records.claim(self.worker)
             if record == NO_RECORD:
                 close(fd)                    # not even room to say why
@@ -264,8 +270,22 @@ cdef class Loop(Handshakes):
             self.logging_in.add(client)
         return 0
 
-    cdef Client take_in(self, int fd, uint32_t record, bint is_unix):
-        """A client for a connection and a record that was claimed for it; its log-in begins."""
+    cdef int32_t worthier(self) noexcept:
+        """Who is to have a newcomer in our place: a worker with far fewer clients; anybody, when ours move out.
+
+        Which worker accepts is the kernel's choice, by a hash of addresses: without this the one may have all.
+        """
+        cdef uint64_t own = self.client_count
+        cdef int32_t heir
+        if own <= CLIENTS_APART and not self.moves_out:
+            return -1
+        heir = self.pools.workers.lightest(self.worker)
+        if heir < 0 or self.moves_out:
+            return heir
+        return heir if self.pools.workers.load_of(heir) + CLIENTS_APART + own // 32 < own else -1
+
+    cdef Client seat(self, int fd, uint32_t record):
+        """A client for a connection and a record that is ours. Its phase and its epoll are the caller's."""
         cdef Client client = Client()
         client.fd = fd
         client.record = record
@@ -274,6 +294,12 @@ cdef class Loop(Handshakes):
         client.serial = self.next_serial
         self.clients[record] = client
         self.client_count += 1
+        self.pools.workers.records[self.worker].clients = self.client_count
+        return client
+
+    cdef Client take_in(self, int fd, uint32_t record, bint is_unix):
+        """A client for a connection and a record that was claimed for it; its log-in begins."""
+        cdef Client client = self.seat(fd, record)
         self.enter(client, LOGIN)
         client.deadline_us = self.now
         client.is_unix = is_unix
@@ -427,13 +453,18 @@ cdef class Loop(Handshakes):
     cdef int forget(self, Client client) except -1:
         """A client that is GONE: its record is free for another."""
         if self.clients[client.record] is client:
-            self.clients[client.record] = None
-            self.client_count -= 1
+            self.forget_seat(client)
             self.records.forget(client.record)
         self.end_login(client)
         self.leave_pool(client)
         self.leaving.discard(client)
         client.login = None
+        return 0
+
+    cdef int forget_seat(self, Client client) except -1:
+        self.clients[client.record] = None
+        self.client_count -= 1
+        self.pools.workers.records[self.worker].clients = self.client_count
         return 0
 
     # --- the Python face

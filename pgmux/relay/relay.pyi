@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Final
 
 from pgmux.relay.endpoint import Client, Greeting, Lobby
-from pgmux.relay.loop import Loop
+from pgmux.relay.moving import Moving
 from pgmux.relay.tls import Tls
 
 RESERVE_IDLE_US: Final[int]
@@ -16,7 +16,7 @@ class Stay(IntEnum):
     IDLE_IN_TRANSACTION_STAY = 2
     IDLE_STAY = 3
 
-class Relay(Loop):
+class Relay(Moving):
     """One worker's relay."""
 
     def keep_waiting(self, client: Client) -> None:

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
-from pgmux.relay.loop cimport Loop
+from pgmux.relay.moving cimport Moving
 from pgmux.relay.sockets cimport close
 from pgmux.relay.tls cimport Tls
 from pgmux.shm.atomics cimport now_us
@@ -29,7 +29,7 @@ cdef enum:
 RESERVE_IDLE_US = 5_000_000      # what a pool has beyond its size, from its reserve, is closed when idle so long
 
 
-cdef class Relay(Loop):
+cdef class Relay(Moving):
     """One worker's relay. `news` says what it cannot do by itself; see Loop for the events."""
 
     def keep_waiting(self, Client client):
@@ -146,8 +146,8 @@ cdef class Relay(Loop):
         cdef uint64_t word = self.pools.leases.word(slot)
         cdef bint belongs = generation_of(word) == generation
         self.now = now_us()
-        if is_held(word, CLOSING, self.worker):      # by CLOSE or FENCE, or both: one generation each
-            belongs = backend.fd < 0 and generation_of(word) - generation <= 2
+        if is_held(word, CLOSING, self.worker):      # by CLOSE, and by as many a FENCE as workers died over it
+            belongs = backend.fd < 0 and generation == self.pools.leases.introduced(slot)
         if not belongs or backend.fd >= 0 and backend.generation == generation:
             close(fd)
             return

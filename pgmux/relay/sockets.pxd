@@ -10,6 +10,7 @@ cdef extern from "sys/socket.h" nogil:
     struct sockaddr_storage:
         unsigned short ss_family
     int accept4(int fd, sockaddr *address, unsigned int *size, int flags)
+    int getpeername(int fd, sockaddr *address, unsigned int *size)
     int shutdown(int fd, int how)
     int getsockopt(int fd, int level, int name, void *value, unsigned int *size)
     int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SHUT_RDWR, SOCK_NONBLOCK, SOCK_CLOEXEC

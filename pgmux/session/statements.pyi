@@ -24,5 +24,8 @@ class Library:
     def prepared(self, definition: bytes, meaning: bytes, traces: int, study: Study | None) -> Statement:
         """The statement that PREPARE prepares. `definition`: what follows its name."""
 
+    def adopt(self, digest: bytes, body: bytes, sql: bytes, traces: int, study: Study | None) -> Statement:
+        """A statement that another worker's client has had prepared, by its id of 16 bytes."""
+
     def parse(self, body: bytes, meaning: bytes, traces: int = 0, study: Study | None = None) -> Statement:
         """The statement that a Parse prepares. `body`: the message from its text on."""

@@ -47,6 +47,13 @@ cdef class Library:
         """The statement that PREPARE prepares. `definition`: what follows its name."""
         return self._find(b"Q", b"", bytes(definition), meaning, traces, study)
 
+    def adopt(self, bytes digest, bytes body, bytes sql, uint32_t traces, study):
+        """A statement that another worker's client has had prepared, by its id of 16 bytes."""
+        statement = self._known.get(digest)
+        if statement is None:
+            statement = self._known[digest] = Statement(digest, body, sql, traces, study)
+        return statement
+
     def parse(self, body, meaning, traces=0, study=None):
         """As `parsed`, for tests."""
         return self.parsed(body, meaning, traces, study)

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.shm.layout cimport ClientRecord
 from pgmux.shm.segment cimport Segment
@@ -6,6 +6,17 @@ from pgmux.shm.segment cimport Segment
 
 cdef enum:
     NO_RECORD = -1
+    BURYING = 0xFFFF             # owner of a dead worker's record while the supervisor clears it
+
+# The owner word, from the lowest bit: worker + 1, 16 bits; giver + 1 while the client is on its way, 16 bits.
+cdef inline uint64_t holder_of(uint64_t word) noexcept nogil:
+    return word & 0xFFFF
+
+cdef inline uint64_t giver_of(uint64_t word) noexcept nogil:
+    return word >> 16
+
+cdef inline uint64_t on_the_way(uint32_t giver, uint32_t heir) noexcept nogil:
+    return <uint64_t>(giver + 1) << 16 | heir + 1
 
 cdef class Clients:
     cdef readonly Segment segment

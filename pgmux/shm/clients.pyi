@@ -43,8 +43,23 @@ class Clients:
     def find(self, record: int, secret: bytes) -> int | None:
         """The worker that holds the client a cancel key names, or None when the key is not good."""
 
-    def expel(self, worker: int) -> int:
-        """Free every record of a dead worker. Gives how many there were."""
+    def hand_over(self, record: int, giver: int, heir: int) -> bool:
+        """A client is about to be sent to another worker. Whether it was the giver's."""
+
+    def take_back(self, record: int, giver: int, heir: int) -> bool:
+        """It could not be sent. Whether it is the giver's again."""
+
+    def receive(self, record: int, giver: int, heir: int, connected_at_us: int, secret: bytes) -> bool:
+        """A client has come from another worker. Whether it is the heir's now; if not, its socket is to be closed."""
+
+    def disown(self, record: int, giver: int, heir: int) -> None:
+        """What has come from another worker cannot be served: the record is free for another, if it still is that."""
+
+    def secret(self, record: int) -> bytes:
+        """The cancel key of a client; empty for one that never cancels."""
+
+    def expel(self, worker: int, keeps_coming: bool = False) -> int:
+        """Free every record of a dead worker, and of those on their way from or to it. Gives how many there were."""
 
     def read(self, record: int) -> _ClientRow | None:
         """A record as a dict, or None when it is unused."""

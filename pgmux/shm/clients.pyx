@@ -4,6 +4,11 @@
 Every worker can list all clients and find the one that a cancel key names. There are
 max_client_conn records (and a few spare ones, for those who must be told that it is reached),
 so the limit is exact over all workers and nothing counts it.
+
+A client goes from one worker to another by its record's owner word. The giver names the heir and itself in it
+(`hand_over`), *then* sends the socket; the heir takes the giver's name out (`receive`), *then* serves. Between the
+two the supervisor may take the record from either's death, by a compare-and-swap of the same word: so of heir and
+supervisor one alone has it, and who finds the word changed closes the socket it was sent.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
@@ -100,13 +105,51 @@ cdef class Clients:
             return None
         for at in range(size):
             differing |= told[at] ^ client.secret[at]
-        return None if differing else owner - 1
+        return None if differing else holder_of(owner) - 1
 
-    def expel(self, uint32_t worker):
-        """Free every record of a dead worker. Gives how many there were."""
+    def hand_over(self, uint32_t record, uint32_t giver, uint32_t heir):
+        """A client is about to be sent to another worker. Whether it was the giver's."""
+        return bool(swap(&self.records[record].owner, giver + 1, on_the_way(giver, heir)))
+
+    def take_back(self, uint32_t record, uint32_t giver, uint32_t heir):
+        """It could not be sent. Whether it is the giver's again."""
+        return bool(swap(&self.records[record].owner, on_the_way(giver, heir), giver + 1))
+
+    def receive(self, uint32_t record, uint32_t giver, uint32_t heir, uint64_t connected_at_us, bytes secret):
+        """A client has come from another worker. Whether it is the heir's now; if not, its socket is to be closed.
+
+        Time and key tell this client from another that was given the record since, and sent the same way: while
+        the word names heir and giver, the record is written by nobody.
+        """
+        cdef ClientRecord *client = &self.records[record]
+        if load(&client.owner) != on_the_way(giver, heir) or (client.connected_at_us, self.secret(record)) != (
+                connected_at_us, secret):
+            return False
+        return bool(swap(&client.owner, on_the_way(giver, heir), heir + 1))
+
+    def disown(self, uint32_t record, uint32_t giver, uint32_t heir):
+        """What has come from another worker cannot be served: the record is free for another, if it still is that."""
+        if swap(&self.records[record].owner, on_the_way(giver, heir), BURYING):
+            self.forget(record)
+
+    def secret(self, uint32_t record):
+        """The cancel key of a client; empty for one that never cancels."""
+        return self.records[record].secret[:self.records[record].secret_bytes]
+
+    def expel(self, uint32_t worker, bint keeps_coming=False):
+        """Free every record of a dead worker, and of those on their way from or to it. Gives how many there were.
+
+        `keeps_coming`: it has left in order, so those on their way to it lie in its mailbox, for its successor.
+        """
         cdef uint32_t record, expelled = 0
+        cdef uint64_t word
         for record in range(self.count):
-            if load(&self.records[record].owner) == worker + 1:
+            word = load(&self.records[record].owner)
+            if giver_of(word) and holder_of(word) == worker + 1 and keeps_coming:
+                continue
+            if holder_of(word) != worker + 1 and (giver_of(word) != worker + 1 or keeps_coming):
+                continue
+            if swap(&self.records[record].owner, word, BURYING):
                 self.forget(record)
                 expelled += 1
         return expelled
@@ -119,7 +162,7 @@ cdef class Clients:
         cdef uint64_t owner = load(&client.owner)
         if owner == 0:
             return None
-        return {"client": record, "worker": owner - 1, "pool": client.pool, "phase": client.phase,
+        return {"client": record, "worker": holder_of(owner) - 1, "pool": client.pool, "phase": client.phase,
                 "slot": None if client.slot < 0 else client.slot, "since_us": client.since_us,
                 "connected_at_us": client.connected_at_us, "transactions": client.transactions,
                 "address": client.address[:strlen(client.address)], "port": client.port,

@@ -70,7 +70,9 @@ cdef struct WorkerRecord:        # two cache lines a worker
     uint32_t clients             # logged-in and logging-in; by the worker
     uint32_t restarts            # by the supervisor
     uint32_t listening           # clients that LISTEN; by the worker
-    uint8_t _pad2[28]
+    uint32_t _pad2
+    uint64_t coming              # clients on their way to it from other workers; raised by those, lowered by it
+    uint8_t _pad3[16]
 
 cdef struct Slot:                # one cache line: one backend
     uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx
@@ -89,7 +91,8 @@ cdef struct Identity:            # who PostgreSQL says the backend is; by the op
     uint32_t backend_pid
     uint32_t key_bytes
     uint8_t key[KEY_BYTES]
-    uint8_t _pad[CACHE_LINE * 5 - 264]
+    uint32_t generation          # of the slot, for which its socket is: known also when it has been fenced since
+    uint8_t _pad[CACHE_LINE * 5 - 268]
 
 cdef struct Baggage:             # what sessions left on a backend; by the slot's owner, under its lease
     uint64_t settings_digest     # of `settings`; 0 = as after the log-in
@@ -125,7 +128,7 @@ cdef struct PoolRecord:
     uint8_t _pad3[56]
 
 cdef struct ClientRecord:        # four cache lines, single writer: the worker that holds the client
-    uint64_t owner               # 0 = unused, else worker + 1; claimed by compare-and-swap
+    uint64_t owner               # 0 = unused, else worker + 1, and << 16 the giver + 1 while it is handed over
     uint64_t since_us            # when the present phase began
     uint64_t connected_at_us
     uint64_t transactions        # served so far

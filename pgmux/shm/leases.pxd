@@ -66,5 +66,6 @@ cdef class LeaseTable:
     cdef readonly uint32_t count
 
     cdef uint64_t word(self, uint32_t slot) noexcept nogil
+    cdef uint64_t introduced(self, uint32_t slot) noexcept nogil
     cdef bint move(
         self, uint32_t slot, uint64_t seen, uint32_t verb, uint32_t owner, uint32_t pool) noexcept nogil

@@ -70,6 +70,11 @@ cdef class LeaseTable:
             return False
         return swap(&self.slots[slot].word, seen, moved(seen, verb, owner, pool))
 
+    cdef uint64_t introduced(self, uint32_t slot) noexcept nogil:
+        """The generation of the slot when its present socket was introduced. Each fence of a CLOSING slot makes the
+        word's own grow, so this alone tells which socket has still to be ended."""
+        return self.segment.identities[slot].generation
+
     # The Python face: cold paths and tests.
 
     def read(self, uint32_t slot):
@@ -104,6 +109,7 @@ cdef class LeaseTable:
         if len(key) > KEY_BYTES:
             raise ValueError(f"a cancel key has at most {KEY_BYTES} bytes")
         identity.backend_pid = backend_pid
+        identity.generation = <uint32_t>generation_of(self.word(slot))
         identity.key_bytes = len(key)
         memcpy(identity.key, <const char *>key, len(key))
         self.slots[slot].opened_at_us = now_us()

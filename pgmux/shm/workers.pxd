@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.shm.layout cimport WorkerRecord
 from pgmux.shm.segment cimport Segment
@@ -12,6 +12,12 @@ cpdef enum Errand:       # what anybody may ask of a worker, as bits
     RELOAD = 16          # the configuration's file has changed, and is good
     LOOK_AT_EARS = 32    # a worker has died, or an ear has changed hands
     HEAR_ANSWERS = 64    # auth_query has answered some worker, or failed to
+    DRAIN = 256          # hand your clients to others, then leave
+
+cpdef enum WorkerState:
+    STARTING = 0
+    SERVING = 1          # others may hand it clients
+    DRAINING = 2         # it hands its own to others
 
 cdef class Workers:
     cdef readonly Segment segment
@@ -27,3 +33,5 @@ cdef class Workers:
     cdef bint sleep(self, uint32_t worker) noexcept nogil
     cdef void rise(self, uint32_t worker) noexcept nogil
     cdef bint has_news(self, uint32_t worker) noexcept nogil
+    cdef int32_t lightest(self, uint32_t but) noexcept nogil
+    cdef uint64_t load_of(self, uint32_t worker) noexcept nogil

@@ -14,6 +14,12 @@ class Errand(IntEnum):
     RELOAD = 16
     LOOK_AT_EARS = 32
     HEAR_ANSWERS = 64
+    DRAIN = 256
+
+class WorkerState(IntEnum):
+    STARTING = 0
+    SERVING = 1
+    DRAINING = 2
 
 class _WorkerRow(TypedDict):
     worker: int
@@ -23,6 +29,7 @@ class _WorkerRow(TypedDict):
     started_at_us: int
     heartbeat_us: int
     listening: int
+    state: int
 
 class Workers:
     """The workers' records and inboxes. `bells` are their eventfds, made before the first fork."""
@@ -32,6 +39,15 @@ class Workers:
     def segment(self) -> Segment: ...
     @property
     def bells(self) -> list[int]: ...
+    def find_lightest(self, but: int) -> int | None:
+        """The serving worker with the fewest clients, other than one; None = there is no other."""
+
+    def enter(self, worker: int, state: int) -> None:
+        """By the worker: what it does now, a WorkerState."""
+
+    def expect(self, worker: int, change: int) -> None:
+        """A client is on its way to a worker (+1), has come or will not (-1)."""
+
     def take_errands(self, worker: int) -> int:
         """The errands asked of the worker, cleared by the asking."""
 

@@ -11,9 +11,9 @@ Of several senders the one that turns `sleeping` off rings.
 """
 import os
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
-from pgmux.shm.atomics cimport and_bits, exchange, load, lowest_bit, now_us, or_bits, store
+from pgmux.shm.atomics cimport and_bits, exchange, load, lowest_bit, now_us, or_bits, store, swap
 from pgmux.shm.layout cimport WorkerRecord
 from pgmux.shm.segment cimport Segment
 
@@ -71,7 +71,41 @@ cdef class Workers:
                 return True
         return False
 
+    cdef uint64_t load_of(self, uint32_t worker) noexcept nogil:
+        """Clients a worker has, and those on their way to it."""
+        return self.records[worker].clients + load(&self.records[worker].coming)
+
+    cdef int32_t lightest(self, uint32_t but) noexcept nogil:
+        """The serving worker with the fewest clients, other than one; -1 = there is no other."""
+        cdef uint32_t worker
+        cdef int32_t found = -1
+        for worker in range(self.segment.header.workers):
+            if worker == but or not self.records[worker].pid or self.records[worker].state != SERVING:
+                continue
+            if found < 0 or self.load_of(worker) < self.load_of(found):
+                found = worker
+        return found
+
     # The Python face: supervisor, worker's greenlets, readers.
+
+    def find_lightest(self, uint32_t but):
+        """The serving worker with the fewest clients, other than one; None = there is no other."""
+        found = self.lightest(but)
+        return None if found < 0 else found
+
+    def enter(self, uint32_t worker, uint32_t state):
+        """By the worker: what it does now, a WorkerState."""
+        self.records[worker].state = state
+
+    def expect(self, uint32_t worker, int change):
+        """A client is on its way to a worker (+1), has come or will not (-1)."""
+        cdef uint64_t seen
+        while True:
+            seen = load(&self.records[worker].coming)
+            if change < 0 and not seen:      # sent to its predecessor, and counted off when that died
+                return
+            if swap(&self.records[worker].coming, seen, seen + change):
+                return
 
     def take_errands(self, uint32_t worker):
         """The errands asked of the worker, cleared by the asking."""
@@ -116,6 +150,7 @@ cdef class Workers:
     def enlist(self, uint32_t worker, uint32_t pid):
         """By the supervisor, when it has forked the worker."""
         self.records[worker].started_at_us = self.records[worker].heartbeat_us = now_us()
+        self.records[worker].state = STARTING
         self.records[worker].pid = pid
 
     def dismiss(self, uint32_t worker):
@@ -124,6 +159,7 @@ cdef class Workers:
         self.records[worker].pid = 0
         self.records[worker].clients = 0
         self.records[worker].listening = 0
+        store(&self.records[worker].coming, 0)
         self.records[worker].restarts += 1
         store(&self.records[worker].sleeping, 0)
         for word in range(self.words):
@@ -152,7 +188,7 @@ cdef class Workers:
         cdef WorkerRecord *record = &self.records[worker]
         return {"worker": worker, "pid": record.pid, "clients": record.clients, "restarts": record.restarts,
                 "started_at_us": record.started_at_us, "heartbeat_us": record.heartbeat_us,
-                "listening": record.listening}
+                "listening": record.listening, "state": record.state}
 
 
 def make_bells(count):

@@ -28,7 +28,7 @@ from pgmux.shm.clients import Clients
 from pgmux.shm.ears import Ears
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
-from pgmux.shm.workers import Errand, make_bells
+from pgmux.shm.workers import Errand, WorkerState, make_bells
 from pgmux.supervisor.descriptors import raise_descriptor_limit
 from pgmux.supervisor.listeners import bind_tcp, bind_unix, close_all
 from pgmux.supervisor.notify import Notifier
@@ -37,7 +37,7 @@ from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import open_log
 from pgmux.worker.mailbox import Mailbox
-from pgmux.worker.main import BREAK_OFF, FINISH, Worker
+from pgmux.worker.main import BREAK_OFF, DRAIN, FINISH, Worker
 from pgmux.worker.reception import names_of
 from pgmux.worker.tls import open_tls
 
@@ -54,6 +54,7 @@ _SIGNALS = (
     signal.SIGUSR1,
     signal.SIGUSR2,
     signal.SIGCHLD,
+    DRAIN,
 )
 
 
@@ -76,6 +77,7 @@ class Supervisor:
         self._posts = [_Post() for _ in range(config.worker_count())]
         self._stop_signal: signal.Signals | None = None
         self._stop_deadline = 0.0  # time.monotonic()
+        self._to_be_replaced: list[tuple[int, int]] = []  # (number, pid) of workers, the next one first
         self._is_breaking_off = False
         self._systemd = Notifier.from_environment(os.environ, os.getpid())
 
@@ -198,6 +200,8 @@ class Supervisor:
             self._stop_signal, self._is_breaking_off = number, True
             self._systemd.stopping("stopping at once")
             self._signal_workers(signal.SIGKILL)
+        elif number == DRAIN:
+            self.replace_workers()
         elif number == signal.SIGUSR1:
             self._log.info("SIGUSR1: paused, clients wait from their next transaction on")
             self._pools.pause()
@@ -267,6 +271,8 @@ class Supervisor:
                 os.kill(post.pid, signal.SIGKILL)
         if self._stop_signal is not None:
             self._press_on(now)
+        elif self._to_be_replaced:
+            self._go_on_replacing()
         self._systemd.tick(now, self._last_beat(), self._status())
 
     def _last_beat(self) -> int:
@@ -302,6 +308,25 @@ class Supervisor:
 
     # --- workers
 
+    def replace_workers(self) -> None:
+        """Drain one worker after the other, so that each one's clients go to workers that serve."""
+        self._to_be_replaced = [(number, post.pid) for number, post in enumerate(self._posts)]
+        self._log.info("replacing all workers, one after the other")
+        self._go_on_replacing()
+
+    def _go_on_replacing(self) -> None:
+        """The first in the list drains; once its successor serves, it is the next one's turn."""
+        number, pid = self._to_be_replaced[0]
+        record = self._pools.workers.read(number)
+        if record["pid"] == pid:
+            self._pools.workers.send_on_errand(number, Errand.DRAIN)
+        elif record["state"] == WorkerState.SERVING:
+            del self._to_be_replaced[0]
+            if self._to_be_replaced:
+                self._go_on_replacing()
+            else:
+                self._log.info("all workers have been replaced")
+
     def _fork(self, number: int) -> None:
         post = self._posts[number]
         self._vault.collect()  # the child inherits what is in the vault now; the rest lies in its mailbox
@@ -310,6 +335,8 @@ class Supervisor:
             self._be_worker(number)
         post.pid, post.started = pid, time.monotonic()
         self._pools.workers.enlist(number, pid)
+        # While the post was vacant nobody could be sent here: another may have died over a grant to its last holder.
+        self._pools.workers.send_on_errand(number, Errand.LOOK_FOR_GRANTS | Errand.OPEN_BACKENDS)
 
     def _be_worker(self, number: int) -> None:
         """The child's life. Never returns: nothing of the supervisor's stack is the child's to unwind."""
@@ -347,11 +374,16 @@ class Supervisor:
         self._vault.collect()
         self._pools.workers.dismiss(number)
         fenced = self._pools.fence(number, number)
-        gone = self._clients.expel(number)
+        in_order = code == 0
+        gone = self._clients.expel(number, keeps_coming=in_order)
         self._answers.expel(number)
         self._ears.fence(number)
         self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
         if self._stop_signal is not None:
+            return
+        if in_order:
+            self._log.info("worker %d (pid %d) has left, drained", number, pid)
+            self._fork(number)
             return
         self._log.error(
             "worker %d (pid %d) died (%s) after %.0fs: %d clients lost, %d backends fenced",

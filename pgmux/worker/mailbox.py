@@ -16,6 +16,8 @@ stop at net.unix.max_dgram_qlen):
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
     CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
     GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
+    CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
+    NEWCOMER  -     -            -        with an accepted socket: it is to log in here
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -25,10 +27,12 @@ In the mailboxes for LISTEN; worker/listening.py says who sends them when:
     NOTIFY     ear  -         -       whole NotificationResponses, in the order of their coming
     MISSED     ear  -         -       the ear's backend was lost and replaced: some may never have come
 
-Channels are separated by zero bytes. See unix(7), sendmsg(2).
+Channels are separated by zero bytes. A body that is longer than LONGEST_BODY travels in a file of memory, whose
+descriptor comes last. See unix(7), sendmsg(2), memfd_create(2).
 """
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -39,6 +43,7 @@ from typing import NamedTuple
 _PACKET = struct.Struct("!BIQI")
 _SEND_BUFFER_BYTES = 1 << 20  # some thousand messages may wait for a worker that is busy
 LONGEST_BODY = 1 << 16
+_IS_IN_A_FILE = 0x80  # in a packet's kind: the body is
 
 
 class Kind(IntEnum):
@@ -52,7 +57,9 @@ class Kind(IntEnum):
     LISTENING = 6
     NOTIFY = 7
     MISSED = 8
-    GIVE_UP = 9
+    CLIENT = 9
+    NEWCOMER = 10
+    GIVE_UP = 11
 
 
 class Message(NamedTuple):
@@ -63,7 +70,7 @@ class Message(NamedTuple):
     number: int = 0
     note: int = 0
     fd: int = -1
-    body: bytes = b""  # at most LONGEST_BODY
+    body: bytes = b""
 
 
 class Mailbox:
@@ -81,31 +88,57 @@ class Mailbox:
 
     def send(self, message: Message) -> bool:
         """Leave a message, with a copy of its descriptor. False when the mailbox is full."""
-        packet = _PACKET.pack(message.kind, message.target, message.number, message.note) + message.body
+        fds = [message.fd] if message.fd >= 0 else []
+        body = message.body
+        if is_long := len(body) > LONGEST_BODY:
+            fds.append(_in_a_file(body))
+        flags = message.kind | _IS_IN_A_FILE * is_long
+        packet = _PACKET.pack(flags, message.target, message.number, message.note)
         try:
-            if message.fd >= 0:
-                socket.send_fds(self._outside, [packet], [message.fd])
+            if fds:
+                socket.send_fds(self._outside, [packet, b"" if is_long else body], fds)
             else:
-                self._outside.send(packet)
-        except BlockingIOError:
-            return False
+                self._outside.send(packet + body)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ETOOMANYREFS):  # full of messages, or of descriptors
+                return False
+            raise
+        finally:
+            if is_long:
+                os.close(fds[-1])
         return True
 
     def collect(self) -> Iterator[Message]:
         """Take out the messages that are there. Descriptors in them are the caller's to close."""
         while True:
             try:
-                packet, fds, _, _ = socket.recv_fds(self._inside, _PACKET.size + LONGEST_BODY, 1)
+                packet, fds, _, _ = socket.recv_fds(self._inside, _PACKET.size + LONGEST_BODY, 2)
             except BlockingIOError:
                 return
             kind, target, number, note = _PACKET.unpack_from(packet)
             for fd in fds:
                 os.set_inheritable(fd, False)
             body = packet[_PACKET.size :]
-            yield Message(Kind(kind), target, number, note, fds[0] if fds else -1, body)
+            if kind & _IS_IN_A_FILE:
+                body = _out_of_the_file(fds.pop())
+            yield Message(Kind(kind & ~_IS_IN_A_FILE), target, number, note, fds[0] if fds else -1, body)
 
     def close(self) -> None:
         """Close both ends."""
         with contextlib.suppress(OSError):
             self._inside.close()
             self._outside.close()
+
+
+def _in_a_file(body: bytes) -> int:
+    """A descriptor of a file of memory that holds the body; the caller's to close."""
+    fd = os.memfd_create("pgmux message", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(body)
+    return fd
+
+
+def _out_of_the_file(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        file.seek(0)  # the sender's position is ours too
+        return file.read()

@@ -26,7 +26,7 @@ from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
-from pgmux.shm.workers import Errand
+from pgmux.shm.workers import Errand, WorkerState
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.connecting import Connector
 from pgmux.worker.entrance import open_doors
@@ -35,6 +35,7 @@ from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import Journal, open_log
 from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
+from pgmux.worker.moving import Moving
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
 from pgmux.worker.replication import Replication
@@ -45,8 +46,10 @@ from pgmux.worker.tls import open_tls, server_tls_differs
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
 FINISH = signal.SIGUSR1
 BREAK_OFF = signal.SIGUSR2
+DRAIN = signal.SIGRTMIN  # as the errand of that name
 
 TICK_SECONDS = 0.25
+_TICK_WHILE_DRAINING_SECONDS = 0.02
 _ACCEPT_AGAIN_TICKS = 4
 _PATIENCE_AT_WORK_US = 1_000
 _SLICE_AT_WORK_US = 5_000
@@ -78,6 +81,7 @@ class Worker:
         self._replication = Replication(
             number, config, self._connector, self._pools, counters, estate.mailboxes[-1]
         )
+        self._moving = Moving(number, self._pools, records, estate.mailboxes)
         self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
         self._reception = Reception(
             config,
@@ -109,6 +113,7 @@ class Worker:
             self._listening,
             self._replication,
             self._informant,
+            self._moving,
         )
         for each in self._parts:
             each.relay = self._relay
@@ -134,27 +139,32 @@ class Worker:
         gc.collect()
         gc.freeze()  # what the workers share stays shared: the collector does not write to it
         self._lifeline_watcher = hub.loop.io(self._estate.lifeline, 1)
+        self._mailbox_watcher = hub.loop.io(self._estate.mailboxes[self.number].fileno(), 1)
         relaying = hub.loop.prepare()
         relaying.priority = hub.loop.MINPRI  # after the greenlets that are due
         self._relay.watch_hub(hub.loop.fileno())
         watchers = [
             (hub.loop.idle(), _keep_going),
             (relaying, self._relay_messages),
-            (hub.loop.io(self._estate.mailboxes[self.number].fileno(), 1), self._collect),
+            (self._mailbox_watcher, self._collect),
             (self._lifeline_watcher, self._orphaned),
         ]
         for watcher, callback in watchers:
             watcher.start(callback)
         gevent.signal_handler(FINISH, self.stop)
         gevent.signal_handler(BREAK_OFF, self.break_off)
+        gevent.signal_handler(DRAIN, self.drain)
         self._collect()
         self._bury_fenced()
         if self.number == 0:
             self._reception.register_warm_pools()
         self._listening.start()
+        self._pools.workers.enter(self.number, WorkerState.SERVING)
         while not self._is_done():
-            gevent.sleep(TICK_SECONDS)
+            gevent.sleep(_TICK_WHILE_DRAINING_SECONDS if self._moving.is_draining else TICK_SECONDS)
             self._tick()
+        if self._moving.is_draining:
+            self._moving.take_leave()
         for watcher, _ in watchers:
             watcher.stop()
         self._relay.leave_home()
@@ -162,8 +172,18 @@ class Worker:
     def stop(self) -> None:
         """Take no more connections, let transactions finish, then leave."""
         self._stopping = True
+        self._relay.moves_out = False
         self._relay.stop_accepting()
         self._send_off_idle()
+
+    def drain(self) -> None:
+        """Hand the clients over to other workers, then leave."""
+        if self._stopping or self._moving.is_draining:
+            return
+        self._collect()
+        if self._moving.is_alone:
+            self._mailbox_watcher.stop()  # what comes from now on is our successor's
+        self._moving.drain(self._config.pgmux.drain_timeout)
 
     def break_off(self) -> None:
         """Leave as soon as every client has been told, whatever it is doing."""
@@ -211,6 +231,10 @@ class Worker:
                 self._canceller.cancel(message.target, message.body)
             elif message.kind is Kind.GIVE_UP:
                 self._relay.give_up(message.target, message.number)
+            elif message.kind is Kind.CLIENT:
+                self._moving.take_up(message)
+            elif message.kind is Kind.NEWCOMER:
+                self._moving.take_newcomer(message.fd)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -236,6 +260,10 @@ class Worker:
                 self._journal.pinned(client, pins)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
                 self._canceller.cancel_counted(slot, generation, pid, key)
+            case "movable", Client() as client:
+                self._moving.move(client)
+            case "newcomer", (int(fd), int(heir)):
+                self._moving.pass_on(fd, heir)
             case "fetch", int(slot):
                 self._fetch(slot)
             case "queue full", Client() as client:
@@ -274,6 +302,8 @@ class Worker:
             self._opener.heed_trouble()
         if errands & Errand.LOOK_AT_EARS:
             self._listening.look()
+        if errands & Errand.DRAIN:
+            self.drain()
         if errands & Errand.HEAR_ANSWERS:
             self._informant.hear()
 
@@ -329,7 +359,11 @@ class Worker:
         self._informant.hear()
         for pool in self._reception.pools_in_use():
             self._opener.look(pool)
-        if self._stopping:
+        self._moving.tick()
+        if self._moving.is_overdue():
+            self._log.warning("not drained within drain_timeout: who is left is sent off")
+            self.break_off()
+        elif self._stopping:
             self._send_off_idle()
         elif not self._relay.is_accepting:
             self._ticks_without_accepting += 1
@@ -344,7 +378,18 @@ class Worker:
                 self._relay.send_off(client, farewell)
 
     def _is_done(self) -> bool:
-        return self._stopping and self._relay.client_count == 0
+        if self._relay.client_count or not (self._stopping or self._moving.is_draining):
+            return False
+        # In order means: what a client asked before it left has been done, and nothing has come in the last moment.
+        if self._moving.is_draining and self._mailbox_watcher.active:
+            self._collect()
+        return not self._relay.client_count and (self._stopping or not self._holds_backends())
+
+    def _holds_backends(self) -> bool:
+        snapshot = self._pools.leases.snapshot()
+        return any(
+            owner == self.number and phase not in (Phase.EMPTY, Phase.FREE) for phase, owner, *_ in snapshot
+        )
 
 
 def _keep_going() -> None:

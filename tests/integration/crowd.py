@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from tests.servers import Pgmux, Postgres, wait_until
+from tests.servers import Pgmux, Postgres, Proxy, wait_until
 from tests.wire import Wire, wire
 
 Member = Callable[[int], Iterator[None]]
@@ -28,7 +28,7 @@ Member = Callable[[int], Iterator[None]]
 END_TIMEOUT_S = 30.0
 
 
-def approach(server: Pgmux | Postgres) -> Wire:
+def approach(server: Pgmux | Postgres | Proxy) -> Wire:
     """A connection of one of many: its conversation is told by what it complains of, not by every failure."""
     client = Wire(server.host, server.port, timeout_s=END_TIMEOUT_S)
     wire.OPENED.remove(client)

@@ -151,3 +151,50 @@ def test_a_dead_worker_s_clients_are_forgotten_and_no_other_s(world: World) -> N
     again = [world.clients.try_claim(3) for _ in range(LIMIT - 10)]
     assert set(records[1]) <= set(again)
     assert max(record for record in again if record is not None) < LIMIT
+
+
+GIVER, HEIR, SECRET = 0, 1, b"4711"
+
+
+def handed_over(world: World) -> tuple[int, int]:
+    """A record on its way from one worker to another, and when its client came."""
+    record = world.clients.try_claim(GIVER)
+    assert record is not None
+    world.clients.admit(record, SECRET, 0, b"")
+    row = world.clients.read(record)
+    assert row is not None
+    assert world.clients.hand_over(record, GIVER, HEIR)
+    return record, row["connected_at_us"]
+
+
+def test_a_client_on_its_way_is_the_heirs_to_receive_once(world: World) -> None:
+    record, since = handed_over(world)
+    assert world.clients.find(record, SECRET) == HEIR
+    assert not world.clients.receive(record, GIVER, HEIR, since + 1, SECRET)
+    assert not world.clients.receive(record, GIVER, HEIR, since, b"4712")
+    assert not world.clients.receive(record, HEIR, GIVER, since, SECRET)
+    assert world.clients.receive(record, GIVER, HEIR, since, SECRET)
+    assert not world.clients.receive(record, GIVER, HEIR, since, SECRET)
+    assert not world.clients.take_back(record, GIVER, HEIR)
+
+
+@pytest.mark.parametrize("dead", [GIVER, HEIR])
+def test_a_client_on_its_way_is_lost_with_either_end(world: World, dead: int) -> None:
+    record, since = handed_over(world)
+    assert world.clients.expel(dead) == 1
+    assert world.clients.read(record) is None
+    assert not world.clients.receive(record, GIVER, HEIR, since, SECRET)
+
+
+@pytest.mark.parametrize("left", [GIVER, HEIR])
+def test_a_client_on_its_way_outlives_a_worker_that_leaves_in_order(world: World, left: int) -> None:
+    record, since = handed_over(world)
+    assert world.clients.expel(left, keeps_coming=True) == 0
+    assert world.clients.receive(record, GIVER, HEIR, since, SECRET)
+
+
+def test_a_client_that_could_not_be_sent_is_the_givers_again(world: World) -> None:
+    record, since = handed_over(world)
+    assert world.clients.take_back(record, GIVER, HEIR)
+    assert not world.clients.receive(record, GIVER, HEIR, since, SECRET)
+    assert world.clients.find(record, SECRET) == GIVER

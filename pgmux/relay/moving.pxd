@@ -1,0 +1,5 @@
+from pgmux.relay.loop cimport Loop
+
+
+cdef class Moving(Loop):
+    pass

@@ -1,0 +1,163 @@
+"""Moving: a worker's clients go to other workers, and others' come; nobody notices.
+
+A drain is for one worker's replacement: it takes no newcomer in any more but hands each to another, hands its
+idle clients over with their sessions, the busy ones as soon as their transaction has ended, and leaves when it
+has none. Who cannot go (who listens, keeps a backend, or is pgmux's own) stays until it leaves or drain_timeout
+is over. Where there is no other worker the clients are left in this one's own mailbox, to its successor.
+
+Which process owns a client at every instant:
+
+    1. the giver       packs it, idle; names the heir and itself in the record's owner word
+    2. on its way      nobody reads its socket; CLIENT lies in the heir's mailbox; the giver closes its copy
+    3. the heir        takes the giver's name out of the word, counts it in the pool, reads its socket
+
+What a death in between does is said, with the reasons why no answer can go astray, in relay/moving.pyx.
+"""
+
+import contextlib
+import logging
+import os
+import time
+
+import msgspec
+
+from pgmux.protocol.messages import decode_text
+from pgmux.relay.endpoint import Client
+from pgmux.relay.relay import Relay
+from pgmux.session.parcel import Parcel, open_parcel, pack_parcel
+from pgmux.session.refusals import Refusal
+from pgmux.shm.clients import Clients
+from pgmux.shm.pools import Pools
+from pgmux.shm.tenancies import PoolsExhausted
+from pgmux.shm.workers import WorkerState
+from pgmux.worker.mailbox import Kind, Mailbox, Message
+from pgmux.worker.reception import Reception
+
+
+class Moving:
+    """One worker's part in the moves of clients."""
+
+    def __init__(self, worker: int, pools: Pools, records: Clients, mailboxes: list[Mailbox]) -> None:
+        """`mailboxes`: one a worker, then the vault's."""
+        self.relay: Relay
+        self.reception: Reception
+        self.is_draining = False
+        self._worker = worker
+        self._workers = pools.workers
+        self._records = records
+        self._mailboxes = mailboxes
+        self._deadline = 0.0  # time.monotonic()
+        self._moved = 0
+        self._log = logging.getLogger(f"worker {worker}")
+
+    @property
+    def is_at_work(self) -> bool:
+        """Nothing here switches."""
+        return False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other worker can take our clients: then they wait in our mailbox for our successor."""
+        return self._workers.find_lightest(self._worker) is None
+
+    # --- away from here
+
+    def drain(self, timeout_s: float) -> None:
+        """Hand all clients over, now or when they can go, until the deadline; 0 = there is none."""
+        if self.is_draining:
+            return
+        self.is_draining = True
+        self._deadline = time.monotonic() + timeout_s if timeout_s else 0.0
+        self._workers.enter(self._worker, WorkerState.DRAINING)
+        self._log.info("draining: %d clients go to other workers", self.relay.client_count)
+        self.relay.moves_out = True
+        if self.is_alone:
+            self.relay.stop_accepting()
+        self.move_all()
+
+    def move_all(self) -> None:
+        """Hand over every client that can go now."""
+        for client in self.relay.every_client():
+            if not self.move(client):
+                break
+
+    def move(self, client: Client) -> bool:
+        """Hand a client over, if it can go now. False = there is no room for it; try again."""
+        parcel = self.relay.pack(client)
+        if parcel is None:
+            return True
+        try:
+            body = pack_parcel(parcel)
+        except UnicodeEncodeError:
+            client.stays = True
+            self.relay.serve_again(client)
+            return True
+        heir = self._workers.find_lightest(self._worker)
+        if heir is None:
+            heir = self._worker
+        if not self._records.hand_over(client.record, self._worker, heir):
+            return True
+        self._workers.expect(heir, 1)
+        message = Message(Kind.CLIENT, client.record, 0, self._worker, client.fd, body)
+        if not self._mailboxes[heir].send(message):
+            self._workers.expect(heir, -1)
+            self._records.take_back(client.record, self._worker, heir)
+            return False
+        self.relay.let_go(client)
+        self._moved += 1
+        return True
+
+    def pass_on(self, fd: int, heir: int) -> None:
+        """A connection was accepted here that another worker is to have."""
+        if self._mailboxes[heir].send(Message(Kind.NEWCOMER, 0, fd=fd)):
+            os.close(fd)
+        else:
+            self._workers.expect(heir, -1)
+            self.relay.take_newcomer(fd)
+
+    def tick(self) -> None:
+        """Several times a second, while draining."""
+        if self.is_draining:
+            self.move_all()
+
+    def is_overdue(self) -> bool:
+        """Whether those who could not go have had their time."""
+        return self.is_draining and 0 < self._deadline < time.monotonic()
+
+    def take_leave(self) -> None:
+        """The last word of a drain."""
+        self._log.info("drained: %d clients were handed over", self._moved)
+
+    # --- and here
+
+    def take_newcomer(self, fd: int) -> None:
+        """A connection that another worker has accepted."""
+        self._workers.expect(self._worker, -1)
+        self.relay.take_newcomer(fd)
+
+    def take_up(self, message: Message) -> None:
+        """A client that another worker has handed over."""
+        self._workers.expect(self._worker, -1)
+        try:
+            parcel = open_parcel(message.body)
+        except msgspec.DecodeError as error:
+            self._log.error("a client of worker %d cannot be served here: %s", message.note, error)
+            os.close(message.fd)
+            self._records.disown(message.target, message.note, self._worker)
+            return
+        client = self.relay.take_up(message.target, message.note, message.fd, parcel)
+        if client is not None:
+            self._seat(client, parcel)
+
+    def _seat(self, client: Client, parcel: Parcel) -> None:
+        """Count the client in its pool, whose record may have been given to others while it was on its way."""
+        place = parcel.pool, parcel.tenancy
+        try:
+            while not self.relay.try_join(client, *place):
+                place = self.reception.place_of_own(decode_text(parcel.database), decode_text(parcel.user))
+        except (PoolsExhausted, KeyError):
+            self.relay.send_off(client, Refusal.SHUTTING_DOWN.build())
+            return
+        with contextlib.suppress(KeyError):  # a reload took its database away: who is in goes on as before
+            self.reception.settings(place[0])
+        self.relay.serve_on(client)
