@@ -18,7 +18,7 @@ from tests.servers.certificates import Authority
 @pytest.fixture
 def pgmux(make_pgmux: MakePgmux, secure_postgres: Postgres) -> Pgmux:
     """Three workers, whose every backend is under TLS."""
-    databases = {"*": {"host": "127.0.0.1", "port": secure_postgres.port}}
+    databases: dict[str, dict[str, str | int]] = {"*": {"host": "127.0.0.1", "port": secure_postgres.port}}
     return make_pgmux(
         postgres=secure_postgres,
         databases=databases,
@@ -59,7 +59,7 @@ def test_a_walsender_is_under_tls_and_ends_with_its_client(
     hba = ["hostssl replication all 127.0.0.1/32 trust"]
     server = make_postgres(version_with_openssl(), {"max_wal_senders": 4}, hba, authority.certify())
     server.sql("CREATE ROLE copier LOGIN REPLICATION IN ROLE app")
-    databases = {"*": {"host": "127.0.0.1", "port": server.port}}
+    databases: dict[str, dict[str, str | int]] = {"*": {"host": "127.0.0.1", "port": server.port}}
     pgmux = make_pgmux(postgres=server, databases=databases, workers=2, server_tls_sslmode="require")
     where = f"host={pgmux.host} port={pgmux.port} user=copier dbname=app replication=true"
     told = subprocess.run(
