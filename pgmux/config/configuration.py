@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from pgmux.config.addresses import socket_path
-from pgmux.config.settings import Database, PoolMode, Settings, User
+from pgmux.config.settings import Database, OnPin, PoolMode, Settings, User
 from pgmux.errors import Problem
 
 ANY_DATABASE = "*"
@@ -37,6 +37,8 @@ class PoolSettings(msgspec.Struct, frozen=True):
     min_pool_size: int
     reserve_pool_size: int
     max_backends: int  # of all pools of this database together; 0 = no limit of its own
+    on_pin: OnPin
+    most_pinned: int  # of the pool's backends may be kept by a client beyond its transaction, at once
 
     @property
     def host(self) -> str:
@@ -87,6 +89,8 @@ class Config:
                 own.reserve_pool_size, declared.reserve_pool_size, self.pgmux.reserve_pool_size
             ),
             max_backends=declared.max_backends,
+            on_pin=_first(declared.on_pin, self.pgmux.on_pin),
+            most_pinned=max(1, pool_size * self.pgmux.max_pinned_percent // 100),
         )
 
     def pool_mode(self, database: str, user: str) -> PoolMode:

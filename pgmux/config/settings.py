@@ -23,6 +23,7 @@ PoolMode = Literal["session", "transaction", "statement"]
 AuthType = Literal["trust", "password", "md5", "scram-sha-256", "cert", "hba"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 TlsNegotiation = Literal["postgres", "direct"]
+OnPin = Literal["allow", "warn", "reject"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -157,6 +158,28 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         bool,
         Option("For tests: give a client another backend for each transaction, where there is one."),
     ] = False
+    on_pin: Annotated[
+        OnPin,
+        Option(
+            "When a transaction leaves what cannot be carried (temporary table, cursor WITH HOLD, advisory lock,"
+            ' LOAD): "allow" keeps the backend for the client, "warn" tells it and the log, "reject" is an error.'
+        ),
+    ] = "allow"
+    max_pinned_percent: Annotated[
+        int,
+        Option(
+            "Of a pool's backends so many may be kept in this way at once, at least one; beyond it is an error.",
+            unit="percent",
+            bounds=(1, 100),
+        ),
+    ] = 90
+    audit_interval: Annotated[
+        Duration,
+        Option(
+            "Each worker looks so often at a backend that was just let go, for what no statement has announced"
+            " (a function took a lock, say): told in the log and cleaned; 0 = never."
+        ),
+    ] = parse_duration("1s")
     server_reset_query: Annotated[
         str,
         Option("What cleans a backend after a client in session mode."),
@@ -336,6 +359,10 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pool_mode: Annotated[
         PoolMode | None,
         Option("In place of the global pool_mode.", example="transaction"),
+    ] = None
+    on_pin: Annotated[
+        OnPin | None,
+        Option("In place of the global on_pin.", example="allow"),
     ] = None
     min_pool_size: Annotated[
         int | None,

@@ -5,20 +5,17 @@ A lease begins by bringing the backend's settings to the client's, in front of t
 request and in the same segment of bytes; settings that PostgreSQL has not accepted before are
 waited for, since what came after them would otherwise be executed without them.
 
-A transaction whose texts have left traces ends with a question. Its last ReadyForQuery is kept
-back, the backend is asked what its session state is now (session/inquiry.py), the client's
-settings, channels and pins become what was told, and only then does the client learn that it is
-over. So what errors, savepoints and ROLLBACK do to settings need not be known here.
-
 When a client leaves something that nobody asked about, or that cannot be carried, the backend is
 cleaned by DISCARD ALL before the next.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
-from pgmux.protocol.replies cimport NOTED, OURS, expect
-from pgmux.relay.buffer cimport length
+from pgmux.protocol.replies cimport NOTED, expect
+from pgmux.relay.asking cimport (
+    ASKED, AUDITED, CAUGHT_UP, CLEANED, OVERSTEPPED, REFUSED, STALE, UNDONE, WITHHELD,
+)
 from pgmux.relay.endpoint cimport (
-    ASKING, Backend, CATCHING_UP, Client, IDLE, LEASED, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
+    ASKING, Backend, CATCHING_UP, Client, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
 )
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.naming cimport DROP, INJECTED, PASS, STOP, TAKEN, Step
@@ -29,9 +26,11 @@ from pgmux.session.traces cimport (
 )
 from pgmux.shm.layout cimport UNKNOWN_SETTINGS
 
-from pgmux.session.inquiry import Pin, build_question, drop_self, read_answer, settle_settings, suspects
+from pgmux.session.inquiry import Pin, suspects
 from pgmux.session.settings import catch_up
 from pgmux.session.studies import Lone, study as study_text
+
+cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
 
 cdef enum:
     HEADER = 5
@@ -40,7 +39,7 @@ cdef enum:
     LASTING = SETTINGS | LISTENING | TEMPORARY | HOLDING | LOCKING | LOADING | UNSEEN
 
 
-cdef class Carrying(Retrying):
+cdef class Carrying(Asking):
     """What a session must find again on whatever backend its next transaction has."""
 
     # --- a lease begins
@@ -65,12 +64,6 @@ cdef class Carrying(Retrying):
                 backend.errand = CATCHING_UP
                 return True
         return False
-
-    cdef int put_query(self, Backend backend, bytes text) except -1:
-        """A Query of our own, NOTED: whoever calls this keeps the note."""
-        self.put_header(c"Q", len(text) + 1)
-        self.put_request(text, len(text) + 1)
-        return expect(&backend.replies, c"Q" | OURS | NOTED)
 
     # --- a Query
 
@@ -216,101 +209,6 @@ cdef class Carrying(Retrying):
             client.skipping = True
         return DROP
 
-    cdef int send_ready(self, Client client, uint8_t status) except -1:
-        cdef char[6] ready
-        ready[0], ready[1], ready[2], ready[3], ready[4], ready[5] = c"Z", 0, 0, 0, 5, status
-        return self.send_to_client(client, ready, 6)
-
-    # --- a transaction ends
-
-    cdef int ask(self, Client client, Backend backend) except -1:
-        """The transaction has left traces: ask what of its session's state is left."""
-        cdef Chunk nothing
-        names = backend.touched or ()
-        backend.errand = ASKING
-        backend.heard = bytearray()
-        self.put_query(backend, build_question(names, backend.traces, every=backend.touched_any))
-        backend.notes.append((ASKED, client, None, backend.returned or ()))
-        backend.at_rest = False
-        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
-        return self.post_requests(backend, &nothing)
-
-    cdef int hear(self, Client client, Backend backend, object resets) except -1:
-        """The answer is there: the client's session is what the backend has told."""
-        answer = read_answer(bytes(backend.heard))
-        backend.heard = None
-        told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
-        have = client.settings.changed(told)
-        self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
-        client.settings = settle_settings(client.settings, client.startup, told, resets)
-        client.settings.prove()
-        client.digest = client.settings.digest
-        client.backslashes = client.settings.values.get("standard_conforming_strings") == "off"
-        if backend.traces & (TEMPORARY | HOLDING | LOCKING | LOADING):
-            self.pin(client, backend, answer.pins)
-        backend.fresh = True                     # should it be kept, its settings may have to be caught up
-        if backend.traces & LISTENING:
-            self.hear_channels(client, backend, frozenset(answer.channels))
-        if backend.errand != SUBSCRIBING:
-            self.conclude(client, backend)
-        return 0
-
-    cdef int pin(self, Client client, Backend backend, object found) except -1:
-        cdef uint32_t before = client.pins
-        cdef uint32_t asked = 0
-        for pin in Pin:
-            if backend.traces & suspects(pin):
-                asked |= pin
-        client.pins = client.pins & ~asked | <uint32_t>found
-        if backend.traces & LOADING and not backend.undone:
-            client.pins |= <uint32_t>Pin.LOADED_LIBRARY
-        self.pools.slots[backend.slot].pins = client.pins
-        if client.pins & ~before:
-            self.counters[backend.pool].pins += 1
-            self.news.append(("pinned", (client, client.pins & ~before)))
-        elif before and not client.pins:
-            self.news.append(("unpinned", client))
-        return 0
-
-    cdef int hear_channels(self, Client client, Backend backend, object heard) except -1:
-        """What the session listens to now: what it had, less what it gave up unless that was undone, and the new."""
-        kept = client.channels or frozenset()
-        if not backend.undone:
-            kept = frozenset() if backend.unlistened_all else kept - (backend.unlistened or set())
-        channels = kept | heard
-        if channels != (client.channels or frozenset()):
-            client.channels = channels or None
-            backend.errand = SUBSCRIBING
-            self.news.append(("subscribe", (client, backend.pool)))
-        return 0
-
-    cdef int conclude(self, Client client, Backend backend) except -1:
-        """All is known: the client may know that its transaction is over."""
-        backend.errand = NO_ERRAND
-        self.forget_traces(backend)
-        self.send_ready(client, c"I")
-        self.settle_if_due(backend)
-        return self.go_on(client)
-
-    cdef int go_on(self, Client client) except -1:
-        """While an errand was on its way nothing was read from the client, and what it had asked was held.
-
-        Half a message (`wanted`) is held, too: its rest may lie in the socket, and makes no new edge.
-        """
-        if client.phase != IDLE and client.phase != LEASED:
-            return 0
-        if length(&client.held) and not client.wanted:
-            return self.resume(client)
-        if client.readable:
-            self.queue(client)
-        return 0
-
-    cdef int forget_traces(self, Backend backend) except -1:
-        backend.traces = 0
-        backend.touched = backend.returned = backend.unlistened = None
-        backend.touched_any = backend.unlistened_all = backend.undone = False
-        return 0
-
     # --- a client leaves
 
     cdef int abandon(self, Client client, Backend backend) except -1:
@@ -324,6 +222,8 @@ cdef class Carrying(Retrying):
             backend.cleaning = self.reset_query
         if backend.soiled:
             backend.cleaning = b"DISCARD ALL"
+        if client.pins & LIBRARY:
+            self.pools.slots[backend.slot].expires_s = 1         # nothing takes a library away but the end
         client.pins = 0
         self.pools.slots[backend.slot].pins = 0
         backend.errand = NO_ERRAND
@@ -359,7 +259,7 @@ cdef class Carrying(Retrying):
         follows from them is done when the whole chunk has been dealt with (`finish`)."""
         note, client, _name, what = backend.notes[0]
         if note < CAUGHT_UP:
-            return Retrying.keep_note(self, backend)
+            return Asking.keep_note(self, backend)
         backend.notes.popleft()
         if note == CAUGHT_UP and what is None:
             return 0
@@ -369,6 +269,9 @@ cdef class Carrying(Retrying):
                 self.pools.baggage.forget(backend.slot)
             elif what is not None:
                 self.pools.baggage.forget_statements(backend.slot)
+        elif note == AUDITED:
+            backend.finished = note
+            backend.audited = what
         elif backend.client is client:           # else it has left meanwhile
             if note == CAUGHT_UP:
                 what.prove()
@@ -392,6 +295,8 @@ cdef class Carrying(Retrying):
         backend.finished = 0
         if finished == ASKED and client is not None:
             return self.hear(client, backend, backend.returned)
+        if finished == AUDITED:
+            self.hear_audit(backend)
         if finished == REFUSED:
             return 0 if client is None else self.refuse_settings(client, backend)
         if finished == WITHHELD and client is not None:
@@ -430,10 +335,6 @@ cdef class Carrying(Retrying):
         self.pools.baggage.set_settings(backend.slot, None, 0)
         self.dismiss(client, reason)
         return 0 if was_waited_for else self.lose(backend, False)
-
-    cdef int settle_if_due(self, Backend backend) except -1:
-        """Exchange's."""
-        raise NotImplementedError
 
     cdef int lose(self, Backend backend, bint is_gone) except -1:
         """Exchange's."""

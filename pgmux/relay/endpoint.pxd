@@ -25,6 +25,12 @@ cdef enum Errand:            # of our own, for which a client waits
     RESETTING = 4            # making it clean after a client that has left
     UNDOING = 5              # a transaction that the pool mode does not allow
     RETRYING = 6             # what met a statement that is out of date, see Retrying
+    AUDITING = 7             # what a client has left, that has let it go
+
+cdef enum PinPolicy:         # of on_pin
+    ALLOW = 0
+    WARN = 1                 # and tell the client and the log
+    REJECT = 2
 
 cdef enum:
     HEADER_BYTES = 5         # of a message: type and length
@@ -135,6 +141,7 @@ cdef class Backend(Endpoint):
     cdef Statement recorded              # the statement that the first request names, should it be asked again; None
     cdef Buffer record                   # what was sent since, the first request included
     cdef size_t unrecorded               # bytes in front of the first request, in the same piece
+    cdef Client audited                  # who had it before the audit; None = there is none
 
 cdef class Greeting:
     cdef readonly uint32_t pool
@@ -155,6 +162,8 @@ cdef class Lobby:
     cdef public bint asked               # the worker knows that a backend is wanted, or has none to open
     cdef public uint64_t wait_limit_us   # query_wait_timeout; 0 = none
     cdef public uint32_t least           # min_pool_size: so many backends are kept, idle or not
+    cdef public uint8_t on_pin           # PinPolicy
+    cdef public uint32_t most_pinned     # of its backends may be pinned at once
     cdef public str login_user           # who logs in to PostgreSQL
 
     cdef void append(self, Client client)

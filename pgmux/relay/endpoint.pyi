@@ -112,6 +112,8 @@ class Lobby:
     asked: bool
     wait_limit_us: int
     least: int  # min_pool_size: so many backends are kept, idle or not
+    on_pin: int  # 0 allow, 1 warn, 2 reject
+    most_pinned: int  # of its backends may be pinned at once
     login_user: str  # who logs in to PostgreSQL
     def __init__(self, pool: int) -> None: ...
     @property

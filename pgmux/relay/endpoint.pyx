@@ -104,6 +104,7 @@ cdef class Lobby:
     def __cinit__(self, pool):
         self.pool = pool
         self.favourite = -1
+        self.most_pinned = 0xFFFFFFFF
 
     cdef void append(self, Client client):
         client.before = self.last

@@ -18,7 +18,7 @@ from pgmux.protocol.replies cimport (
     needs_sync, take_faked,
 )
 from pgmux.relay.buffer cimport Buffer, append, clear, length
-from pgmux.relay.carrying cimport DEFERRED, OVERSTEPPED, STALE, WITHHELD
+from pgmux.relay.asking cimport DEFERRED, OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.endpoint cimport (
     Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED, RETRYING,
 )
@@ -570,6 +570,8 @@ cdef class Exchange(Carrying):
             backend.cleaning = b"DISCARD ALL"
         if backend.cleaning is not None and not backend.cancels:
             self.clean(backend)
+        elif client is not None and not backend.cancels and self.is_audit_due(client):
+            self.audit(client, backend)
         else:
             self.settle(backend)
         if client is not None:

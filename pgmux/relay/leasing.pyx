@@ -300,7 +300,7 @@ cdef class Leasing(Poller):
         backend.finished = 0
         clear(&backend.stash)
         clear(&backend.record)
-        backend.recorded = None
+        backend.recorded = backend.audited = None
         backend.is_first = backend.is_spared = False
         return 0
 

@@ -76,6 +76,10 @@ cdef class Loop(Handshakes):
         self.start_accepting()
         self.watch(pools.workers.bells[worker], BELL, 0, 0, EPOLLIN | <uint32_t>EPOLLET)
 
+    def __dealloc__(self):
+        if self.spare > 0:
+            close(self.spare)
+
     def watch_hub(self, int fd):
         """End a wait when the hub's own epoll, `fd`, has something for it."""
         self.watch(fd, BELL, HUBS_TURN, 0, EPOLLIN)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-from pgmux.session.settings import IDENTITY, SessionSettings, quote_literal
+from pgmux.session.settings import IDENTITY, SessionSettings, quote_literal, unpack
 from pgmux.session.traces import Trace
 
 _unpack_count = struct.Struct("!H").unpack_from
@@ -40,7 +40,8 @@ HELD: Final = (  # trace, pin, what tells whether it is there
     (
         Trace.TEMPORARY,
         Pin.TEMPORARY_TABLE,
-        "EXISTS(SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=)"
+        "pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0 AND"
+        " EXISTS(SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=)"
         " pg_catalog.pg_my_temp_schema())",
     ),
     (Trace.HOLDING, Pin.CURSOR, "EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
@@ -143,6 +144,22 @@ def drop_self(told: dict[str, str | None], login_user: str) -> dict[str, str | N
     """What was told, without an identity that is the log-in's own."""
     own = {"role": "none", "session_authorization": login_user}
     return {name: None if name in own and value == own[name] else value for name, value in told.items()}
+
+
+def find_unknown(told: Mapping[str, str | None], known: bytes) -> tuple[str, ...]:
+    """The names of settings that a backend has and nobody knew of: `known` as the baggage has them.
+
+    The one that is told in any case says nothing.
+    """
+    names = {_LIMIT, *(name.lower() for name in unpack(known))}
+    return tuple(
+        sorted(name for name, value in told.items() if value is not None and name.lower() not in names)
+    )
+
+
+def name_pins(pins: int) -> str:
+    """Why a client keeps its backend, in words."""
+    return ", ".join(reason for pin, reason in REASONS.items() if pins & pin)
 
 
 def _read_row(data: bytes, at: int) -> list[bytes | None]:

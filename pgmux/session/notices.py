@@ -18,6 +18,13 @@ class Notice(Enum):
         "All channels are listened to again: read anew what was notified.",
     )
 
+    PINNED = (
+        "01000",
+        "WARNING",
+        "{reason}: this session keeps a PostgreSQL backend for itself from here on",
+        "The backend is shared again when that is gone, or with DISCARD ALL.",
+    )
+
     def __init__(self, sqlstate: str, severity: str, message: str, hint: str) -> None:
         self.sqlstate = sqlstate
         self.severity = severity

@@ -141,6 +141,21 @@ class Refusal(Enum):
         'a transaction block is not possible with pool_mode "statement"',
         'Use pool_mode "transaction".',
     )
+    PIN_REJECTED = (
+        "0A000",
+        _ERROR,
+        '{reason}: it would keep a backend for this session alone, which on_pin = "reject" does not allow',
+        "The transaction is over and stands, the {reason} is gone. Use it within one transaction, or pool_mode"
+        ' "session".',
+    )
+    TOO_MANY_PINNED = (
+        "53300",
+        _ERROR,
+        "{reason}: it would keep a backend for this session alone, and {limit} of this pool are kept already,"
+        " the limit by max_pinned_percent",
+        "The transaction is over and stands, the {reason} is gone. Try again later, or use it within one"
+        " transaction.",
+    )
     TRANSACTION_FAILED = (
         "25P02",
         _ERROR,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pgmux.session.inquiry import REASONS
+from pgmux.session.inquiry import name_pins
 
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
@@ -64,8 +64,21 @@ class Journal:
 
     def pinned(self, client: "Client", pins: int) -> None:
         """A client keeps its backend from now on, and why."""
-        reasons = ", ".join(reason for pin, reason in REASONS.items() if pins & pin)
-        self.log.info("pinned: client=%d address=%s reason=%s", client.record + 1, client.address(), reasons)
+        self.log.info(
+            "pinned: client=%d address=%s reason=%s", client.record + 1, client.address(), name_pins(pins)
+        )
+
+    def found(self, client: "Client", slot: int, pins: int, settings: tuple[str, ...]) -> None:
+        """An audit has found on a backend what no statement of its last client had announced."""
+        found = ", ".join(filter(None, (name_pins(pins), *(f"setting {name}" for name in settings))))
+        self.log.warning(
+            "left behind: %s; backend=%d client=%d address=%s: the backend is cleaned, and the client will miss it."
+            ' Something that a function does? pool_mode "session" keeps it',
+            found,
+            slot,
+            client.record + 1,
+            client.address(),
+        )
 
     def turned_away(self, reason: str) -> None:
         """Somebody was told at the door that there is no room. Rate-limited with the refusals."""

@@ -128,6 +128,7 @@ class Worker:
         self._relay.reset_query = settings.server_reset_query.encode("utf-8", "surrogateescape")
         self._relay.defers_begin = settings.deferred_begin
         self._relay.roams = settings.roam
+        self._relay.audit_interval_us = int(settings.audit_interval * 1_000_000)
         files = str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._relay.no_room = Refusal.CLIENT_LIMIT.build(limit="the limit of open files", value=files)
 
@@ -258,6 +259,8 @@ class Worker:
                 )
             case "pinned", (Client() as client, int(pins)):
                 self._journal.pinned(client, pins)
+            case "found", (Client() as client, int(slot), int(pins), tuple(settings)):
+                self._journal.found(client, slot, pins, settings)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
                 self._canceller.cancel_counted(slot, generation, pid, key)
             case "movable", Client() as client:

@@ -9,19 +9,22 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
+from pgmux.config.settings import OnPin
 from pgmux.protocol.messages import decode_text, parse_error_fields
 from pgmux.relay.endpoint import Greeting
 from pgmux.relay.tls_context import TlsContext
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
+from pgmux.session.inquiry import name_pins
 from pgmux.session.keyring import Keyring
 from pgmux.session.modes import NAMES as MODES
 from pgmux.session.modes import PoolMode
+from pgmux.session.notices import Notice
 from pgmux.session.refusals import Refusal
 from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from pgmux.relay.relay import Relay
 
 _MOST_KNOWN = 10_000
+
+PIN_POLICIES: Final = get_args(OnPin)  # by their numbers in the relay (PinPolicy)
 
 
 def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -126,6 +131,16 @@ class Reception:
         """What a client is told that begins a transaction where its pool mode allows none."""
         return Refusal.NO_TRANSACTIONS.build()
 
+    def pinned(self, pins: int) -> bytes:
+        """What a client is told that keeps its backend from here on, where that is to be noticed."""
+        return Notice.PINNED.build(reason=name_pins(pins))
+
+    def pin_refused(self, pins: int, limit: int) -> bytes:
+        """What a client is told that may not keep its backend; `limit` of its pool are kept, 0 = none may be."""
+        if not limit:
+            return Refusal.PIN_REJECTED.build(reason=name_pins(pins))
+        return Refusal.TOO_MANY_PINNED.build(reason=name_pins(pins), limit=str(limit))
+
     def in_failed_transaction(self) -> bytes:
         """What a client is told whose transaction got no backend, until it ends it."""
         return Refusal.TRANSACTION_FAILED.build()
@@ -167,7 +182,7 @@ class Reception:
                 # By every worker, for each may have opened one by the old settings until now.
                 if not tenant.settings.leads_where(settings) and tenant.tenancy == tenancy(pool):
                     self._pools.outdate(pool)
-            self._set_wait_limit(pool)
+            self._set_limits(pool)
         self._known.clear()
 
     def settings(self, pool: int) -> PoolSettings:
@@ -318,7 +333,7 @@ class Reception:
         known = self._tenants.get(pool)
         if known is None or known.tenancy != tenancy:
             self._tenants[pool] = _Tenant(tenancy, settings)
-            self._set_wait_limit(pool)
+            self._set_limits(pool)
         return pool, tenancy
 
     def _tenant(self, pool: int) -> "_Tenant":
@@ -331,15 +346,17 @@ class Reception:
             tenancy, *names = found
             known = _Tenant(tenancy, self._config.settings_of_pool(*map(decode_text, names)))
             self._tenants[pool] = known
-            self._set_wait_limit(pool)
+            self._set_limits(pool)
         return known
 
-    def _set_wait_limit(self, pool: int) -> None:
+    def _set_limits(self, pool: int) -> None:
         lobby = self.relay.lobby(pool)
         lobby.wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
         with suppress(KeyError):  # a reload took its database away
             lobby.login_user = self.settings(pool).server_user
             lobby.least = self.settings(pool).min_pool_size
+            lobby.on_pin = PIN_POLICIES.index(self.settings(pool).on_pin)
+            lobby.most_pinned = self.settings(pool).most_pinned
 
     def _learn_welcome(self, pool: int) -> bool:
         """Whether some worker has opened a backend of this pool; its parameters lie in shared memory."""

@@ -31,6 +31,8 @@ SESSION_GOES_ON = {
     Refusal.NO_TRANSACTIONS,
     Refusal.TRANSACTION_FAILED,
     Refusal.QUERY_TIMEOUT,
+    Refusal.PIN_REJECTED,
+    Refusal.TOO_MANY_PINNED,
 }
 
 

@@ -1,0 +1,39 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pgmux.relay.endpoint cimport Backend, Client
+from pgmux.relay.retrying cimport Retrying
+
+
+cdef enum OwnNote:               # further notes, of requests that are all ours: (OwnNote, client, None, what)
+    CAUGHT_UP = 16               # the settings are the client's now: SessionSettings, or None before the last text
+    ASKED = 17                   # what the transaction has left: the names whose change may be a return
+    UNDONE = 18                  # what the client began against its pool mode is rolled back
+    DEFERRED = 20                # the client's BEGIN, which it believes done
+    CLEANED = 19                 # nothing is left of a client that has gone; True when it was DISCARD ALL
+    AUDITED = 21                 # what a client has left without a word of it: the client
+
+cdef enum Finished:              # what else is to be gone on from when a chunk has been dealt with, beside OwnNotes
+    WITHHELD = 32                # the client's last ReadyForQuery was kept back: ask first
+    OVERSTEPPED = 33             # a transaction is open that the pool mode does not allow
+    REFUSED = 34                 # PostgreSQL does not accept the client's settings
+    STALE = 35                   # what was asked has met a statement that is out of date, and is to be asked again
+
+cdef class Asking(Retrying):
+    cdef public uint64_t audit_interval_us  # between two audits of this worker; 0 = none
+    cdef uint64_t next_audit_us
+
+    cdef int put_query(self, Backend backend, bytes text) except -1
+    cdef int pin(self, Client client, Backend backend, object found) except -1
+    cdef int hear_channels(self, Client client, Backend backend, object heard) except -1
+    cdef int ask(self, Client client, Backend backend) except -1
+    cdef int hear(self, Client client, Backend backend, object resets) except -1
+    cdef int conclude(self, Client client, Backend backend) except -1
+    cdef int go_on(self, Client client) except -1
+    cdef int forget_traces(self, Backend backend) except -1
+    cdef int send_ready(self, Client client, uint8_t status) except -1
+    cdef int settle_if_due(self, Backend backend) except -1
+    cdef bint may_pin(self, Client client, Backend backend) except -1
+    cdef int tell(self, Client client, bytes words) except -1
+    cdef bint is_audit_due(self, Client client) noexcept
+    cdef int audit(self, Client client, Backend backend) except -1
+    cdef int hear_audit(self, Backend backend) except -1

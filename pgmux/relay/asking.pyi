@@ -1,0 +1,8 @@
+"""What a backend is asked when a transaction has ended: what is left of its session there."""
+
+from pgmux.relay.retrying import Retrying
+
+class Asking(Retrying):
+    """The inquiries of a worker's backends."""
+
+    audit_interval_us: int  # between two audits of this worker; 0 = none

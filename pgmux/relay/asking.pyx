@@ -1,0 +1,204 @@
+# cython: boundscheck=False, wraparound=False
+"""What a backend is asked when a transaction has ended: what is left of its session there.
+
+A transaction whose texts have left traces ends with a question. Its last ReadyForQuery is kept
+back, the backend is asked what its session state is now (session/inquiry.py), the client's
+settings, channels and pins become what was told, and only then does the client learn that it is
+over. So what errors, savepoints and ROLLBACK do to settings need not be known here.
+
+What no text announces is looked for now and then: an audit of backends that were let go.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pgmux.protocol.replies cimport NOTED, OURS, expect
+from pgmux.relay.buffer cimport length
+from pgmux.relay.endpoint cimport (
+    ASKING, AUDITING, Backend, Client, IDLE, LEASED, NO_ERRAND, REJECT, SUBSCRIBING, WARN,
+)
+from pgmux.relay.leasing cimport CLOSE_WITHIN_US
+from pgmux.relay.streams cimport Chunk
+from pgmux.session.modes cimport SESSION
+from pgmux.session.traces cimport HOLDING, LISTENING, LOADING, LOCKING, TEMPORARY
+from pgmux.shm.leases cimport LEASED as LEASED_SLOT, phase_of, pool_of
+
+from pgmux.session.inquiry import Pin, build_question, drop_self, find_unknown, read_answer, settle_settings, suspects
+
+cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
+
+cdef enum:
+    CARRIED_NEVER = HOLDING | LOCKING | TEMPORARY
+
+
+cdef class Asking(Retrying):
+    """The inquiries of a worker's backends."""
+
+    cdef int put_query(self, Backend backend, bytes text) except -1:
+        """A Query of our own, NOTED: whoever calls this keeps the note."""
+        self.put_header(c"Q", len(text) + 1)
+        self.put_request(text, len(text) + 1)
+        return expect(&backend.replies, c"Q" | OURS | NOTED)
+
+    cdef int send_ready(self, Client client, uint8_t status) except -1:
+        cdef char[6] ready
+        ready[0], ready[1], ready[2], ready[3], ready[4], ready[5] = c"Z", 0, 0, 0, 5, status
+        return self.send_to_client(client, ready, 6)
+
+    cdef int ask(self, Client client, Backend backend) except -1:
+        """The transaction has left traces: ask what of its session's state is left."""
+        cdef Chunk nothing
+        names = backend.touched or ()
+        backend.errand = ASKING
+        backend.heard = bytearray()
+        self.put_query(backend, build_question(names, backend.traces, every=backend.touched_any))
+        backend.notes.append((ASKED, client, None, backend.returned or ()))
+        backend.at_rest = False
+        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
+        return self.post_requests(backend, &nothing)
+
+    cdef int hear(self, Client client, Backend backend, object resets) except -1:
+        """The answer is there: the client's session is what the backend has told."""
+        answer = read_answer(bytes(backend.heard))
+        backend.heard = None
+        told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
+        have = client.settings.changed(told)
+        self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
+        client.settings = settle_settings(client.settings, client.startup, told, resets)
+        client.settings.prove()
+        client.digest = client.settings.digest
+        client.backslashes = client.settings.values.get("standard_conforming_strings") == "off"
+        if backend.traces & (TEMPORARY | HOLDING | LOCKING | LOADING):
+            self.pin(client, backend, answer.pins)
+        backend.fresh = True                     # should it be kept, its settings may have to be caught up
+        if backend.traces & LISTENING:
+            self.hear_channels(client, backend, frozenset(answer.channels))
+        if backend.errand != SUBSCRIBING:
+            self.conclude(client, backend)
+        return 0
+
+    cdef int pin(self, Client client, Backend backend, object found) except -1:
+        """What is there that cannot be carried: the client keeps its backend for it, or, where it may not, loses it."""
+        cdef uint32_t before = client.pins
+        cdef uint32_t asked = 0
+        for pin in Pin:
+            if backend.traces & suspects(pin):
+                asked |= pin
+        client.pins = client.pins & ~asked | <uint32_t>found
+        if backend.traces & LOADING and not backend.undone:
+            client.pins |= <uint32_t>Pin.LOADED_LIBRARY
+        if client.pins and not before and not self.may_pin(client, backend):
+            client.pins = 0
+        self.pools.slots[backend.slot].pins = client.pins
+        if client.pins & ~before:
+            self.counters[backend.pool].pins += 1
+            self.news.append(("pinned", (client, client.pins & ~before)))
+            if client.lobby.on_pin == WARN:
+                self.tell(client, self.desk.pinned(client.pins & ~before))
+        elif before and not client.pins:
+            self.news.append(("unpinned", client))
+        return 0
+
+    cdef bint may_pin(self, Client client, Backend backend) except -1:
+        """Whether the client may keep its backend. If not it is told, in front of its ReadyForQuery, and the
+        backend is made clean when it has been let go: what the transaction has committed stays so."""
+        cdef uint32_t slot
+        cdef uint64_t word
+        cdef uint32_t pinned = 0
+        if client.lobby.on_pin != REJECT:
+            # Two workers may look at once and one too many be let through: it is a limit for the pool's good.
+            for slot in range(self.pools.leases.count):
+                word = self.pools.leases.word(slot)
+                if slot != backend.slot and phase_of(word) == LEASED_SLOT and pool_of(word) == <uint32_t>backend.pool:
+                    pinned += self.pools.slots[slot].pins != 0
+            if pinned < client.lobby.most_pinned:
+                return True
+        self.tell(client, self.desk.pin_refused(client.pins, 0 if client.lobby.on_pin == REJECT
+                                                else client.lobby.most_pinned))
+        self.counters[backend.pool].errors += 1
+        if client.pins & LIBRARY:
+            self.pools.slots[backend.slot].expires_s = 1         # nothing takes a library away but the end
+        backend.soiled = True
+        return False
+
+    cdef int tell(self, Client client, bytes words) except -1:
+        return self.send_to_client(client, words, len(words))
+
+    cdef int hear_channels(self, Client client, Backend backend, object heard) except -1:
+        """What the session listens to now: what it had, less what it gave up unless that was undone, and the new."""
+        kept = client.channels or frozenset()
+        if not backend.undone:
+            kept = frozenset() if backend.unlistened_all else kept - (backend.unlistened or set())
+        channels = kept | heard
+        if channels != (client.channels or frozenset()):
+            client.channels = channels or None
+            backend.errand = SUBSCRIBING
+            self.news.append(("subscribe", (client, backend.pool)))
+        return 0
+
+    cdef int conclude(self, Client client, Backend backend) except -1:
+        """All is known: the client may know that its transaction is over."""
+        backend.errand = NO_ERRAND
+        self.forget_traces(backend)
+        self.send_ready(client, c"I")
+        self.settle_if_due(backend)
+        return self.go_on(client)
+
+    cdef int go_on(self, Client client) except -1:
+        """While an errand was on its way nothing was read from the client, and what it had asked was held.
+
+        Half a message (`wanted`) is held, too: its rest may lie in the socket, and makes no new edge.
+        """
+        if client.phase != IDLE and client.phase != LEASED:
+            return 0
+        if length(&client.held) and not client.wanted:
+            return self.resume(client)
+        if client.readable:
+            self.queue(client)
+        return 0
+
+    cdef int forget_traces(self, Backend backend) except -1:
+        backend.traces = 0
+        backend.touched = backend.returned = backend.unlistened = None
+        backend.touched_any = backend.unlistened_all = backend.undone = False
+        return 0
+
+    # --- what no text has announced
+
+    cdef bint is_audit_due(self, Client client) noexcept:
+        """Whether a backend that its client leaves now is looked at: one of this worker's, once in a while."""
+        return self.audit_interval_us != 0 and self.now >= self.next_audit_us and client.mode != SESSION
+
+    cdef int audit(self, Client client, Backend backend) except -1:
+        """The client's transaction is over and left no traces, and it has let the backend go: ask all the same.
+
+        Nobody has the backend meanwhile. What is found (a function can take a lock or change a setting without a
+        word of it in the text) is counted, logged with the client's name, and taken away before the next.
+        """
+        cdef Chunk nothing
+        self.next_audit_us = self.now + self.audit_interval_us
+        self.counters[backend.pool].audits += 1
+        backend.errand = AUDITING
+        backend.heard = bytearray()
+        self.put_query(backend, build_question((), CARRIED_NEVER, every=True))
+        backend.notes.append((AUDITED, None, None, client))
+        backend.at_rest = False
+        backend.orphaned = True
+        backend.deadline_us = self.now + CLOSE_WITHIN_US
+        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
+        return self.post_requests(backend, &nothing)
+
+    cdef int hear_audit(self, Backend backend) except -1:
+        cdef Client client = backend.audited
+        answer = read_answer(bytes(backend.heard))
+        backend.heard = backend.audited = None
+        told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
+        known = self.pools.baggage.settings(backend.slot)
+        unknown = () if known is None else find_unknown(told, known)
+        if answer.pins or unknown:
+            self.counters[backend.pool].findings += 1
+            backend.soiled = True
+            self.news.append(("found", (client, backend.slot, answer.pins, unknown)))
+        return 0
+
+    cdef int settle_if_due(self, Backend backend) except -1:
+        """Exchange's."""
+        raise NotImplementedError

@@ -1,0 +1,148 @@
+"""What cannot be carried keeps its backend for its client: as far as the configuration allows, and cleanly given up.
+
+And what a function does without a word of it in the text is found by the audit, told, and taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.fix_pgmux import MakePgmux
+from tests.integration.routes import by_socket
+from tests.servers import Pgmux, Postgres, wait_until
+
+Connection = psycopg.Connection[Any]
+
+KEEPERS = {
+    "temporary table": "CREATE TEMPORARY TABLE kept (a int)",
+    "cursor WITH HOLD": "DECLARE kept CURSOR WITH HOLD FOR SELECT 1",
+    "advisory lock": "SELECT pg_advisory_lock(4711)",
+    "LOAD": "LOAD 'plpgsql'",
+}
+
+
+def connect(pgmux: Pgmux) -> Connection:
+    """As a superuser, who may LOAD anything."""
+    return psycopg.connect(pgmux.connect_dsn(user="postgres"), autocommit=True, prepare_threshold=None)
+
+
+def backend_of(client: Connection) -> int:
+    (pid,) = client.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+    return int(pid)
+
+
+def what_is_held(client: Connection) -> list[tuple[int, int, int]]:
+    return client.execute(
+        "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()),"
+        " (SELECT count(*) FROM pg_cursors WHERE is_holdable),"
+        " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("reason", KEEPERS)
+def test_where_nothing_may_be_kept_the_client_is_told_and_goes_on(make_pgmux: MakePgmux, reason: str) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=1, on_pin="reject")
+    with connect(pgmux) as client, connect(pgmux) as other:
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match=reason) as refusal:
+            client.execute(KEEPERS[reason])
+        assert "on_pin" in str(refusal.value)
+        for each in (other, client):
+            assert what_is_held(each) == [(0, 0, 0)]
+
+
+def test_what_ends_with_its_transaction_is_no_matter(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=1, on_pin="reject")
+    with connect(pgmux) as client:
+        with client.transaction():
+            client.execute("CREATE TEMPORARY TABLE kept (a int) ON COMMIT DROP")
+            client.execute("SELECT pg_advisory_xact_lock(4711)")
+            client.execute("DECLARE kept CURSOR FOR SELECT 1")
+        assert what_is_held(client) == [(0, 0, 0)]
+
+
+def test_a_database_has_its_own_policy(make_pgmux: MakePgmux, postgres: Postgres) -> None:
+    pgmux = make_pgmux(workers=1, on_pin="reject", databases={"app": by_socket(postgres, on_pin="allow")})
+    with connect(pgmux) as client:
+        client.execute(KEEPERS["temporary table"])
+        assert client.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_who_is_to_be_warned_is_warned_once(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1, on_pin="warn")
+    with connect(pgmux) as client:
+        notices: list[str] = []
+        client.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+        client.execute(KEEPERS["temporary table"])
+        client.execute("SELECT 1")
+        assert [notice.split(":")[0] for notice in notices] == ["temporary table"]
+        assert client.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_pins_cannot_take_a_whole_pool(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=4, max_pinned_percent=50)
+    clients = [connect(pgmux) for _ in range(6)]
+    for client in clients[:2]:
+        client.execute(KEEPERS["temporary table"])
+    for client in clients[2:]:
+        with pytest.raises(psycopg.errors.TooManyConnections, match="max_pinned_percent"):
+            client.execute(KEEPERS["temporary table"])
+    for client in clients:
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    clients[0].execute("DROP TABLE kept")
+    clients[-1].execute(KEEPERS["temporary table"])
+    for client in clients:
+        client.close()
+
+
+def test_a_library_goes_with_its_backend(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=1)
+    with connect(pgmux) as client:
+        client.execute(KEEPERS["LOAD"])
+        loaded = backend_of(client)
+    with connect(pgmux) as other:
+        assert backend_of(other) != loaded
+
+
+@pytest.fixture
+def lock(postgres: Postgres) -> Iterator[str]:
+    """A function that takes a lock, and whose name does not say so."""
+    postgres.sql(
+        "CREATE FUNCTION work() RETURNS void LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_advisory_lock(1147); PERFORM set_config('work_mem', '7MB', false); END$$",
+        "app",
+        "app",
+    )
+    yield "SELECT pg_try_advisory_lock(1147)"
+    postgres.sql("DROP FUNCTION work()", "app", "app")
+
+
+def test_what_a_function_leaves_behind_is_found_told_and_taken_away(
+    make_pgmux: MakePgmux, postgres: Postgres, lock: str
+) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=1, audit_interval="1ms")
+    with connect(pgmux) as client, postgres.connect() as observer:
+        client.execute("SELECT work()")
+        wait_until(lambda: observer.execute(lock).fetchone() == (True,), what="the lock to be free")
+        assert client.execute("SHOW work_mem").fetchone() == ("4MB",)
+    wait_until(
+        lambda: pgmux.log_contains(r"left behind: advisory lock, setting work_mem; backend=0 client=\d+")
+    )
+
+
+def test_an_audit_finds_nothing_in_what_is_carried(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=2, audit_interval="1ms")
+    with connect(pgmux) as one, connect(pgmux) as other:
+        for number, client in enumerate((one, other), 6):
+            client.execute(f"SET work_mem = '{number}MB'")
+            client.execute(f"SET my.own = '{number}'")
+            client.execute("SET ROLE app")
+        for _ in range(20):
+            for number, client in enumerate((one, other), 6):
+                assert client.execute("SHOW work_mem").fetchone() == (f"{number}MB",)
+        one.execute(KEEPERS["temporary table"])
+        assert one.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+    assert not pgmux.log_contains("left behind")
