@@ -34,7 +34,7 @@ ALONE = {  # what only one layer may do, and how it would look elsewhere
     "worker": r"^\s*(from|c?import) gevent\b",
     "relay": r"\bepoll_\w+\(|sys/epoll|select\.epoll|\bEpollSelector",
     "supervisor": r"\bos\.fork\(|\bos\.forkpty\(|\bmultiprocessing\b",
-    "shm": r"atomics\.h|\b__atomic_|\bpthread_",
+    "shm": r"atomics\.h|\b__atomic_|\bpthread_(?!sigmask)",
 }
 
 

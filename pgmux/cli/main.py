@@ -40,10 +40,12 @@ RUN = """\
 Runs the supervisor and its workers in the foreground and logs to standard error.
 
 signals:
-  HUP         read the configuration again
+  HUP         read the configuration again; where another version has been installed, it takes over
   TERM, INT   finish running transactions, then stop; a second one breaks them off
   QUIT        stop at once
   USR1, USR2  pause, resume
+  RTMIN       replace all workers, one after the other; their clients notice nothing
+  RTMAX       the installed version takes over; clients notice nothing
 """
 CHECK = """\
 Reads the configuration and says what is wrong with it: file, line, key, and the nearest known

@@ -32,6 +32,14 @@ from pgmux.shm.workers import Errand, WorkerState, make_bells
 from pgmux.supervisor.descriptors import raise_descriptor_limit
 from pgmux.supervisor.listeners import bind_tcp, bind_unix, close_all
 from pgmux.supervisor.notify import Notifier
+from pgmux.supervisor.succession import (
+    Bequest,
+    CannotBequeath,
+    become_successor,
+    bequeath,
+    examine_successor,
+    installed_version,
+)
 from pgmux.supervisor.vault import Vault
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
@@ -46,6 +54,7 @@ INSIST_AFTER_SECONDS = 5.0  # a worker that has been told to break everything of
 _SHORT_LIFE_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 5.0
 _TICK_SECONDS = 0.5
+UPGRADE = signal.SIGRTMAX
 _SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -55,6 +64,7 @@ _SIGNALS = (
     signal.SIGUSR2,
     signal.SIGCHLD,
     DRAIN,
+    UPGRADE,
 )
 
 
@@ -72,9 +82,13 @@ class Supervisor:
     """`Supervisor(config).run()` is `pgmux run`."""
 
     def __init__(self, config: Config) -> None:
+        self._bequest = Bequest.take(os.environ)  # None unless we are our own successor
+        if self._bequest is not None:
+            config = self._bequest.config(config)
         self._config = config
         self._log = logging.getLogger("supervisor")
-        self._posts = [_Post() for _ in range(config.worker_count())]
+        posts = self._bequest.posts if self._bequest else [(0, 0.0)] * config.worker_count()
+        self._posts = [_Post(pid, started) for pid, started in posts]
         self._stop_signal: signal.Signals | None = None
         self._stop_deadline = 0.0  # time.monotonic()
         self._to_be_replaced: list[tuple[int, int]] = []  # (number, pid) of workers, the next one first
@@ -89,9 +103,13 @@ class Supervisor:
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._systemd.close)
             self._prepare(cleanup)
-            for number in range(len(self._posts)):
-                self._fork(number)
+            for number, post in enumerate(self._posts):
+                if not post.pid:
+                    self._fork(number)
             self._say_ready()
+            if self._bequest is not None:
+                self._reap()
+                self.replace_workers()
             while self._stop_signal is None or any(post.pid for post in self._posts):
                 self._wait()
                 self._tick()
@@ -102,9 +120,29 @@ class Supervisor:
     # --- before the first fork
 
     def _prepare(self, cleanup: contextlib.ExitStack) -> None:
-        settings, workers = self._config.pgmux, len(self._posts)
         raise_descriptor_limit(self._config)
         self._lock_runtime_dir(cleanup)
+        if self._bequest is not None:
+            self._take_over(self._bequest, cleanup)
+        else:
+            self._make_estate(cleanup)
+        segment, bells, mailboxes = self._estate.segment, self._estate.bells, self._estate.mailboxes
+        self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
+        self._answers = Answers(segment, self._pools.workers)
+        self._vault = Vault(self._pools, mailboxes, self._estate.vault)
+        self._listen_for_signals()
+        gc.collect()
+        gc.freeze()
+
+    def _take_over(self, bequest: Bequest, cleanup: contextlib.ExitStack) -> None:
+        """What our predecessor had, whose process we are."""
+        self._estate, self._lifeline_end = bequest.inheritance(), bequest.lifeline_end
+        cleanup.callback(_unlink_quietly, self._config.segment_path)
+        for listeners in (*self._estate.listeners, self._estate.shared_listeners):
+            cleanup.callback(close_all, listeners)
+
+    def _make_estate(self, cleanup: contextlib.ExitStack) -> None:
+        settings, workers = self._config.pgmux, len(self._posts)
         open_doors(self._config, mock_key := os.urandom(32))  # each worker opens its own; trouble shows now
         open_tls(self._config, ticket_keys := TicketKeys(os.urandom(64), time.monotonic()))
         listeners: list[list[socket.socket]] = [[] for _ in range(workers)]
@@ -125,27 +163,24 @@ class Supervisor:
         cleanup.callback(_unlink_quietly, self._config.segment_path)
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
-        self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
-        self._answers = Answers(segment, self._pools.workers)
-        self._vault = Vault(self._pools, mailboxes)
         self._estate = Inheritance(
-            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys, self._vault.sockets,
+            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys,
             ear_mailboxes=[Mailbox() for _ in range(workers)],
         )  # fmt: skip
-        self._listen_for_signals()
-        gc.collect()
-        gc.freeze()
 
     def _lock_runtime_dir(self, cleanup: contextlib.ExitStack) -> None:
         """One pgmux a runtime_dir. Raises PgmuxError."""
         directory = self._config.pgmux.runtime_dir
         path = f"{directory}/pgmux.pid"
+        inherited = None if self._bequest is None else self._bequest.pid_file  # and with it the lock
         try:
             os.makedirs(directory, mode=0o755, exist_ok=True)
-            pid_file = open(path, "a+", encoding="ascii")  # noqa: SIM115 -- held, and with it the lock, until the end
+            # Held, and with it the lock, until the end.
+            pid_file = open(path if inherited is None else inherited, "a+", encoding="ascii")  # noqa: SIM115
         except OSError as error:
             raise PgmuxError(f"cannot use runtime_dir {directory}: {error.strerror}") from None
         cleanup.callback(pid_file.close)
+        self._pid_file = pid_file
         try:
             fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -165,6 +200,9 @@ class Supervisor:
         for number in _SIGNALS:
             signal.signal(number, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._signals_out.fileno(), warn_on_full_buffer=False)
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, signal.valid_signals()
+        )  # as a predecessor may have blocked them
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals_in, selectors.EVENT_READ, self._heed_signals)
         self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
@@ -202,6 +240,8 @@ class Supervisor:
             self._signal_workers(signal.SIGKILL)
         elif number == DRAIN:
             self.replace_workers()
+        elif number == UPGRADE:
+            self.upgrade()
         elif number == signal.SIGUSR1:
             self._log.info("SIGUSR1: paused, clients wait from their next transaction on")
             self._pools.pause()
@@ -212,7 +252,12 @@ class Supervisor:
             self._reload()
 
     def _reload(self) -> None:
-        """Read the configuration again. What is wrong with it is logged, and then nothing changes."""
+        """Read the configuration again. What is wrong with it is logged, and then nothing changes.
+
+        Where another version has been installed since, it takes over, and reads it.
+        """
+        if installed_version() != __version__ and self.upgrade():
+            return
         self._systemd.reloading()
         try:
             config, waiting = reload(self._config)
@@ -236,6 +281,21 @@ class Supervisor:
         self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)
         self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
         self._systemd.ready(self._status())
+
+    def upgrade(self) -> bool:
+        """The installed code takes over: first here, then in one worker after the other. False = it cannot."""
+        self._systemd.reloading()
+        try:
+            version = examine_successor(self._config)
+            self._log.info("pgmux %s takes over from %s", version, __version__)
+            self._vault.collect()
+            posts = [(post.pid, post.started) for post in self._posts]
+            pid_file = self._pid_file.fileno()
+            become_successor(bequeath(self._config, self._estate, posts, pid_file, self._lifeline_end))
+        except CannotBequeath as error:
+            self._log.error("not upgraded, nothing has changed: %s", error)
+            self._systemd.ready(self._status())
+        return False
 
     def _stop(self, number: signal.Signals) -> None:
         """Once: finish transactions and leave. Again: break them off."""

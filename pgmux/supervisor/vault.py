@@ -19,9 +19,9 @@ _TERMINATE: Final = struct.pack("!cI", b"X", 4)
 class Vault:
     """Descriptors by slot, each with the generation of the slot whose socket it is."""
 
-    def __init__(self, pools: Pools, mailboxes: list[Mailbox]) -> None:
-        """`mailboxes`: one a worker, then our own."""
-        self.sockets: dict[int, tuple[int, int]] = {}
+    def __init__(self, pools: Pools, mailboxes: list[Mailbox], sockets: dict[int, tuple[int, int]]) -> None:
+        """`mailboxes`: one a worker, then our own. `sockets`: what is in the vault; workers inherit it."""
+        self.sockets = sockets
         self._pools = pools
         self._mailboxes = mailboxes
 

@@ -76,7 +76,11 @@ class Message(NamedTuple):
 class Mailbox:
     """One process's mailbox. Never blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, inherited: tuple[int, int] | None = None) -> None:
+        """`inherited`: the descriptors of one that was there before, inside and outside."""
+        if inherited is not None:
+            self._inside, self._outside = (socket.socket(fileno=fd) for fd in inherited)
+            return
         self._inside, self._outside = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
@@ -85,6 +89,10 @@ class Mailbox:
     def fileno(self) -> int:
         """The descriptor that is readable when there is a message."""
         return self._inside.fileno()
+
+    def filenos(self) -> tuple[int, int]:
+        """The descriptors of both ends, inside and outside."""
+        return self._inside.fileno(), self._outside.fileno()
 
     def send(self, message: Message) -> bool:
         """Leave a message, with a copy of its descriptor. False when the mailbox is full."""

@@ -1,0 +1,202 @@
+"""Succession: the supervisor becomes its own successor, with the code that is installed now.
+
+It executes itself anew: the process stays, and with it its children, the lock on the runtime directory and all
+descriptors that are left to the successor; the segment stays in its file. Workers notice nothing. The
+successor then replaces them one after the other, which moves their clients (worker/moving.py).
+
+What would make a bad successor is found out before: the new code is asked in a process of its own what it is,
+and whether it accepts the configuration. Signals are blocked from before the execution until the successor
+listens for them. See execve(2), memfd_create(2), sigprocmask(2).
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Self
+
+import msgspec
+
+from pgmux.config import Config
+from pgmux.config.option import rows_of
+from pgmux.config.settings import Settings
+from pgmux.errors import PgmuxError
+from pgmux.shm.segment import LAYOUT_VERSION, Segment
+from pgmux.worker.inheritance import Inheritance
+from pgmux.worker.mailbox import Mailbox
+
+VARIABLE = "PGMUX_BEQUEST"  # in the environment: the descriptor of the file in which the bequest lies
+FORMAT = 1  # of the bequest; another one cannot be taken over
+ASKING_TIMEOUT_SECONDS = 30.0
+_ABOUT_ITSELF = "from pgmux.supervisor.succession import about_itself; print(about_itself())"
+
+
+class CannotBequeath(PgmuxError):  # noqa: N818 -- as it reads
+    """The installed code cannot take over; everything goes on as before."""
+
+
+@dataclasses.dataclass(slots=True)
+class Bequest:
+    """All that a successor needs to know. Descriptors are numbers, which an execution does not change."""
+
+    segment_path: str
+    posts: list[tuple[int, float]]  # pid (0 = vacant) and start of each worker
+    pid_file: int
+    lifeline_end: int
+    estate: dict[str, Any]  # fields of Inheritance but for the segment, as `_bequeathed` makes them
+    kept: dict[str, Any]  # options that wait for a restart, as they run
+
+    @classmethod
+    def take(cls, environ: MutableMapping[str, str]) -> Self | None:
+        """What was left to us, once; None when we are nobody's successor."""
+        fd = environ.pop(VARIABLE, None)
+        if fd is None:
+            return None
+        with open(int(fd), "rb") as file:
+            file.seek(0)
+            bequest = pickle.load(file)  # our own words, through a descriptor that only we ever had
+        assert isinstance(bequest, cls)
+        return bequest
+
+    def config(self, found: Config) -> Config:
+        """The configuration in force: as the file is now, but for what waits for a restart."""
+        return dataclasses.replace(found, pgmux=msgspec.structs.replace(found.pgmux, **self.kept))
+
+    def inheritance(self) -> Inheritance:
+        """What there is to be handed to workers."""
+        fields = {name: _inherited(value) for name, value in self.estate.items()}
+        return Inheritance(segment=Segment.attach(self.segment_path, writable=True), **fields)
+
+
+def bequeath(
+    config: Config, estate: Inheritance, posts: list[tuple[int, float]], pid_file: int, lifeline_end: int
+) -> Bequest:
+    """Everything, ready to be left to a successor."""
+    named = {field.name: getattr(estate, field.name) for field in dataclasses.fields(estate)}
+    del named["segment"]
+    kept = {
+        row.name: getattr(config.pgmux, row.name)
+        for row in rows_of(Settings).values()
+        if not row.option.reload
+    }
+    left = {name: _bequeathed(value) for name, value in named.items()}
+    return Bequest(config.segment_path, posts, pid_file, lifeline_end, left, kept)
+
+
+def become_successor(bequest: Bequest) -> None:
+    """Execute the installed code in our place; does not return. Raises CannotBequeath, and nothing is changed."""
+    fd = os.memfd_create("pgmux bequest", 0)
+    with open(fd, "wb", closefd=False) as file:
+        pickle.dump(bequest, file)
+    for each in [fd, bequest.pid_file, bequest.lifeline_end, *_descriptors(bequest.estate)]:
+        os.set_inheritable(each, True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, VARIABLE: str(fd)})
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(fd)
+        raise CannotBequeath(f"{sys.executable} cannot be executed: {error.strerror}") from None
+
+
+def examine_successor(config: Config) -> str:
+    """The version of the installed code, when it can take over. Raises CannotBequeath with the reason."""
+    told = _ask_installed_code("-c", _ABOUT_ITSELF).split()
+    if len(told) != 3 or told[0] != str(FORMAT):
+        raise CannotBequeath(
+            "the installed version leaves things to its successors in another way: restart pgmux"
+        )
+    if told[1] != str(LAYOUT_VERSION):
+        raise CannotBequeath(
+            f"the installed version {told[2]} has another layout of shared memory ({told[1]}, ours is "
+            f"{LAYOUT_VERSION}): restart pgmux"
+        )
+    if config.path is not None:
+        _ask_installed_code("-m", "pgmux", "check", "-c", config.path)
+    return told[2]
+
+
+def about_itself() -> str:
+    """What an older pgmux wants to know of the installed one."""
+    return f"{FORMAT} {LAYOUT_VERSION} {installed_version()}"
+
+
+def installed_version() -> str:
+    """The version of the code that is installed now, which need not be the one that runs."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("pgmux")
+    return "0+unknown"
+
+
+def _ask_installed_code(*arguments: str) -> str:
+    """What a Python of ours prints. Raises CannotBequeath with what it complains of."""
+    try:
+        answer = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True, text=True, timeout=ASKING_TIMEOUT_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotBequeath(f"the installed pgmux does not answer: {error}") from None
+    if answer.returncode != 0:
+        raise CannotBequeath(
+            f"the installed pgmux would not run: {answer.stderr.strip() or answer.stdout.strip()}"
+        )
+    return answer.stdout
+
+
+class _Socket(int):
+    """A descriptor that was a socket's."""
+
+
+class _Mailbox(tuple[int, int]):
+    """The descriptors of a mailbox, inside and outside."""
+
+
+def _bequeathed(value: Any) -> Any:
+    """A field's value with descriptors in place of what holds them."""
+    match value:
+        case socket.socket():
+            return _Socket(value.fileno())
+        case Mailbox():
+            return _Mailbox(value.filenos())
+        case list():
+            return [_bequeathed(each) for each in value]
+        case _:
+            return value
+
+
+def _inherited(value: Any) -> Any:
+    """The inverse."""
+    match value:
+        case _Socket():
+            return socket.socket(fileno=int(value))
+        case _Mailbox():
+            return Mailbox(value)
+        case list():
+            return [_inherited(each) for each in value]
+        case _:
+            return value
+
+
+def _descriptors(estate: dict[str, Any]) -> list[int]:
+    """Every descriptor that is left to the successor."""
+    plain = [*estate["bells"], estate["lifeline"], *(fd for _, fd in estate["vault"].values())]
+    return plain + [fd for value in estate.values() for fd in _held(value)]
+
+
+def _held(value: Any) -> list[int]:
+    match value:
+        case _Socket():
+            return [int(value)]
+        case _Mailbox():
+            return list(value)
+        case list():
+            return [fd for each in value for fd in _held(each)]
+        case _:
+            return []
