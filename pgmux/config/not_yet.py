@@ -35,14 +35,7 @@ def _has_several(value: object) -> bool:
     return isinstance(value, tuple) and len(value) > 1
 
 
-NO_CONSOLE = "the console is not supported yet"
-
-NOT_YET = (
-    NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
-    NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
-    NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
-    NotYet("metrics_listen", _is_given, "metrics are not supported yet", "leave it out"),
-)
+NOT_YET = (NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),)
 
 
 def is_missing(key: str) -> bool:

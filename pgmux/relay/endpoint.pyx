@@ -40,14 +40,6 @@ cdef class Client(Endpoint):
             return "", 0
         return self.row.address.decode(), self.row.port
 
-    def peer_uid(self):
-        """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
-        cdef int credentials[3]              # struct ucred: pid, uid, gid
-        cdef unsigned int size = sizeof(credentials)
-        if not self.is_unix or getsockopt(self.fd, SOL_SOCKET, SO_PEERCRED, credentials, &size) < 0:
-            return -1
-        return <unsigned int>credentials[1]
-
     def arrival(self):
         """How it came in, for the rules."""
         address, port = self.address()
@@ -55,6 +47,14 @@ cdef class Client(Endpoint):
         if self.tls is not None:
             encryption = Encryption(*self.tls.identify_peer(), self.tls.context.end_point)
         return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid(), encryption)
+
+    def peer_uid(self):
+        """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
+        cdef int credentials[3]              # struct ucred: pid, uid, gid
+        cdef unsigned int size = sizeof(credentials)
+        if not self.is_unix or getsockopt(self.fd, SOL_SOCKET, SO_PEERCRED, credentials, &size) < 0:
+            return -1
+        return <unsigned int>credentials[1]
 
     def __dealloc__(self):
         clear(&self.held)

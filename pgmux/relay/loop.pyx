@@ -8,7 +8,8 @@ the worker's greenlets.
 
 `desk` answers for the worker in the middle of a run: `hear(client)` when a log-in wants a decision
 that its own machine cannot make, `malformed(type)`, `backend_lost()` and `overrun()` give
-ErrorResponses. A client whose like was let in before is let in without it.
+ErrorResponses. A client whose like was let in before is let in without it. `arrived(client)` and
+`parted(client)` hear of each client that has logged in or is gone, while its record says who it is.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
@@ -271,6 +272,7 @@ cdef class Loop(Handshakes):
                 continue
             client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
             client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
+            client.row.listener = index
             self.logging_in.add(client)
         return 0
 
@@ -359,7 +361,7 @@ cdef class Loop(Handshakes):
         cdef ClientLogin login = client.login
         cdef Greeting greeting
         cdef bytes words
-        if login.introduction is None or client.record < self.records.limit:
+        if login.introduction is None or client.record < self.records.limit or login.introduction.is_console:
             if login.at == ENCRYPTING:
                 return self.encrypt(client)
             if login.at < LOOKUP:
@@ -368,6 +370,7 @@ cdef class Loop(Handshakes):
             greeting = login.introduction.greeting if login.at == AUTHENTICATED else None
             if (greeting is not None and greeting.edition == self.edition
                     and (login.credential is None or login.credential == greeting.credential)
+                    and not self.pools.is_disabled(greeting.pool)
                     and self.join(client, greeting.pool, greeting.tenancy)):
                 return self.let_in(client, greeting, -1)
         self.desk.hear(client)
@@ -393,10 +396,12 @@ cdef class Loop(Handshakes):
 
         `slot`: the backend that was opened for it alone; -1 = it shares those of its pool.
         """
-        cdef bytes key = self.draw_key(client.login.introduction.key_bytes)
+        cdef object introduction = client.login.introduction
+        cdef bytes key = self.draw_key(introduction.key_bytes)
         cdef bytes words = client.login.admit_told(greeting.told, client.record + 1, key)
         cdef bytes rest = bytes(client.login._buffer)
         self.send_to_client(client, words, len(words))
+        self.records.name_user(client.record, introduction.user_name)
         self.records.admit(client.record, key, greeting.pool, greeting.application_name)
         client.login = None
         client.mode = greeting.mode
@@ -408,6 +413,7 @@ cdef class Loop(Handshakes):
         self.end_login(client)
         self.counters[greeting.pool].logins += 1
         self.enter(client, IDLE)
+        self.desk.arrived(client)
         if slot >= 0:
             self.attach(client, self.backends[slot])
         if rest:
@@ -457,6 +463,8 @@ cdef class Loop(Handshakes):
     cdef int forget(self, Client client) except -1:
         """A client that is GONE: its record is free for another."""
         if self.clients[client.record] is client:
+            if not client.is_own:
+                self.desk.parted(client)
             self.forget_seat(client)
             self.records.forget(client.record)
         self.end_login(client)

@@ -10,6 +10,6 @@ cdef class Homes:
     cdef Pools pools
 
     cdef bint is_owed(self, uint32_t slot, uint32_t worker, uint64_t ours_since, uint64_t now) noexcept nogil
-    cdef bint serves_ours(self) noexcept nogil
+    cdef bint serves_ours(self, uint32_t pool) noexcept nogil
     cdef bint has_room(self, uint32_t pool) noexcept nogil
     cdef bint is_moving(self, uint32_t pool) noexcept nogil

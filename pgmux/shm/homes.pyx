@@ -17,7 +17,7 @@ the home of what it has taken.
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport strncmp
 
-from pgmux.shm.atomics cimport load, now_us
+from pgmux.shm.atomics cimport now_us
 from pgmux.shm.layout cimport NAME_BYTES, PoolRecord
 from pgmux.shm.leases cimport (
     CLOSING, EMPTY, FREE, GRANTED, LEASED, OPENING, generation_of, is_usable_by, owner_of, phase_of, pool_of,
@@ -49,9 +49,9 @@ cdef class Homes:
             return False
         return age_us >= now - ours_since + STAY_US and not self.has_room(pool) and not self.is_moving(pool)
 
-    cdef bint serves_ours(self) noexcept nogil:
+    cdef bint serves_ours(self, uint32_t pool) noexcept nogil:
         """Whether the home may serve its own clients with such a backend: always, unless the operator has paused."""
-        return not load(&self.pools.segment.header.paused)
+        return not self.pools.pauses(pool)
 
     cdef bint has_room(self, uint32_t pool) noexcept nogil:
         """Whether another backend may be opened for a pool as things are. `Pools.open` decides, under the lock."""

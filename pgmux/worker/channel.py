@@ -21,7 +21,7 @@ from pgmux.protocol.messages import build_ssl_request
 from pgmux.relay.tls import Tls
 from pgmux.relay.tls_context import TlsContext, TlsError
 from pgmux.session.client_login import ALPN_PROTOCOL
-from pgmux.worker.dialing import dial
+from pgmux.worker.dialing import addresses_of, dial
 
 _READ_BYTES = 65536
 _DEMANDING = ("require", "verify-ca", "verify-full")
@@ -100,6 +100,10 @@ class Channel:
     def fileno(self) -> int:
         """The socket's descriptor."""
         return int(self._connection.fileno())
+
+    def addresses(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Where it leads to, and where it comes from."""
+        return addresses_of(self._connection)
 
     def detach(self) -> int:
         """Give the descriptor away."""

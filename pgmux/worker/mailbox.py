@@ -18,6 +18,10 @@ stop at net.unix.max_dgram_qlen):
     GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
     CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
     NEWCOMER  -     -            -        with an accepted socket: it is to log in here
+    KILL    record  number       -        to the worker that holds the client: send it off
+    RELOAD  -       -            -        to the supervisor: read the configuration again
+    SET     -       -            -        to the supervisor, with "key=value": change an option
+    SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -59,7 +63,11 @@ class Kind(IntEnum):
     MISSED = 8
     CLIENT = 9
     NEWCOMER = 10
-    GIVE_UP = 11
+    KILL = 11
+    RELOAD = 12
+    SET = 13
+    SHUTDOWN = 14
+    GIVE_UP = 15
 
 
 class Message(NamedTuple):

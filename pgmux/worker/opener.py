@@ -16,14 +16,14 @@ import time
 import gevent
 from gevent.pool import Group
 
-from pgmux.config import PoolSettings
-from pgmux.config.configuration import Config
+from pgmux.config.configuration import Config, PoolSettings
+from pgmux.control.figures import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
 from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.homes import Homes
-from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
+from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, POOL_FULL, Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.channel import Channel
 from pgmux.worker.connecting import Connector, OpenError
@@ -92,7 +92,7 @@ class Opener:
             waiting = max(waiting, 1)
         every, opening, serving = self._homes.count(pool, self._worker)
         wanted = max(waiting - opening, warm - every)
-        if wanted <= 0 or self._pools.is_paused or self._leaves_to_others(pool, settings):
+        if wanted <= 0 or self._pools.is_pool_paused(pool) or self._leaves_to_others(pool, settings):
             return
         is_first = self.reception.is_unheard_of(pool)
         if is_first and self._strangers >= _STRANGERS_AT_ONCE:
@@ -106,7 +106,8 @@ class Opener:
         for _ in range(wanted):
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
-                self._make_room(pool, slot)
+                if slot in (POOL_FULL, DATABASE_FULL, ALL_FULL):
+                    self._make_room(pool, slot)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._strangers += is_first
@@ -165,11 +166,11 @@ class Opener:
             self._mailboxes[home].send(Message(Kind.GIVE_UP, slot, generation))
 
     def _open(self, pool: int, slot: int, is_first: bool) -> None:
-        channel, edition = None, self._connector.edition
+        channel, begun_us, edition = None, Clock().now_us, self._connector.edition
         try:
             settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
             channel, login = self._connector.connect(settings, application_name="pgmux")
-            self._publish(pool, slot, channel, login)
+            self._publish(pool, slot, channel, login, begun_us)
             if edition != self._connector.edition or self._leads_elsewhere_now(pool, settings):
                 self._pools.outdate(pool)
         except OpenError as error:
@@ -202,7 +203,7 @@ class Opener:
             del self._later[following]
             self.look(following)
 
-    def _publish(self, pool: int, slot: int, channel: Channel, login: BackendLogin) -> None:
+    def _publish(self, pool: int, slot: int, channel: Channel, login: BackendLogin, begun_us: int) -> None:
         """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one.
 
         Under TLS it cannot be everybody's: this worker is its home.
@@ -211,6 +212,8 @@ class Opener:
         message = Message(Kind.SOCKET, slot, generation, 0, channel.fileno())
         home = None if channel.tls is None else self._worker
         self._pools.introduce(slot, login.pid, login.key, self._expiry(), home)
+        self._pools.expire_if_outdated(slot, begun_us)
+        self._pools.locate(slot, *channel.addresses())
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
         self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):

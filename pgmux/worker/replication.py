@@ -101,7 +101,7 @@ class Replication:
         give_up_at = time.monotonic() + _ROOM_WITHIN_SECONDS
         while True:
             _check_presence(client)
-            if not self._pools.is_paused:
+            if not self._pools.is_pool_paused(pool):
                 slot = self._pools.open(pool, self._worker, private=True)
                 if slot >= 0:
                     return slot
@@ -144,6 +144,7 @@ class Replication:
         generation = self._pools.generation(slot)
         home = None if channel.tls is None else self._worker
         self._pools.introduce(slot, backend.pid, backend.key, home=home)
+        self._pools.locate(slot, *channel.addresses())
         while not self._vault.send(Message(Kind.SOCKET, slot, generation, 0, channel.fileno())):
             gevent.sleep(_RETRY_SECONDS)
         _check_presence(client)
