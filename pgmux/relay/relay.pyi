@@ -40,8 +40,8 @@ class Relay(Moving):
     def admit_private(self, client: Client, greeting: Greeting, slot: int) -> None:
         """The same for a client whose backend was opened for it alone and is LEASED to us, its socket adopted."""
 
-    def hand_over(self, client: Client) -> tuple[int, bytes]:
-        """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on."""
+    def hand_over(self, client: Client) -> tuple[int, bytes, Tls | None]:
+        """(descriptor, bytes not sent yet, what it is under) of a client that is logging in: the caller's from now on."""
 
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""

@@ -110,20 +110,23 @@ cdef class Relay(Moving):
         return theirs.detach()
 
     def hand_over(self, Client client):
-        """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on.
+        """(descriptor, bytes not sent yet, Tls or None) of a client that is logging in: the caller's from now on.
 
         The relay forgets the client. Its record goes on, until the caller gives it back.
         """
         cdef int fd = client.fd
+        cdef Tls tls = client.tls
         self.now = now_us()
+        self.fire()
         self.unwatch(fd)
         self.enter(client, IDLE)
         unsent = client.out.data[client.out.start:client.out.start + length(&client.out)] if length(&client.out) else b""
         client.fd = -1
+        client.tls = None
         client.login = None
         self.forget_seat(client)
         self.end_login(client)
-        return fd, unsent
+        return fd, unsent, tls
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""

@@ -8,6 +8,7 @@ TLS. Nobody can listen there, and a backend without TLS can serve the clients of
 """
 
 import ipaddress
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -33,19 +34,19 @@ class Channel:
     What sends or receives may switch. Under TLS it raises TlsError when that ends badly, besides OSError.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.tls: Tls | None = None
+    def __init__(self, connection: socket.socket, tls: Tls | None = None, unsent: bytes = b"") -> None:
+        """`tls`: what the connection is under already; `unsent`: what, as it is, goes before all else."""
+        self.tls = tls
         self._connection = connection
+        self._unsent = unsent
         self._opened = b""  # plaintext that came with the end of the handshake
         self._sending = BoundedSemaphore(1)  # what is sealed first must be sent first, and whole
 
     def sendall(self, data: bytes) -> None:
         """Send all of it."""
-        if self.tls is None:
-            self._connection.sendall(data)
-            return
         with self._sending:
-            self._connection.sendall(self.tls.seal_bytes(data))
+            unsent, self._unsent = self._unsent, b""
+            self._connection.sendall(unsent + (data if self.tls is None else self.tls.seal_bytes(data)))
 
     def settimeout(self, seconds: float | None) -> None:
         """How long `recv` waits at most before it raises TimeoutError."""
@@ -109,14 +110,18 @@ class Channel:
         """Give the descriptor away."""
         return int(self._connection.detach())
 
-    def part(self, last_words: bytes) -> None:
-        """Say something last, if that can be done at once, and close."""
+    def say_last(self, last_words: bytes) -> None:
+        """Say something, and that it was the last, if that can be done at once. Never switches."""
         with suppress(OSError, TlsError):
-            self._connection.setblocking(False)
-            if self.tls is None:
-                self._connection.send(last_words)
-            elif not self._sending.locked():
-                self._connection.send(self.tls.seal_bytes(last_words) + self.tls.close())
+            if self._sending.locked():
+                return  # in the middle of something else it would be read as part of that
+            if self.tls is not None:
+                last_words = self.tls.seal_bytes(last_words) + self.tls.close()
+            os.write(self._connection.fileno(), last_words)
+
+    def part(self, last_words: bytes) -> None:
+        """The same, and close."""
+        self.say_last(last_words)
         self._connection.close()
 
     def shut(self) -> None:

@@ -619,3 +619,13 @@ def offers_tls(pgmux: Pgmux) -> bool:
     with pgmux.wire() as wire:
         wire.send(frontend.ssl_request())
         return wire.read_byte() == b"S"
+
+
+def test_the_console_is_under_tls_too(make_pgmux: MakePgmux, certificate: Certificate) -> None:
+    pgmux = make_pgmux(**tls_options(certificate), admin_users=["app"], auth_type="trust")
+    with pgmux.connect(dbname="pgmux", sslmode="require", autocommit=True) as console:
+        assert console.pgconn.ssl_in_use
+        assert console.execute("SHOW DATABASES").fetchall()
+        row = console.execute("SHOW CLIENTS").fetchone()
+        assert row is not None
+        assert "app" in row
