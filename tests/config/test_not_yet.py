@@ -11,7 +11,7 @@ TABLES = (Settings, Database, User)
 
 
 def test_an_option_that_would_be_ignored_is_refused() -> None:
-    problem = refusal("[databases.app]\nhost = ['one', 'other']\n")
+    problem = refusal("[databases.app]\nhost = ['one', 'other']\n[pgmux]\nauth_type = 'trust'\n")
     assert problem.line == 2
     assert "not supported yet" in problem.message
     assert problem.hint

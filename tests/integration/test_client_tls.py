@@ -199,10 +199,10 @@ def test_verify_lets_in_who_shows_a_good_certificate(
         assert connection.execute("SELECT 1").fetchone() == (1,)
     with pytest.raises(psycopg.OperationalError):
         pgmux.connect(sslmode="require", sslcert=bad.cert_file, sslkey=bad.key_file)
-    pgmux.wait_for_log("reason=TLS handshake: certificate verify failed: unable to get local issuer")
+    pgmux.wait_for_log('reason="TLS handshake: certificate verify failed: unable to get local issuer')
     with pytest.raises(psycopg.OperationalError):
         pgmux.connect(sslmode="require", sslcert="/nowhere", sslkey="/nowhere")
-    pgmux.wait_for_log("reason=TLS handshake: peer did not return a certificate")
+    pgmux.wait_for_log('reason="TLS handshake: peer did not return a certificate')
 
 
 def test_a_version_that_is_not_offered_is_refused(
@@ -213,7 +213,7 @@ def test_a_version_that_is_not_offered_is_refused(
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError):
         wire_under_tls(pgmux, context)
-    pgmux.wait_for_log("reason=TLS handshake: unsupported protocol")
+    pgmux.wait_for_log('reason="TLS handshake: unsupported protocol')
 
 
 def test_ciphers_are_as_configured(
@@ -373,7 +373,7 @@ def test_junk_in_place_of_a_handshake_is_logged_and_closed(
         wire.socket.sendall(junk)
         while wire.socket.recv(4096):
             pass
-    pgmux.wait_for_log("log-in refused: .*reason=TLS handshake: ")
+    pgmux.wait_for_log('log-in refused: .*reason="TLS handshake: ')
 
 
 def test_plaintext_smuggled_in_behind_the_request_is_refused(
