@@ -31,9 +31,9 @@ def under_load(postgres: Postgres, pgmux: Pgmux) -> Iterator[None]:
             path = Path(folder, f"{application}.sql")
             path.write_text(script)
             place = ["-h", pgmux.host, "-p", str(pgmux.port), "-U", user, database]
-            command = [postgres.bin("pgbench"), "-n", "-f", path, "-c", str(clients), "-T", "600", *place]
+            options = ["-n", "-f", str(path), "-c", str(clients), "-T", "600"]
             process = subprocess.Popen(
-                command,
+                [str(postgres.bin("pgbench")), *options, *place],
                 env={**os.environ, "PGAPPNAME": application},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
