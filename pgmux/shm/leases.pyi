@@ -83,3 +83,6 @@ class LeaseTable:
 
     def describe(self, slot: int) -> _SlotRow:
         """A slot as a dict; times in CLOCK_MONOTONIC microseconds; owner and pool may be None."""
+
+    def pins(self, slot: int) -> int:
+        """Why the client of a slot keeps it beyond its transaction: bits of session.inquiry.Pin."""

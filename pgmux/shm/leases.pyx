@@ -153,3 +153,8 @@ cdef class LeaseTable:
             raise IndexError(f"slot {slot} of {self.count}")
         if not self.segment.header:
             raise ValueError("no segment")
+
+    def pins(self, uint32_t slot):
+        """Why the client of a slot keeps it beyond its transaction: bits of session.inquiry.Pin."""
+        self._check(slot)
+        return self.slots[slot].pins
