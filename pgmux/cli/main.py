@@ -82,6 +82,7 @@ keys:
   Tab     the next panel          s, r   sort by the next column, reverse (or click a head)
   /       filter the panel        z      zoom the panel
   space   freeze                  + -    look more, less often
+  k       disconnect the client   p, c   pause, resume (each after a question, by the control socket)
   ?       what columns mean       q      quit
 
 Into a pipe or a file goes one look, as with --once.
