@@ -78,6 +78,18 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
                 "SET", "OPTION VALUE", "Change an option until the next RELOAD or restart.", Operator.set
             ),
             Command(
+                "DRAIN",
+                "WORKER",
+                "Replace a worker: its clients go to others with their sessions, and notice nothing.",
+                Operator.drain,
+            ),
+            Command(
+                "UPGRADE",
+                "",
+                "Have the installed version take over, one worker after the other; clients notice nothing.",
+                Operator.upgrade,
+            ),
+            Command(
                 "SHUTDOWN",
                 "[WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
                 "Stop pgmux: at once, when transactions are finished, or when all clients have left.",

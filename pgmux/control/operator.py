@@ -44,6 +44,9 @@ class Levers(Protocol):
     def shut_down(self, mode: int) -> None:
         """Ask the supervisor to stop pgmux: AT_ONCE, WHEN_SERVERS_ARE_FREE or WHEN_CLIENTS_ARE_GONE."""
 
+    def upgrade(self) -> None:
+        """Ask the supervisor to have the installed code take over."""
+
     def kill_client(self, worker: int, record: int, number: int) -> None:
         """Ask a worker to send off the client with that record, if it still has that number."""
 
@@ -197,6 +200,33 @@ class Operator:
             raise RequestError("22023", f"{problem.key}: {problem.message}", problem.hint) from None
         yield from self._change_configuration(lambda: self._levers.set(key, text), asker)
         yield Done("SET")
+
+    def drain(self, arguments: tuple[str, ...], asker: Waiting) -> Outcome:
+        """Have a worker replaced; done when it has begun to hand its clients over."""
+        (text,) = arguments
+        workers = {str(worker.number): worker for worker in self._figures.workers()}
+        worker = workers.get(text)
+        if worker is None or not worker.pid:
+            raise RequestError("22023", f"no such worker: {text}", "SHOW WORKERS lists those there are")
+        self._pools.workers.send_on_errand(worker.number, Errand.DRAIN)
+        has_begun = asker.wait_until(
+            lambda: self._has_begun_to_drain(worker.number, worker.pid),
+            lambda: f"waiting for worker {text} to begin",
+            _WORKERS_WITHIN_SECONDS,
+        )
+        if not has_begun:
+            yield self._late("it is drained when it runs again", [worker.number])
+        yield Done("DRAIN")
+
+    def _has_begun_to_drain(self, number: int, pid: int) -> bool:
+        now = self._figures.workers()[number]
+        return now.pid != pid or now.is_draining
+
+    def upgrade(self, _: tuple[str, ...], __: Waiting) -> Outcome:
+        """Have the code that is installed now take over."""
+        self._levers.upgrade()
+        yield Notice("the log says what becomes of it: SHOW WORKERS has new processes when it is done")
+        yield Done("UPGRADE")
 
     def shut_down(self, arguments: tuple[str, ...], _: Waiting) -> Outcome:
         """Stop pgmux."""

@@ -693,6 +693,7 @@ cdef class Exchange(Carrying):
         if midway or backend.broken or length(&backend.out):
             self.ask_cancel(backend)
             return self.retire(backend, False)
+        self.counters[backend.pool].cleanings += 1
         backend.orphaned = True
         backend.deadline_us = NEVER if politely else self.now + ORPHAN_US
         if backend.at_rest:

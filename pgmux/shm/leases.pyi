@@ -42,6 +42,7 @@ class _SlotRow(TypedDict):
     client: int
     expires_s: int
     cancels: int
+    pins: int
     address: bytes
     port: int
     local_address: bytes

@@ -274,6 +274,8 @@ class Supervisor:
                 self._reload()
             elif order.kind is Kind.SET:
                 self._set(order)
+            elif order.kind is Kind.UPGRADE:
+                self.upgrade()
             elif order.target == WHEN_CLIENTS_ARE_GONE:
                 self._let_leave()
             else:

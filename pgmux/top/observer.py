@@ -15,7 +15,7 @@ import psutil
 
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import ClientPhase
-from pgmux.session.inquiry import REASONS
+from pgmux.session.inquiry import name_pins
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
@@ -152,11 +152,11 @@ class Observer:
             application=_text(client["application_name"]),
             pool=_name(pools.get(client["pool"])),
             backend_pid=None if slot is None else self._pools.identity(slot)[0],
-            pins="" if slot is None else _describe_pins(self._pools.leases.pins(slot)),
+            pins="" if slot is None else name_pins(self._pools.leases.pins(slot)),
             worker=client["worker"],
             transactions=client["transactions"],
             connected=self._since(client["connected_at_us"]),
-            number=_number(client),
+            number=client["number"],
         )
 
     def _backend_lines(self, pools: dict[int, "_PoolRow"]) -> Iterator[BackendLine]:
@@ -228,15 +228,6 @@ def _address(client: "_ClientRow") -> str:
     if host in ("", "unix"):
         return "local"
     return f"[{host}]:{client['port']}" if ":" in host else f"{host}:{client['port']}"
-
-
-def _number(client: "_ClientRow") -> int | None:
-    number = dict(client).get("number")
-    return number if isinstance(number, int) else None
-
-
-def _describe_pins(pins: int) -> str:
-    return ", ".join(reason for pin, reason in REASONS.items() if pins & pin)
 
 
 def _describe(client: "_ClientRow") -> str:

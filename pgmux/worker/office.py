@@ -43,6 +43,10 @@ class Levers:
             Message(Kind.SET, 0, body=f"{key}={text}".encode("utf-8", "surrogateescape"))
         )
 
+    def upgrade(self) -> None:
+        """Ask the supervisor to have the installed code take over."""
+        self._mailboxes[-1].send(Message(Kind.UPGRADE, 0))
+
     def shut_down(self, mode: int) -> None:
         """Ask the supervisor to stop pgmux."""
         self._mailboxes[-1].send(Message(Kind.SHUTDOWN, mode))

@@ -55,6 +55,9 @@ class Levers:
     def set(self, key: str, text: str) -> None:
         self.pulled.append(("set", key, text))
 
+    def upgrade(self) -> None:
+        self.pulled.append(("upgrade",))
+
     def shut_down(self, mode: int) -> None:
         self.pulled.append(("shut down", mode))
 

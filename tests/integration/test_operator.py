@@ -408,3 +408,55 @@ def test_nobody_is_told_twice_or_by_the_wrong_words(make_pgmux: MakePgmux) -> No
         pgmux.ctl("kill-client", str(found[0]["id"]))
         with pytest.raises(psycopg.errors.AdminShutdown, match="due to administrator command"):
             connection.execute("SELECT 1")
+
+
+# --- drain, upgrade, pins
+
+
+def test_a_drained_worker_is_replaced_and_its_clients_notice_nothing(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2)
+    lobbies = Lobbies(pgmux)
+    clients = lobbies.a_client_on_each_worker()
+    for worker, client in clients.items():
+        client.query(f"SET application_name = 'of worker {worker}'")
+    before = lobbies.pid_of(0)
+    assert pgmux.ctl("drain", "0") == "DRAIN\n"
+    wait_until(lambda: lobbies.pid_of(0) not in (0, before), what="another process in its place")
+    for worker, client in clients.items():
+        assert client.query("SHOW application_name").value == f"of worker {worker}".encode()
+
+
+def test_an_upgrade_replaces_every_worker_and_loses_nobody(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2)
+    lobbies = Lobbies(pgmux)
+    before = {lobbies.pid_of(worker) for worker in range(2)}
+    with connect(pgmux) as client:
+        assert pgmux.ctl("upgrade").endswith("UPGRADE\n")
+        wait_until(
+            lambda: not before & {row["pid"] for row in show(pgmux, "workers")}, 30, what="other processes"
+        )
+        assert client.query("SELECT 1").value == b"1"
+        assert pgmux.ctl("set", "query_wait_timeout", "7s") == "SET\n"
+
+
+def test_who_keeps_a_backend_is_shown_with_the_reason(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2)
+    assert show(pgmux, "pins") == []
+    with connect(pgmux) as client:
+        client.query("CREATE TEMP TABLE mine (n int)")
+        (pin,) = show(pgmux, "pins")
+        assert (pin["reason"], pin["database"], pin["addr"]) == ("temporary table", "app", "127.0.0.1")
+        (row,) = [row for row in show(pgmux, "clients") if row["id"] == pin["client"]]
+        assert row["link"] == f"backend-{pin['slot']}"
+        client.query("DROP TABLE mine")
+        assert show(pgmux, "pins") == []
+
+
+def test_what_is_prepared_is_counted_for_clients_and_for_postgresql(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1)
+    for _ in range(3):
+        with connect(pgmux) as client:
+            client.ask(frontend.parse("SELECT 1", "one"), frontend.sync())
+    (stats,) = [row for row in show(pgmux, "stats-totals") if row["database"] == "app"]
+    assert (stats["client_parse_count"], stats["server_parse_count"]) == (3, 1)
+    assert sum(column(pgmux, "servers", "prepared_statements")) == 1
