@@ -13,6 +13,9 @@ from pgmux.config.findings import environment_name
 from pgmux.config.option import Row, rows_of
 from pgmux.config.sample import as_toml
 from pgmux.config.settings import Database, Settings, User
+from pgmux.control.clerk import SHOWS
+from pgmux.control.commands import COMMANDS
+from pgmux.control.metrics import METRICS
 from pgmux.doctor.alarms import CHECKS
 from pgmux.pgbouncer.options import DATABASE, GLOBAL, OPTIONS, PEER, USER, Fate
 from pgmux.session.refusals import Refusal
@@ -94,6 +97,39 @@ def _panels() -> Iterator[str]:
         yield from _table(("column", ""), [(f"`{column.name}`", column.help) for column in panel.columns])
 
 
+def _commands() -> Iterator[str]:
+    rows = [
+        (f"`{command.word} {command.arguments}`".replace(" `", "`"), command.help)
+        for command in COMMANDS.values()
+    ]
+    yield from _table(("command", ""), rows)
+
+
+def _shows() -> Iterator[str]:
+    yield from _table(("SHOW", ""), [(f"`{show.name}`", show.help) for show in SHOWS.values()])
+
+
+def _columns() -> Iterator[str]:
+    for show in SHOWS.values():
+        rows = [(f"`{column.name}`", column.help) for column in show.columns if column.help]
+        if rows:
+            yield from ("", f"### SHOW {show.name}", "")
+            yield from _table(("column", ""), rows)
+
+
+def _metrics() -> Iterator[str]:
+    rows = [
+        (
+            f"`{metric.series[0]}`",
+            metric.kind,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+        )
+        for metric in METRICS
+    ]
+    yield from _table(("series", "kind", "labels", ""), rows)
+
+
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     for at, row in enumerate(cells):
@@ -108,4 +144,8 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "errors": _errors,
     "alarms": _alarms,
     "panels": _panels,
+    "commands": _commands,
+    "shows": _shows,
+    "columns": _columns,
+    "metrics": _metrics,
 }

@@ -143,7 +143,8 @@ cdef class LeaseTable:
                 "opened_at_us": self.slots[slot].opened_at_us, "leased_at_us": self.slots[slot].leased_at_us,
                 "released_at_us": self.slots[slot].released_at_us,
                 "lease_count": self.slots[slot].lease_count, "client": self.slots[slot].client,
-                "expires_s": self.slots[slot].expires_s, "cancels": self.slots[slot].cancels, "pins": self.slots[slot].pins,
+                "expires_s": self.slots[slot].expires_s, "cancels": self.slots[slot].cancels,
+                "pins": self.slots[slot].pins,
                 "address": identity.address[:strlen(identity.address)], "port": identity.port,
                 "local_address": identity.local_address[:strlen(identity.local_address)],
                 "local_port": identity.local_port}

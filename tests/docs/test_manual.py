@@ -15,6 +15,9 @@ from docs.man import escape, write_pages
 from pgmux.cli.main import build_parser
 from pgmux.config.option import rows_of
 from pgmux.config.settings import Database, Settings, User
+from pgmux.control.clerk import SHOWS
+from pgmux.control.commands import COMMANDS
+from pgmux.control.metrics import METRICS
 from pgmux.doctor.alarms import CHECKS
 from pgmux.pgbouncer.options import OPTIONS
 from pgmux.session.refusals import Refusal
@@ -52,6 +55,17 @@ def test_every_error_is_listed_with_its_remedy() -> None:
     said = page("errors.md")
     for refusal in Refusal:
         assert f"| `{refusal.value[0]}` | {refusal.value[1]} |" in said
+
+
+def test_every_command_show_and_metric_is_listed() -> None:
+    said = page("console.md")
+    for command in COMMANDS.values():
+        assert f"| `{command.word}" in said
+    for show in SHOWS.values():
+        assert f"| `{show.name}` | {show.help} |" in said
+    said = page("metrics.md")
+    for metric in METRICS:
+        assert f"| `{metric.series[0]}` | {metric.kind} |" in said
 
 
 def test_every_alarm_is_listed() -> None:
