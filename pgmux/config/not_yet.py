@@ -31,10 +31,6 @@ def _is_one_of(*values: str) -> Callable[[object], bool]:
     return lambda value: value in values
 
 
-def _has_several(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) > 1
-
-
 NO_CLIENT_TLS = "TLS for clients is not supported yet"
 NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
 
@@ -43,7 +39,6 @@ NO_CONSOLE = "the console is not supported yet"
 NOT_YET = (
     NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
     NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
-    NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
     NotYet("metrics_listen", _is_given, "metrics are not supported yet", "leave it out"),
     NotYet(
         "client_tls_sslmode",

@@ -7,11 +7,14 @@ connection has been closed by PostgreSQL, for by then the signal has been delive
 """
 
 import logging
+import os
 
 import gevent
+import msgspec
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
+from pgmux.config import PoolSettings
 from pgmux.protocol.messages import build_cancel_request
 from pgmux.relay.endpoint import ClientPhase
 from pgmux.relay.relay import Relay
@@ -76,6 +79,18 @@ class Canceller:
         """Whether some cancel request is on its way."""
         return bool(self._greenlets)
 
+    def _place_of(self, slot: int, pool: int) -> PoolSettings:
+        """The pool's settings; of several hosts the one that this backend is at."""
+        settings = self.reception.settings(pool)
+        if len(settings.hosts) == 1:
+            return settings
+        match self.relay.peer_of(slot):
+            case str(path) if path:
+                return msgspec.structs.replace(settings, hosts=(os.path.dirname(path),))
+            case (host, port, *_):
+                return msgspec.structs.replace(settings, hosts=(host,), port=port)
+        return settings
+
     def _send(self, slot: int, generation: int, pid: int, key: bytes) -> None:
         """One CancelRequest, to its end: PostgreSQL closes the connection when it has sent the signal."""
         try:
@@ -83,7 +98,7 @@ class Canceller:
             if pool is None:
                 return  # EMPTY: nothing is left to be cancelled
             with self._turns, gevent.Timeout(_WITHIN_SECONDS, TimeoutError("no answer")):
-                with dial(self.reception.settings(pool)) as connection:
+                with dial(self._place_of(slot, pool)) as connection:
                     connection.sendall(build_cancel_request(pid, key))
                     while connection.recv(64):
                         pass

@@ -1,9 +1,15 @@
-"""Connecting to PostgreSQL: dialled and logged in, within server_connect_timeout."""
+"""Connecting to PostgreSQL: dialled and logged in, within server_connect_timeout.
+
+Of several hosts the first that answers, lets us in and is what target_session_attrs asks for; each has
+server_connect_timeout to itself. What a host is, it says at the log-in (in_hot_standby and
+default_transaction_read_only, from PostgreSQL 14 on). Manual: "Parameter Key Words", `target_session_attrs`.
+"""
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
 import gevent
+import msgspec
 from gevent import socket
 
 from pgmux.config import PoolSettings
@@ -46,12 +52,52 @@ def connect(
 
     `limit_s` is server_connect_timeout, 0 = none; `parameters` are the start-up packet's.
     """
+    wanted = settings.target_session_attrs
+    for attributes in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
+        trouble = None
+        for host in settings.hosts:
+            try:
+                here = msgspec.structs.replace(settings, hosts=(host,))
+                return _connect_to_one(here, attributes, keyring, limit_s, parameters)
+            except OpenError as error:
+                trouble = error
+                if str(error).startswith("28"):
+                    break  # a wrong password is one everywhere, and asking everywhere would hide it
+    assert trouble is not None
+    raise trouble
+
+
+def _connect_to_one(
+    settings: PoolSettings, attributes: str, keyring: Keyring, limit_s: float, parameters: Mapping[str, str]
+) -> tuple[socket.socket, BackendLogin]:
+    """The same with the only host of `settings`, if it is what `attributes` ask for."""
     too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit_s:g}s)")
     try:
         with gevent.Timeout(limit_s or None, too_late):
-            return _connect(settings, keyring, parameters)
+            connection, login = _connect(settings, keyring, parameters)
     except OSError as error:
         raise OpenError(f"08001: {error.strerror or error}") from None
+    if not has_attributes(login.welcome, attributes):
+        connection.close()
+        raise OpenError(f'08001: {settings.host} is not what target_session_attrs = "{attributes}" asks for')
+    return connection, login
+
+
+def has_attributes(parameters: Mapping[str, str], wanted: str) -> bool:
+    """Whether a server that has reported these parameters is what is wanted, in libpq's words."""
+    is_standby = parameters.get("in_hot_standby")
+    is_read_only = "on" in (is_standby, parameters.get("default_transaction_read_only"))
+    match wanted:
+        case "any":
+            return True
+        case "primary":
+            return is_standby == "off"
+        case "standby":
+            return is_standby == "on"
+        case "read-only":
+            return is_read_only
+        case _:
+            return is_standby is not None and not is_read_only
 
 
 def _connect(

@@ -258,6 +258,8 @@ class Worker:
                 self._moving.move(client)
             case "newcomer", (int(fd), int(heir)):
                 self._moving.pass_on(fd, heir)
+            case "read only", int(pool):
+                self._opener.doubt(pool)
             case "fetch", int(slot):
                 self._fetch(slot)
             case "queue full", Client() as client:

@@ -272,10 +272,20 @@ class Reception:
             seconds,
         )
 
+    def trouble_of(self, client: "Client") -> bytes | None:
+        """What a client is told that has waited long enough because PostgreSQL cannot be used; None = it can."""
+        record = self.relay.records.read(client.record)
+        pool = 0 if record is None else record["pool"]
+        trouble, _ = self._pools.trouble(pool)
+        if record is None or not trouble or self._pools.count(pool)[3]:
+            return None
+        told = trouble.decode("utf-8", "replace")
+        return Refusal.NO_POSTGRESQL.build(told, severity="ERROR", server=self.server(pool))
+
     def server(self, pool: int) -> str:
         """PostgreSQL's address for a pool, as people write it."""
         settings = self.settings(pool)
-        return f"{settings.host}:{settings.port}"
+        return f"{','.join(settings.hosts)}:{settings.port}"
 
     # --- steps of a log-in
 

@@ -77,6 +77,9 @@ class Timekeeper:
             self.relay.send_off(client, last_words)
 
     def _wait_refusal(self, client: Client) -> bytes:
+        trouble = self._reception.trouble_of(client)
+        if trouble is not None:
+            return trouble
         limit = self._settings.query_wait_timeout
         waited, ahead = self.relay.waiting_place(client)
         detail = f"It waited {waited / 1_000_000:.1f}s, at last behind {ahead} other clients of its pool."
