@@ -227,7 +227,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     fail_fast: Annotated[
         bool,
-        Option("Refuse at once while PostgreSQL cannot be used; false = clients wait up to query_wait_timeout."),
+        Option(
+            "Refuse at once while PostgreSQL cannot be used; false = clients wait up to query_wait_timeout."
+        ),
     ] = True
 
     auth_type: Annotated[
@@ -302,12 +304,16 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     host: Annotated[
         Hosts,
-        Option("PostgreSQL's host name or address, or its Unix socket's directory; a list is tried in its order."),
+        Option(
+            "PostgreSQL's host name or address, or its Unix socket's directory; a list is tried in its order."
+        ),
     ] = ("/var/run/postgresql",)
     port: Annotated[int, Option("PostgreSQL's port.", bounds=(1, 65_535))] = 5432
     target_session_attrs: Annotated[
         SessionAttributes,
-        Option("Which of several hosts will do, with libpq's words; PostgreSQL 14 or newer tells what it is."),
+        Option(
+            "Which of several hosts will do, with libpq's words; PostgreSQL 14 or newer tells what it is."
+        ),
     ] = "any"
     dbname: Annotated[
         str,

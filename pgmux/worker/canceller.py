@@ -7,7 +7,6 @@ connection has been closed by PostgreSQL, for by then the signal has been delive
 """
 
 import logging
-import os
 
 import gevent
 import msgspec
@@ -86,7 +85,10 @@ class Canceller:
             return settings
         match self.relay.peer_of(slot):
             case str(path) if path:
-                return msgspec.structs.replace(settings, hosts=(os.path.dirname(path),))
+                directory, _, name = path.rpartition("/")
+                return msgspec.structs.replace(
+                    settings, hosts=(directory,), port=int(name.rpartition(".")[2])
+                )
             case (host, port, *_):
                 return msgspec.structs.replace(settings, hosts=(host,), port=port)
         return settings

@@ -169,7 +169,9 @@ class Opener:
         if settings.target_session_attrs == "any" or now < self._not_doubted_before[pool]:
             return
         self._not_doubted_before[pool] = now + _DOUBT_EVERY_SECONDS
-        self._log.warning("%s may be another server than it was: backends are replaced", self.reception.server(pool))
+        self._log.warning(
+            "%s may be another server than it was: backends are replaced", self.reception.server(pool)
+        )
         self._pools.outdate(pool)
 
     def heed_trouble(self) -> None:

@@ -5,7 +5,7 @@ import pytest
 from pgmux.config.not_yet import NOT_YET, NotYet, is_missing, is_not_yet
 from pgmux.config.option import rows_of
 from pgmux.config.settings import Database, Settings, User
-from tests.config.texts import read, refusal, refusals
+from tests.config.texts import read, refusal
 
 TABLES = (Settings, Database, User)
 
@@ -49,19 +49,6 @@ def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
 )
 def test_the_values_that_work_are_accepted(line: str) -> None:
     assert read(f"[pgmux]\n{line}\n").path is None
-
-
-def test_databases_are_held_to_it_too() -> None:
-    problems = refusals(
-        """\
-        [pgmux]
-        auth_type = "trust"
-        [databases.app]
-        host = ["a", "b"]
-        """
-    )
-    assert [problem.line for problem in problems] == [4]
-    assert all("not supported yet" in problem.message for problem in problems)
 
 
 @pytest.mark.parametrize("row", NOT_YET, ids=lambda row: row.key)

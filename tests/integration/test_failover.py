@@ -54,7 +54,9 @@ def test_of_several_hosts_the_one_that_can_write_is_taken(
 ) -> None:
     tmp_path.chmod(0o755)
     standby, primary = pair
-    pgmux = make_pgmux(databases=hosts(tmp_path, pair, "read-write"), server_login_retry="100ms", fail_fast=False)
+    pgmux = make_pgmux(
+        databases=hosts(tmp_path, pair, "read-write"), server_login_retry="100ms", fail_fast=False
+    )
     with connect(pgmux) as client:
         assert client.query("CREATE TABLE written (n int)").tags == ["CREATE TABLE"]
         client.query("PREPARE mine AS SELECT pg_is_in_recovery()")
@@ -67,7 +69,9 @@ def test_of_several_hosts_the_one_that_can_write_is_taken(
         assert client.read_until(b"Z").sqlstate == "57014"
 
 
-@pytest.mark.parametrize(("wanted", "is_standby"), [("standby", b"t"), ("prefer-standby", b"t"), ("primary", b"f")])
+@pytest.mark.parametrize(
+    ("wanted", "is_standby"), [("standby", b"t"), ("prefer-standby", b"t"), ("primary", b"f")]
+)
 def test_each_wish_finds_its_host(
     make_pgmux: MakePgmux, pair: list[Postgres], tmp_path: Path, wanted: str, is_standby: bytes
 ) -> None:
@@ -86,7 +90,9 @@ def test_a_server_that_takes_no_writes_any_more_is_left(
         servers[0].sql("ALTER SYSTEM SET default_transaction_read_only = on")
         servers[0].sql("SELECT pg_reload_conf()")
         wait_until(lambda: client.query("CREATE TABLE second (n int)").sqlstate == "25006", what="a refusal")
-        wait_until(lambda: client.query("CREATE TABLE IF NOT EXISTS third (n int)").tags, what="the other server")
+        wait_until(
+            lambda: client.query("CREATE TABLE IF NOT EXISTS third (n int)").tags, what="the other server"
+        )
     assert servers[1].sql("SELECT count(*) FROM pg_class WHERE relname = 'third'", "app") == [(1,)]
     assert pgmux.log_contains("may be another server than it was")
 
