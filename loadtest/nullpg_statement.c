@@ -139,7 +139,10 @@ struct plan read_statement(char *text)
         plan.kind = OTHER;              /* to a savepoint: the transaction goes on */
     else if (plan.kind == ROW && strstr(word, "pg_partitioned_table"))
         plan.kind = REFUSED;            /* pgbench -S asks, and takes an error for "there are no partitions" */
-    else if (plan.kind == ROW && rows) {
+    else if (plan.kind == ROW && strstr(word, "pg_catalog.")) {
+        plan.kind = OTHER;              /* what a pooler asks about the session: there is nothing to tell */
+        strcpy(plan.tag, "SELECT 0");
+    } else if (plan.kind == ROW && rows) {
         long bytes = atol(rows + strlen("/* bytes="));
         plan.bytes = bytes < 0 ? 0 : bytes > MAX_ROW_BYTES ? MAX_ROW_BYTES : bytes;
     }

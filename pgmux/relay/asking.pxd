@@ -32,6 +32,8 @@ cdef class Asking(Retrying):
     cdef int forget_traces(self, Backend backend) except -1
     cdef int send_ready(self, Client client, uint8_t status) except -1
     cdef int settle_if_due(self, Backend backend) except -1
+    cdef int lose(self, Backend backend, bint is_gone) except -1
+    cdef object take_answer(self, Backend backend)
     cdef bint may_pin(self, Client client, Backend backend) except -1
     cdef int tell(self, Client client, bytes words) except -1
     cdef bint is_audit_due(self, Client client) noexcept

@@ -57,8 +57,9 @@ cdef class Asking(Retrying):
 
     cdef int hear(self, Client client, Backend backend, object resets) except -1:
         """The answer is there: the client's session is what the backend has told."""
-        answer = read_answer(bytes(backend.heard))
-        backend.heard = None
+        answer = self.take_answer(backend)
+        if answer is None:
+            return self.lose(backend, False)
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         have = client.settings.changed(told)
         self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
@@ -74,6 +75,14 @@ cdef class Asking(Retrying):
         if backend.errand != SUBSCRIBING:
             self.conclude(client, backend)
         return 0
+
+    cdef object take_answer(self, Backend backend):
+        """The answer, which has come whole; None when it is none to what was asked."""
+        heard, backend.heard = bytes(backend.heard), None
+        try:
+            return read_answer(heard)
+        except ValueError:
+            return None
 
     cdef int pin(self, Client client, Backend backend, object found) except -1:
         """What is there that cannot be carried: the client keeps its backend for it, or, where it may not, loses it."""
@@ -188,8 +197,13 @@ cdef class Asking(Retrying):
 
     cdef int hear_audit(self, Backend backend) except -1:
         cdef Client client = backend.audited
-        answer = read_answer(bytes(backend.heard))
-        backend.heard = backend.audited = None
+        if client is None:                       # it was refused
+            backend.heard = None
+            return self.settle_if_due(backend)
+        answer = self.take_answer(backend)
+        backend.audited = None
+        if answer is None:
+            return self.lose(backend, False)
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         known = self.pools.baggage.settings(backend.slot)
         unknown = () if known is None else find_unknown(told, known)
@@ -197,8 +211,12 @@ cdef class Asking(Retrying):
             self.counters[backend.pool].findings += 1
             backend.soiled = True
             self.news.append(("found", (client, backend.slot, answer.pins, unknown)))
-        return 0
+        return self.settle_if_due(backend)
 
     cdef int settle_if_due(self, Backend backend) except -1:
+        """Exchange's."""
+        raise NotImplementedError
+
+    cdef int lose(self, Backend backend, bint is_gone) except -1:
         """Exchange's."""
         raise NotImplementedError

@@ -25,5 +25,4 @@ cdef class Carrying(Asking):
     cdef int finish(self, Backend backend) except -1
     cdef int undo(self, Client client, Backend backend) except -1
     cdef int refuse_settings(self, Client client, Backend backend) except -1
-    cdef int lose(self, Backend backend, bint is_gone) except -1
     cdef int dismiss(self, Client client, bytes last_words) except -1

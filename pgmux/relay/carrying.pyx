@@ -269,9 +269,13 @@ cdef class Carrying(Asking):
                 self.pools.baggage.forget(backend.slot)
             elif what is not None:
                 self.pools.baggage.forget_statements(backend.slot)
-        elif note == AUDITED:
+        elif note == AUDITED and not backend.query_failed:
             backend.finished = note
             backend.audited = what
+        elif note == AUDITED:                    # a server that is not quite PostgreSQL: it is let alone
+            backend.finished = note
+            self.audit_interval_us = 0
+            self.news.append(("audit refused", backend.slot))
         elif backend.client is client:           # else it has left meanwhile
             if note == CAUGHT_UP:
                 what.prove()
@@ -286,7 +290,7 @@ cdef class Carrying(Asking):
         backend.mishap = True
         if note == CAUGHT_UP:
             backend.finished = REFUSED
-        return note != INJECTED and note != CAUGHT_UP
+        return note != INJECTED and note != CAUGHT_UP and note != AUDITED
 
     cdef int finish(self, Backend backend) except -1:
         """What we asked ourselves has been answered: go on from there."""
@@ -296,7 +300,8 @@ cdef class Carrying(Asking):
         if finished == ASKED and client is not None:
             return self.hear(client, backend, backend.returned)
         if finished == AUDITED:
-            self.hear_audit(backend)
+            backend.errand = NO_ERRAND
+            return self.hear_audit(backend)
         if finished == REFUSED:
             return 0 if client is None else self.refuse_settings(client, backend)
         if finished == WITHHELD and client is not None:
@@ -335,10 +340,6 @@ cdef class Carrying(Asking):
         self.pools.baggage.set_settings(backend.slot, None, 0)
         self.dismiss(client, reason)
         return 0 if was_waited_for else self.lose(backend, False)
-
-    cdef int lose(self, Backend backend, bint is_gone) except -1:
-        """Exchange's."""
-        raise NotImplementedError
 
     cdef int dismiss(self, Client client, bytes last_words) except -1:
         """Exchange's."""

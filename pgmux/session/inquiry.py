@@ -105,14 +105,20 @@ def suspects(pins: int) -> int:
 
 
 def read_answer(data: bytes) -> Answer:
-    """Read the answer from the DataRows as they came, whole messages one after the other."""
+    """Read the answer from the DataRows as they came, whole messages one after the other.
+
+    Raises ValueError for rows that are no answer to the question.
+    """
     settings: dict[str, str | None] = {}
     channels = []
     pins = Pin(0)
     at = 0
     while at < len(data):
         size = _unpack_size(data, at + 1)[0]
-        name, value = _read_row(data, at + 5)
+        row = _read_row(data, at + 5)
+        if len(row) != 2 or size < 4:
+            raise ValueError(f"a row of {len(row)} columns")
+        name, value = row
         if name == b"*":
             channels.append(value or b"")
         elif name is not None and name.isdigit():
@@ -164,13 +170,16 @@ def name_pins(pins: int) -> str:
 
 def _read_row(data: bytes, at: int) -> list[bytes | None]:
     values: list[bytes | None] = []
-    count = _unpack_count(data, at)[0]
-    at += 2
-    for _ in range(count):
-        size = _unpack_size(data, at)[0]
-        at += 4
-        values.append(None if size < 0 else data[at : at + size])
-        at += max(size, 0)
+    try:
+        count = _unpack_count(data, at)[0]
+        at += 2
+        for _ in range(count):
+            size = _unpack_size(data, at)[0]
+            at += 4
+            values.append(None if size < 0 else data[at : at + size])
+            at += max(size, 0)
+    except struct.error:
+        raise ValueError("a row that ends too early") from None
     return values
 
 

@@ -80,6 +80,10 @@ class Journal:
             client.address(),
         )
 
+    def audit_refused(self, slot: int) -> None:
+        """A server does not answer what an audit asks."""
+        self.log.warning("no more audits: the server of backend %d does not answer their question", slot)
+
     def turned_away(self, reason: str) -> None:
         """Somebody was told at the door that there is no room. Rate-limited with the refusals."""
         if self._may_tell_of_refusal():

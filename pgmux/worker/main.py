@@ -250,6 +250,8 @@ class Worker:
                 )
             case "pinned", (Client() as client, int(pins)):
                 self._journal.pinned(client, pins)
+            case "audit refused", int(slot):
+                self._journal.audit_refused(slot)
             case "found", (Client() as client, int(slot), int(pins), tuple(settings)):
                 self._journal.found(client, slot, pins, settings)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):

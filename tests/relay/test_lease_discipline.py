@@ -249,3 +249,39 @@ def test_what_a_client_sends_while_we_ask_about_its_settings_is_dealt_with(
     rig.run()
     assert application.received() == DONE + READY
     assert rig.world.phase(slot) is Phase.FREE
+
+
+@pytest.mark.parametrize("row", [b"", b"\0\1", b"\0\1\0\0\0\x011", b"\0\2\0\0\0\x011\0\0"])
+def test_an_answer_that_is_none_ends_the_backend_and_nothing_else(make_rig: MakeRig, row: bytes) -> None:
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(frontend.query("SET work_mem = '5MB'"))
+    rig.run()
+    backend.send(message(b"C", b"SET\0"), READY)
+    rig.run()
+    backend.send(message(b"D", row), DONE, READY)
+    rig.run()
+    assert rig.world.phase(slot) is Phase.CLOSING
+    assert application.received().startswith(message(b"C", b"SET\0") + ERROR[:1])
+    assert application.has_ended()
+
+
+@pytest.mark.parametrize("answer", [ERROR, message(b"D", b"\0\1\0\0\0\x011")], ids=["an error", "nonsense"])
+def test_an_audit_that_is_not_answered_harms_nobody(make_rig: MakeRig, answer: bytes) -> None:
+    rig = make_rig()
+    rig.relays[0].audit_interval_us = 1
+    backend, slot = rig.open()
+    application, client = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    assert backend.received() == SELECT
+    backend.send(DONE, READY)
+    rig.run()
+    assert application.received() == DONE + READY
+    assert client.phase is ClientPhase.IDLE
+    assert b"pg_settings" in backend.received()
+    backend.send(answer, READY)
+    rig.run()
+    assert rig.world.phase(slot) in (Phase.FREE, Phase.CLOSING)
+    assert not application.has_ended()
