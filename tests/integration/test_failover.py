@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pgmux.shm.leases import Phase
 from tests.fix_pgmux import MakePgmux
 from tests.fix_postgres import MakePostgres
 from tests.integration.census import Census
@@ -60,6 +61,7 @@ def test_of_several_hosts_the_one_that_can_write_is_taken(
     with connect(pgmux) as client:
         assert client.query("CREATE TABLE written (n int)").tags == ["CREATE TABLE"]
         client.query("PREPARE mine AS SELECT pg_is_in_recovery()")
+        wait_until(lambda: set(Lobbies(pgmux).phases()) == {Phase.FREE}, what="an idle backend")
         primary.stop()
         standby.sql("SELECT pg_promote()")
         assert client.query("EXECUTE mine").value == b"f"
