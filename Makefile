@@ -44,6 +44,9 @@ bench-quick: .venv/tested ## the same in under two minutes
 docs/top.svg: docs/top_picture.py $(wildcard pgmux/top/*.py) | .venv/tested
 	$(BIN)/python -m docs.top_picture $@
 
+docs/hidden-state.md: tests/hidden/situations.py tests/hidden/comparison.py | .venv/tested
+	$(BIN)/python -m tests.hidden.comparison > $@.new && mv $@.new $@
+
 lint: .venv/tested ## ruff, mypy --strict, cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

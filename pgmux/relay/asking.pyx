@@ -33,7 +33,8 @@ cdef class Asking(Retrying):
     """The inquiries of a worker's backends."""
 
     cdef int put_query(self, Backend backend, bytes text) except -1:
-        """A Query of our own, NOTED: whoever calls this keeps the note."""
+        """A Query of our own, NOTED: whoever calls this keeps the note. It ends the backend's unnamed statement."""
+        self.pools.baggage.slots[backend.slot].unnamed = 0
         self.put_header(c"Q", len(text) + 1)
         self.put_request(text, len(text) + 1)
         return expect(&backend.replies, c"Q" | OURS | NOTED)

@@ -726,6 +726,7 @@ cdef class Exchange(Carrying):
         return self.send_sync(backend) if needs_sync(&backend.replies) else 0
 
     cdef int send_rollback(self, Backend backend) except -1:
+        self.pools.baggage.slots[backend.slot].unnamed = 0
         expect(&backend.replies, c"Q" | OURS)
         return self.send_to_backend(backend, b"Q\0\0\0\x0dROLLBACK\0", 14)
 

@@ -24,10 +24,12 @@ from tests.servers.waiting import wait_until
 class Bouncer:
     """A PgBouncer that runs on `ini`, which ends in its section [pgbouncer]: our way in is added there."""
 
+    host = "127.0.0.1"
+
     def __init__(self, ini: str) -> None:
         found = find_pgbouncer()
         assert found is not None, "PgBouncer is not installed: bash .ci/packages"
-        self._port = free_port()
+        self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="pgmux-bouncer-"))
         account = server_account()
         account.own(self.folder)
@@ -49,7 +51,7 @@ class Bouncer:
 
     def _ways_in(self, users: Path) -> str:
         return (
-            f"listen_addr = 127.0.0.1\nlisten_port = {self._port}\nunix_socket_dir = {self.folder}\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir = {self.folder}\n"
             f"auth_type = any\nadmin_users = oracle\nauth_file = {users}\n"
         )
 
@@ -62,13 +64,13 @@ class Bouncer:
     ) -> None:
         self._process.terminate()
         self._process.communicate()
-        give_back(self._port)
+        give_back(self.port)
         shutil.rmtree(self.folder)
 
     def show(self, what: str) -> list[dict[str, Any]]:
         """The rows of SHOW … of its console."""
         with psycopg.connect(
-            host="127.0.0.1", port=self._port, user="oracle", dbname="pgbouncer", autocommit=True
+            host="127.0.0.1", port=self.port, user="oracle", dbname="pgbouncer", autocommit=True
         ) as console:
             return console.cursor(row_factory=dict_row).execute(f"SHOW {what}".encode()).fetchall()
 
