@@ -32,6 +32,7 @@ examples:
   pgmux top                             watch it: pools, waits, workers, transactions, backends
   pgmux doctor -h db1 -U postgres       what idle connections cost there, and which pool would do
   psql -h 127.0.0.1 -p 6432 app         connect as to PostgreSQL
+  pgmux ctl show pools                  how it fares
 
 Without -c the configuration is the file that PGMUX_CONFIG names, else /etc/pgmux/pgmux.toml.
 Each option can also be set as PGMUX_<KEY>: PGMUX_WORKERS=4 pgmux run
@@ -51,6 +52,10 @@ CHECK = """\
 Reads the configuration and says what is wrong with it: file, line, key, and the nearest known
 name. Exit code 0 when pgmux could run with it, 2 when not. With --options, prints every option
 with its default and a sentence about it; the output is a configuration to begin with.
+"""
+CTL = """\
+Talks to the pgmux that runs here, by its control socket. Any worker answers, with the figures of all.
+Give it the same configuration as `pgmux run`, or the socket itself.
 """
 DEMO = """\
 Starts an embedded PostgreSQL and pgmux in front of it, drives both with hundreds of clients and
@@ -102,6 +107,17 @@ examples:
 """
 
 
+class _CtlHelp(argparse.Action):
+    """`pgmux ctl --help`: the commands are listed only when they are asked for, as that takes an import."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from pgmux.cli.ctl import describe_commands
+
+        parser.epilog = describe_commands()
+        parser.print_help()
+        parser.exit()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: the process's own) and give its exit code."""
     parser = _build_parser()
@@ -136,6 +152,19 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_config(one_of)
     one_of.add_argument("--options", action="store_true", help="print every option, as a configuration")
     check.set_defaults(subcommand=_check)
+
+    ctl = commands.add_parser(
+        "ctl", help="talk to a running pgmux: show, pause, ...", description=CTL, add_help=False, **STYLE
+    )
+    ctl.add_argument("-h", "--help", action=_CtlHelp, nargs=0, help="show this help message and exit")
+    one_of = ctl.add_mutually_exclusive_group()
+    _add_config(one_of)
+    one_of.add_argument(
+        "--socket", metavar="PATH", help="the control socket, in place of the configuration's"
+    )
+    ctl.add_argument("--json", action="store_true", help="print JSON: an array of objects, one a row")
+    ctl.add_argument("words", metavar="COMMAND", nargs="*", help="a command and its arguments, see below")
+    ctl.set_defaults(subcommand=_ctl, parser=ctl)
 
     demo = commands.add_parser("demo", help="see pooling, nothing prepared", description=DEMO, **STYLE)
     demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
@@ -207,6 +236,16 @@ def _check(chosen: argparse.Namespace) -> int:
     from pgmux.cli.check import check
 
     return check(chosen.config)
+
+
+def _ctl(chosen: argparse.Namespace) -> int:
+    from pgmux.cli.ctl import ctl, describe_commands
+
+    if not chosen.words:
+        chosen.parser.epilog = describe_commands()
+        chosen.parser.print_help()
+        return WRONG_USAGE
+    return ctl(chosen.words, chosen.config, chosen.socket, as_json=chosen.json)
 
 
 def _demo(chosen: argparse.Namespace) -> int:

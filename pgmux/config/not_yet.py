@@ -34,12 +34,8 @@ def _is_one_of(*values: str) -> Callable[[object], bool]:
 NO_CLIENT_TLS = "TLS for clients is not supported yet"
 NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
 
-NO_CONSOLE = "the console is not supported yet"
 
 NOT_YET = (
-    NotYet("admin_users", _is_given, NO_CONSOLE, "leave it out"),
-    NotYet("stats_users", _is_given, NO_CONSOLE, "leave it out"),
-    NotYet("metrics_listen", _is_given, "metrics are not supported yet", "leave it out"),
     NotYet(
         "client_tls_sslmode",
         _is_one_of("allow", "prefer", "require", "verify-ca", "verify-full"),

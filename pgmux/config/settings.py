@@ -82,6 +82,25 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = None
     log_level: Annotated[LogLevel, Option("The least severe messages that are logged.")] = "info"
     log_format: Annotated[LogFormat, Option("One line of text, or one JSON object, per message.")] = "text"
+    log_connections: Annotated[bool, Option("Log each client that has logged in.")] = True
+    log_disconnections: Annotated[
+        bool, Option("Log each client that leaves, with the reason and how long it stayed.")
+    ] = True
+    log_min_duration: Annotated[
+        Duration,
+        Option(
+            "Log queries that took so long or longer, wait and execution apart, a few each second; 0 = none."
+        ),
+    ] = 0.0
+    log_min_wait: Annotated[
+        Duration,
+        Option("Log clients that waited as long or longer for a backend, a few each second; 0 = none."),
+    ] = parse_duration("5s")
+    log_stats: Annotated[bool, Option("Log what all pools did in each stats_period, if anything.")] = True
+    stats_period: Annotated[
+        Duration,
+        Option("How often averages are brought up to date; they are over the last one to two such periods."),
+    ] = parse_duration("60s")
 
     pool_mode: Annotated[
         PoolMode,
@@ -191,6 +210,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "How long a client waits for a backend before it gets an error.", heading="Time limits; 0 = none"
         ),
     ] = parse_duration("120s")
+    query_wait_notify: Annotated[
+        Duration,
+        Option("How long a client waits for a backend before a NOTICE tells it so, and why; 0 = no NOTICE."),
+    ] = parse_duration("5s")
     client_login_timeout: Annotated[Duration, Option("How long a client may take to log in.")] = (
         parse_duration("60s")
     )

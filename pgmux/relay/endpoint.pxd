@@ -52,10 +52,11 @@ cdef class Client(Endpoint):
     cdef ClientRecord *row               # the record itself, ours to write until the client is GONE
     cdef readonly ClientPhase phase      # moved by Leasing.enter alone
     cdef bint dropping                   # the rest of the present message is not forwarded
-    cdef bint terminated                 # it said Terminate: nothing more is read, what it asked is still answered
+    cdef readonly bint terminated        # it said Terminate: nothing more is read, what it asked is answered
     cdef bint skipping                   # an error was sent in place of replies: drop all up to Sync
     cdef Buffer held                     # requests read before there was a backend to send them to
     cdef Lobby lobby                     # of its pool; None before the log-in
+    cdef bint is_own                     # pgmux's own question to PostgreSQL, no application's
     cdef bint is_guest                   # counted in the pool of its lobby; see shm/tenancies.pyx
     cdef Backend backend                 # None unless LEASED
     cdef int32_t last_slot               # it had before; -1 = none
@@ -85,6 +86,8 @@ cdef class Client(Endpoint):
     cdef bint overrun                    # more notifications waited for it than are kept: it must go
     cdef list pending                    # notifications that wait for its transaction's end or its socket; None = none
     cdef size_t pending_bytes
+    cdef readonly uint64_t waited_us     # for the backend it has, or had last
+    cdef readonly bytes last_words       # the error that it was sent off with; None = it was not
     cdef public bint stays               # it cannot be handed to another worker
 
 cdef class Backend(Endpoint):

@@ -13,6 +13,7 @@ from pgmux.session.modes cimport PoolMode, TRANSACTION
 
 from pgmux.session.arrival import Arrival
 from pgmux.session.settings import BASE
+from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 
 
 cdef class Endpoint:
@@ -40,6 +41,11 @@ cdef class Client(Endpoint):
             return "", 0
         return self.row.address.decode(), self.row.port
 
+    def arrival(self):
+        """How it came in, for the rules."""
+        address, port = self.address()
+        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid())
+
     def peer_uid(self):
         """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
         cdef int credentials[3]              # struct ucred: pid, uid, gid
@@ -47,11 +53,6 @@ cdef class Client(Endpoint):
         if not self.is_unix or getsockopt(self.fd, SOL_SOCKET, SO_PEERCRED, credentials, &size) < 0:
             return -1
         return <unsigned int>credentials[1]
-
-    def arrival(self):
-        """How it came in, for the rules."""
-        address, port = self.address()
-        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid())
 
     def __dealloc__(self):
         clear(&self.held)

@@ -450,6 +450,8 @@ cdef class Exchange(Carrying):
             self.counters[backend.pool].queries += 1
             self.counters[backend.pool].query_us += took
             observe(self.counters[backend.pool].query, took)
+            if self.log_query_us and took >= self.log_query_us and client is not None:
+                self.sample("slow", client, took)
         if backend.replies.kept:
             self.keep_note(backend)
         backend.query_failed = backend.mishap = False
@@ -633,6 +635,7 @@ cdef class Exchange(Carrying):
             return 0
         if client.phase == PARKED:
             self.unpark(client)
+        client.last_words = last_words
         if backend is None or not backend.remain or backend.dropping:      # else they would be read as part of a message
             self.send_to_client(client, last_words, len(last_words))
         self.fire()
@@ -669,6 +672,7 @@ cdef class Exchange(Carrying):
         cdef Backend backend = client.backend
         if client.phase == GONE:
             return 0
+        client.terminated |= politely and client.phase != LEAVING
         if client.phase == PARKED:
             self.unpark(client)
         self.fire()                          # before its descriptor can be another's

@@ -22,6 +22,10 @@ cdef class Leasing(Poller):
     cdef public bint moves_out           # all clients are to go to other workers: idle ones are not read, but told of
     cdef public bint roams               # for tests: a client's next lease is another backend's, if there is one
     cdef object desk                     # the worker's voice, see Relay
+    cdef public uint64_t log_wait_us     # log_min_wait; 0 = none is logged
+    cdef public uint64_t log_query_us    # log_min_duration
+    cdef public uint32_t samples_left    # of long waits and slow queries until the worker allows more
+    cdef public uint32_t samples_missed  # that there were beyond these
 
     cdef void enter(self, Client client, ClientPhase phase) noexcept
     cdef bint may_move(self, Client client) noexcept
@@ -47,3 +51,4 @@ cdef class Leasing(Poller):
     cdef int fire(self) except -1
     cdef int deliver(self, Client client) except -1
     cdef Lobby lobby_of(self, uint32_t pool)
+    cdef int sample(self, str word, Client client, uint64_t took_us) except -1

@@ -11,6 +11,10 @@ class Leasing(Poller):
 
     moves_out: bool  # all clients are to go to other workers: idle ones are not read, but told of
     roams: bool  # for tests: a client's next lease is another backend's, if there is one
+    log_wait_us: int
+    log_query_us: int
+    samples_left: int
+    samples_missed: int
     @property
     def worker(self) -> int: ...
     @property

@@ -156,9 +156,13 @@ cdef class Leasing(Poller):
         return True
 
     cdef int attach(self, Client client, Backend backend) except -1:
+        client.waited_us = 0
         if client.phase == PARKED:
-            self.counters[client.lobby.pool].wait_us += self.now - client.since_us
-            observe(self.counters[client.lobby.pool].wait, self.now - client.since_us)
+            client.waited_us = self.now - client.since_us
+            self.counters[client.lobby.pool].wait_us += client.waited_us
+            observe(self.counters[client.lobby.pool].wait, client.waited_us)
+            if self.log_wait_us and client.waited_us >= self.log_wait_us:
+                self.sample("waited", client, client.waited_us)
         self.enter(client, LEASED)
         client.last_slot = backend.slot
         client.backend = backend
@@ -333,3 +337,12 @@ cdef class Leasing(Poller):
         if self.lobbies[pool] is None:
             self.lobbies[pool] = Lobby(pool)
         return self.lobbies[pool]
+
+    cdef int sample(self, str word, Client client, uint64_t took_us) except -1:
+        """Have the worker log something that took long: a few each second, the others are only counted."""
+        if self.samples_left:
+            self.samples_left -= 1
+            self.news.append((word, (client, took_us)))
+        else:
+            self.samples_missed += 1
+        return 0

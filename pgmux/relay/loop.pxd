@@ -12,7 +12,7 @@ cdef class Loop(Exchange):
     cdef public uint32_t slice_us        # go back to the hub after so long, however busy
     cdef readonly bint is_accepting        # False: connections wait in the accept queue
     cdef public uint32_t client_count    # whose sockets are open
-    cdef bint is_hubs_turn               # its epoll has something
+    cdef readonly bint is_hubs_turn      # its epoll has something
     cdef set logging_in                  # clients in LOGIN whose word is awaited
     cdef set awaiting                    # clients in LOGIN that wait for PostgreSQL
     cdef public uint32_t login_limit     # of logging_in: beyond it no more are accepted

@@ -8,7 +8,8 @@ the worker's greenlets.
 
 `desk` answers for the worker in the middle of a run: `hear(client)` when a log-in wants a decision
 that its own machine cannot make, `malformed(type)`, `backend_lost()` and `overrun()` give
-ErrorResponses. A client whose like was let in before is let in without it.
+ErrorResponses. A client whose like was let in before is let in without it. `arrived(client)` and
+`parted(client)` hear of each client that has logged in or is gone, while its record says who it is.
 """
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
@@ -270,6 +271,7 @@ cdef class Loop(Exchange):
                 continue
             client = self.take_in(fd, record)
             client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
+            client.row.listener = index
             client.is_unix = peer.ss_family == AF_UNIX
             self.logging_in.add(client)
         return 0
@@ -355,13 +357,14 @@ cdef class Loop(Exchange):
         cdef ClientLogin login = client.login
         cdef Greeting greeting
         cdef bytes words
-        if login.introduction is None or client.record < self.records.limit:
+        if login.introduction is None or client.record < self.records.limit or login.introduction.is_console:
             if login.at < LOOKUP:
                 words, login.outgoing = login.outgoing, b""
                 return self.send_to_client(client, words, len(words)) if words else 0
             greeting = login.introduction.greeting if login.at == AUTHENTICATED else None
             if (greeting is not None and greeting.edition == self.edition
                     and (login.credential is None or login.credential == greeting.credential)
+                    and not self.pools.is_disabled(greeting.pool)
                     and self.join(client, greeting.pool, greeting.tenancy)):
                 return self.let_in(client, greeting, -1)
         self.desk.hear(client)
@@ -387,10 +390,12 @@ cdef class Loop(Exchange):
 
         `slot`: the backend that was opened for it alone; -1 = it shares those of its pool.
         """
-        cdef bytes key = self.draw_key(client.login.introduction.key_bytes)
+        cdef object introduction = client.login.introduction
+        cdef bytes key = self.draw_key(introduction.key_bytes)
         cdef bytes words = client.login.admit_told(greeting.told, client.record + 1, key)
         cdef bytes rest = bytes(client.login._buffer)
         self.send_to_client(client, words, len(words))
+        self.records.name_user(client.record, introduction.user_name)
         self.records.admit(client.record, key, greeting.pool, greeting.application_name)
         client.login = None
         client.mode = greeting.mode
@@ -402,6 +407,7 @@ cdef class Loop(Exchange):
         self.end_login(client)
         self.counters[greeting.pool].logins += 1
         self.enter(client, IDLE)
+        self.desk.arrived(client)
         if slot >= 0:
             self.attach(client, self.backends[slot])
         if rest:
@@ -451,6 +457,8 @@ cdef class Loop(Exchange):
     cdef int forget(self, Client client) except -1:
         """A client that is GONE: its record is free for another."""
         if self.clients[client.record] is client:
+            if not client.is_own:
+                self.desk.parted(client)
             self.forget_seat(client)
             self.records.forget(client.record)
         self.end_login(client)

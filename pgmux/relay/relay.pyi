@@ -18,10 +18,13 @@ class Stay(IntEnum):
 class Relay(Moving):
     """One worker's relay."""
 
-    def keep_waiting(self, client: Client) -> None:
-        """A log-in waits for PostgreSQL: nothing is read of the client until `go_on` or `admit`."""
+    def say(self, client: Client, data: bytes) -> None:
+        """Send bytes of our own to a client that is logging in, or waits for a backend."""
 
-    def go_on(self, client: Client) -> None:
+    def keep_waiting(self, client: Client) -> None:
+        """A log-in waits for PostgreSQL: nothing is read of the client until `continue_login` or `admit`."""
+
+    def continue_login(self, client: Client) -> None:
         """What a log-in waited for has come."""
 
     def try_join(self, client: Client, pool: int, tenancy: int) -> bool:
@@ -35,6 +38,9 @@ class Relay(Moving):
 
     def admit_private(self, client: Client, greeting: Greeting, slot: int) -> None:
         """The same for a client whose backend was opened for it alone and is LEASED to us, its socket adopted."""
+
+    def hand_over(self, client: Client) -> tuple[int, bytes]:
+        """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on."""
 
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""
@@ -98,6 +104,13 @@ class Relay(Moving):
 
     def is_between_transactions(self, client: Client) -> bool:
         """Whether the client can be sent off without breaking anything off."""
+
+    def long_waiting(self, limit_us: int, window_us: int) -> list[tuple[Client, int, int]]:
+        """[(client, microseconds waited, clients that wait before it in all workers)] of the clients parked
+        here whose wait went beyond the limit in the last `window_us`."""
+
+    def pool_of(self, client: Client) -> int | None:
+        """The pool of a client that has logged in; None before."""
 
     def waiting_place(self, client: Client) -> tuple[int, int]:
         """(microseconds a parked client has waited, clients that wait before it in all workers, about)."""

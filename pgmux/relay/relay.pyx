@@ -32,8 +32,12 @@ RESERVE_IDLE_US = 5_000_000      # what a pool has beyond its size, from its res
 cdef class Relay(Moving):
     """One worker's relay. `news` says what it cannot do by itself; see Loop for the events."""
 
+    def say(self, Client client, bytes data):
+        """Send bytes of our own to a client that is logging in, or waits for a backend."""
+        self.send_to_client(client, data, len(data))
+
     def keep_waiting(self, Client client):
-        """A log-in waits for PostgreSQL: nothing is read of the client until `go_on` or `admit`."""
+        """A log-in waits for PostgreSQL: nothing is read of the client until `continue_login` or `admit`."""
         cdef bytes words = client.login.take_outgoing()
         if words:
             self.send_to_client(client, words, len(words))
@@ -41,7 +45,7 @@ cdef class Relay(Moving):
         self.logging_in.discard(client)
         self.awaiting.add(client)
 
-    def go_on(self, Client client):
+    def continue_login(self, Client client):
         """What a log-in waited for has come."""
         self.now = now_us()
         if client.phase != LOGIN:
@@ -99,11 +103,28 @@ cdef class Relay(Moving):
         client.is_unix = True
         client.login = None
         client.lobby = self.lobby_of(pool)
-        client.is_guest = True
+        client.is_guest = client.is_own = True
         self.records.introduce(record, b"pgmux", 0)
+        self.records.name_user(record, self.pools.user_of(pool))
         self.records.admit(record, b"", pool, name)
         self.enter(client, IDLE)
         return theirs.detach()
+
+    def hand_over(self, Client client):
+        """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on.
+
+        The relay forgets the client. Its record goes on, until the caller gives it back.
+        """
+        cdef int fd = client.fd
+        self.now = now_us()
+        self.unwatch(fd)
+        self.enter(client, IDLE)
+        unsent = client.out.data[client.out.start:client.out.start + length(&client.out)] if length(&client.out) else b""
+        client.fd = -1
+        client.login = None
+        self.forget_seat(client)
+        self.end_login(client)
+        return fd, unsent
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""
@@ -312,6 +333,28 @@ cdef class Relay(Moving):
             return client.backend.private or client.backend.at_rest and not client.backend.errand
         return client.phase == IDLE or client.phase == LOGIN
 
+    def long_waiting(self, uint64_t limit_us, uint64_t window_us):
+        """[(client, microseconds waited, clients that wait before it in all workers)] of the clients parked
+        here whose wait went beyond the limit in the last `window_us`."""
+        cdef Client client
+        cdef Lobby lobby
+        self.now = now_us()
+        found = []
+        for lobby in self.lobbies:
+            if lobby is None or lobby.first is None or self.now - lobby.first.since_us < limit_us:
+                continue
+            places = self.pools.waiters.places(lobby.pool, self.worker)
+            client = lobby.first
+            while client is not None and self.now - client.since_us >= limit_us:
+                if self.now - client.since_us < limit_us + window_us:
+                    found.append((client, self.now - client.since_us, places.get(client.ticket, 0)))
+                client = client.after
+        return found
+
+    def pool_of(self, Client client):
+        """The pool of a client that has logged in; None before."""
+        return None if client.lobby is None else client.lobby.pool
+
     def waiting_place(self, Client client):
         """(microseconds a parked client has waited, clients that wait before it in all workers, about)."""
         return now_us() - client.since_us, max(self.pools.waiters.waiting(client.lobby.pool), 1) - 1
@@ -412,13 +455,14 @@ cdef class Relay(Moving):
                 self.retire_if_idle(backend, word, idle_limit_us)
 
     cdef int retire_if_idle(self, Backend backend, uint64_t word, uint64_t idle_limit_us) except -1:
+        """Close a FREE backend that is too old or too long unused, or whose pool the operator has paused."""
         cdef bint is_old = 0 < self.pools.slots[backend.slot].expires_s < self.now // 1_000_000
         cdef int64_t idle_us = <int64_t>(self.now - self.pools.slots[backend.slot].released_at_us)
         cdef uint32_t pool = pool_of(word)
         cdef bint is_idle = 0 < <int64_t>idle_limit_us < idle_us \
             and self.pools.size(pool) > self.lobby_of(pool).least
         cdef bint is_surplus = idle_us > RESERVE_IDLE_US and self.pools.size(pool) > self.pools.records[pool].pool_size
-        if not is_old and not is_idle and not is_surplus:
+        if not is_old and not is_idle and not is_surplus and not self.pools.pauses(pool):
             return 0
         if self.pools.leases.move(backend.slot, word, TAKE, self.worker, pool):
             self.pools._clear_free(pool, backend.slot)

@@ -342,6 +342,9 @@ cdef class ClientLogin:
 
     cdef int ask(self) except -1:
         """Find out which proof is demanded, and ask for it."""
+        if self.introduction.is_console and self.doors.is_owner(self.user, self.arrival):
+            self._move(Event.TRUSTED)
+            return self.enter()
         method = self.doors.method
         if method is None:
             try:

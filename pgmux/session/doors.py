@@ -10,11 +10,12 @@ for users that exist, to derive a verifier from a password, is done for those th
 
 import hmac
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 from pgmux.errors import PgmuxError
 from pgmux.protocol.scram import DEFAULT_ITERATIONS, ScramVerifier, derive_verifier
+from pgmux.session.arrival import Arrival
 from pgmux.session.hba import Rules
 from pgmux.session.method import Method, NameOfUid
 from pgmux.session.secret import Md5Hash, Password, Secret
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 AUTH_TYPES: Final = ("trust", "password", "md5", "scram-sha-256", "cert", "hba")
 VIRTUAL_DATABASES: Final = frozenset({"pgmux", "pgbouncer"})  # the console's names, never PostgreSQL's
+OWNERS: Final = (
+    VIRTUAL_DATABASES  # names under which pgmux's own user is let in to the console without a proof
+)
 _MOST_DERIVED: Final = 10_000
 _MOST_KNOWN: Final = 10_000
 
@@ -37,6 +41,7 @@ class Doors:
         "_has_database",
         "_kinds",
         "_mock_key",
+        "_owner_uids",
         "_rules",
         "auth_type",
         "known_databases",
@@ -56,9 +61,10 @@ class Doors:
         rules: Rules | None = None,
         name_of_uid: NameOfUid = lambda uid: None,
         looks_up: bool = False,
+        owner_uids: Collection[int] = (),
     ) -> None:
         """`mock_key`: 16 or more random bytes, the same in all workers. `looks_up`: PostgreSQL is asked about
-        users without a secret in `secrets`. `rules`: of auth_hba_file.
+        users without a secret in `secrets`. `rules`: of auth_hba_file. `owner_uids`: pgmux's own accounts.
 
         Raises PgmuxError for an auth_type that is not among AUTH_TYPES, or hba without rules.
         """
@@ -75,6 +81,7 @@ class Doors:
         self._rules = rules
         self._has_database = has_database
         self._mock_key = mock_key
+        self._owner_uids = owner_uids
         self._derived: OrderedDict[tuple[str, bytes], ScramVerifier] = OrderedDict()  # by user and password
         self._kinds: Counter[type[Secret]] = Counter()
         self._counts: Counter[int] = Counter()  # of iterations
@@ -94,12 +101,16 @@ class Doors:
 
     def has_database(self, name: str) -> bool:
         """Tell whether clients may connect to a database of this name."""
-        if name in VIRTUAL_DATABASES or not self._has_database(name):
+        if name not in VIRTUAL_DATABASES and not self._has_database(name):
             return False
         if len(self.known_databases) >= _MOST_KNOWN:
             self.known_databases.clear()  # strangers' names, where any will do
         self.known_databases.add(name)
         return True
+
+    def is_owner(self, user: str, arrival: Arrival) -> bool:
+        """Tell whether this is pgmux's own account, at the Unix socket, under one of the console's names."""
+        return user in OWNERS and arrival.peer_uid in self._owner_uids
 
     def find_secret(self, user: str) -> Secret | None:
         """Give the user's secret; None for an unknown user and for an empty password."""

@@ -17,6 +17,7 @@ from pgmux.protocol.startup import (
     parse_options,
     parse_startup_packet,
 )
+from pgmux.session.doors import VIRTUAL_DATABASES
 from pgmux.session.refusals import Refusal
 
 _NOT_SETTINGS: Final = frozenset({"user", "database", "options", "replication"})
@@ -37,19 +38,23 @@ class Introduction:
         "answer",
         "database",
         "greeting",
+        "is_console",
         "is_replication",
         "key_bytes",
         "parameters",
         "protocol_version",
         "refusal",
         "user",
+        "user_name",
     )
 
     def __init__(self, message: StartupMessage) -> None:
         version, parameters, extensions = message
         self.parameters: Mapping[str, str] = parameters  # all that the client sent, as it sent it
         self.user = parameters.get("user", "")
+        self.user_name = self.user.encode("utf-8", "surrogateescape")
         self.database = parameters.get("database") or self.user
+        self.is_console = self.database in VIRTUAL_DATABASES
         # It wants a backend of its own, which speaks the replication protocol too.
         self.is_replication = parameters.get("replication", "").lower() not in _NO_REPLICATION
         self.protocol_version = min(version, messages.LATEST_VERSION)  # the one that is spoken

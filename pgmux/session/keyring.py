@@ -8,7 +8,7 @@ RFC 5802 section 3 (ClientKey, ServerKey).
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pgmux.protocol.scram import ScramVerifier
@@ -30,6 +30,11 @@ class Keyring:
     def reconfigure(self, secrets: Mapping[str, Secret]) -> None:
         """After a reload. What users proved is kept: PostgreSQL decides what it is worth."""
         self._secrets = secrets
+
+    @property
+    def users(self) -> Collection[str]:
+        """Whose names it knows: those in auth_file, and those who have proved something."""
+        return self._secrets.keys() | self._proved.keys()
 
     def keep(self, user: str, credential: Credential | None) -> None:
         """Keep what a user's log-in here has yielded, in place of what an earlier one did."""

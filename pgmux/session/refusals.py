@@ -84,6 +84,19 @@ class Refusal(Enum):
         "Check the network between client and pgmux.",
     )
 
+    DATABASE_DISABLED = (
+        "55000",
+        _FATAL,
+        'database "{database}" is disabled',
+        "ENABLE it on the console of pgmux.",
+    )
+    NO_CONSOLE = (
+        "42501",
+        _FATAL,
+        'user "{user}" may not use the console',
+        "Name the user in admin_users or stats_users.",
+    )
+
     # ---- limits
     CLIENT_LIMIT = (
         "53300",
@@ -191,6 +204,12 @@ class Refusal(Enum):
         _FATAL,
         "more than {limit} of notifications waited for this client",
         "Connect again and read anew what was notified; read notifications sooner, keep transactions short.",
+    )
+    KILLED = (
+        "57P01",
+        _FATAL,
+        "terminating connection due to administrator command",
+        "The operator of pgmux has ended it; connect again if you may.",
     )
     SHUTTING_DOWN = (
         "57P01",

@@ -28,4 +28,5 @@ cdef class Clients:
     cdef int32_t claim(self, uint32_t worker) noexcept nogil
     cdef bint _is_ours(self, uint32_t record, uint32_t worker) noexcept nogil
     cdef void forget(self, uint32_t record) noexcept nogil
+    cpdef int name_user(self, uint32_t record, bytes user) except -1
     cpdef int admit(self, uint32_t record, bytes secret, uint32_t pool, bytes application_name) except -1

@@ -6,9 +6,11 @@ from pgmux.shm.segment import Segment
 
 class _ClientRow(TypedDict):
     client: int
+    number: int
     worker: int
     pool: int
     phase: int
+    listener: int
     slot: int | None
     since_us: int
     connected_at_us: int
@@ -16,6 +18,7 @@ class _ClientRow(TypedDict):
     address: bytes
     port: int
     application_name: bytes
+    user: bytes
 
 class Clients:
     """The client records of one segment, as seen by one process."""
@@ -40,6 +43,15 @@ class Clients:
         That has 4 to 32 bytes; none is for a client that never cancels. Raises ValueError for another length.
         """
 
+    def name_user(self, record: int, user: bytes) -> None:
+        """Write down who the client of a claimed record has logged in as: before it is admitted."""
+
+    def number_of(self, record: int) -> int:
+        """The number of the client that has a record now: 1 and more, the same for no other client."""
+
+    def find_number(self, number: int) -> tuple[int, int] | None:
+        """(record, worker) of the client with that number, or None when it has gone."""
+
     def find(self, record: int, secret: bytes) -> int | None:
         """The worker that holds the client a cancel key names, or None when the key is not good."""
 
@@ -63,6 +75,13 @@ class Clients:
 
     def read(self, record: int) -> _ClientRow | None:
         """A record as a dict, or None when it is unused."""
+
+    def next_used(self, record: int) -> int | None:
+        """The first record in use from this one on, or None."""
+
+    @property
+    def mark(self) -> int:
+        """Records from here on were never used."""
 
     def snapshot(self) -> list[_ClientRow]:
         """Every record in use, as dicts."""

@@ -46,7 +46,15 @@ cdef class Clients:
 
     cdef bint _is_ours(self, uint32_t record, uint32_t worker) noexcept nogil:
         cdef uint64_t *owner = &self.records[record].owner
-        return not load(owner) and swap(owner, 0, worker + 1)
+        cdef uint64_t *mark = &self.segment.board.client_mark
+        cdef uint64_t seen
+        if load(owner) or not swap(owner, 0, worker + 1):
+            return False
+        self.records[record].serial += 1
+        while True:
+            seen = load(mark)
+            if record < seen or swap(mark, seen, record + 1):
+                return True
 
     cdef void forget(self, uint32_t record) noexcept nogil:
         self.records[record].secret_bytes = 0
@@ -87,6 +95,30 @@ cdef class Clients:
         memcpy(client.secret, <const char *>secret, len(secret))
         client.secret_bytes = len(secret)
         return 0
+
+    cpdef int name_user(self, uint32_t record, bytes user) except -1:
+        """Write down who the client of a claimed record has logged in as: before it is admitted."""
+        user = user[:NAME_BYTES - 1]
+        memset(self.records[record].user, 0, NAME_BYTES)
+        memcpy(self.records[record].user, <const char *>user, len(user))
+        return 0
+
+    # A client's number names it, and nobody who has its record after it: the operator's to kill it by.
+
+    def number_of(self, uint32_t record):
+        """The number of the client that has a record now: 1 and more, the same for no other client."""
+        return <uint64_t>(self.records[record].serial - 1) * self.count + record + 1
+
+    def find_number(self, uint64_t number):
+        """(record, worker) of the client with that number, or None when it has gone."""
+        cdef uint32_t record = (number - 1) % self.count
+        cdef uint64_t owner
+        if number == 0:
+            return None
+        owner = load(&self.records[record].owner)
+        if owner == 0 or self.number_of(record) != number:
+            return None
+        return record, holder_of(owner) - 1
 
     def find(self, uint32_t record, bytes secret):
         """The worker that holds the client a cancel key names, or None when the key is not good.
@@ -162,13 +194,29 @@ cdef class Clients:
         cdef uint64_t owner = load(&client.owner)
         if owner == 0:
             return None
-        return {"client": record, "worker": holder_of(owner) - 1, "pool": client.pool, "phase": client.phase,
+        return {"client": record, "number": self.number_of(record), "worker": holder_of(owner) - 1, "pool": client.pool,
+                "phase": client.phase, "listener": client.listener,
                 "slot": None if client.slot < 0 else client.slot, "since_us": client.since_us,
                 "connected_at_us": client.connected_at_us, "transactions": client.transactions,
                 "address": client.address[:strlen(client.address)], "port": client.port,
-                "application_name": client.application_name[:strlen(client.application_name)]}
+                "application_name": client.application_name[:strlen(client.application_name)],
+                "user": client.user[:strlen(client.user)]}
+
+    def next_used(self, uint32_t record):
+        """The first record in use from this one on, or None."""
+        cdef uint64_t mark = load(&self.segment.board.client_mark)
+        while record < mark:
+            if load(&self.records[record].owner):
+                return record
+            record += 1
+        return None
+
+    @property
+    def mark(self):
+        """Records from here on were never used."""
+        return load(&self.segment.board.client_mark)
 
     def snapshot(self):
         """Every record in use, as dicts."""
-        found = (self.read(record) for record in range(self.count))
+        found = (self.read(record) for record in range(self.mark))
         return [client for client in found if client is not None]

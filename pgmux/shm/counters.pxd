@@ -14,3 +14,4 @@ cdef inline void observe(uint64_t *histogram, uint64_t duration_us) noexcept nog
 cdef class CounterTable:
     cdef readonly Segment segment
     cdef Counters *rows(self, uint32_t worker) noexcept nogil
+    cdef int _add_up(self, uint32_t pool, uint64_t *sums) except -1

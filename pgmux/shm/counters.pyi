@@ -19,5 +19,8 @@ class CounterTable:
     def read(self, worker: int, pool: int) -> dict[str, Any]:
         """One row as a dict; counters are ints, histograms lists of BUCKETS counts."""
 
+    def sums(self, pool: int) -> dict[str, int]:
+        """The same as `total`, without the histograms."""
+
     def total(self, pool: int) -> dict[str, Any]:
         """The rows of all workers for one pool, added up."""

@@ -5,6 +5,7 @@ Readers add the workers' rows up. A counter never goes back, not even when its w
 the successor goes on in the same row.
 """
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 
 from pgmux.shm.layout cimport BUCKETS, CACHE_LINE, Counters
 from pgmux.shm.segment cimport Segment
@@ -17,6 +18,9 @@ NAMES = (
     "notifications", "notifications_dropped", "ears_lost",
 )
 HISTOGRAMS = ("wait", "query", "transaction")
+
+cdef enum:
+    FIELDS = sizeof(Counters) // 8   # its padding included
 
 assert 0 <= sizeof(Counters) - 8 * (len(NAMES) + len(HISTOGRAMS) * BUCKETS) < CACHE_LINE
 
@@ -39,20 +43,41 @@ cdef class CounterTable:
     def read(self, uint32_t worker, uint32_t pool):
         """One row as a dict; histograms are lists of BUCKETS counts."""
         self._check(worker, pool)
-        cdef uint64_t *values = <uint64_t *>&self.rows(worker)[pool]
-        row = {name: values[at] for at, name in enumerate(NAMES)}
-        for at, name in enumerate(HISTOGRAMS):
-            row[name] = [values[len(NAMES) + at * BUCKETS + bucket] for bucket in range(BUCKETS)]
-        return row
+        return _named(<uint64_t *>&self.rows(worker)[pool], True)
 
     def total(self, uint32_t pool):
         """The rows of all workers for one pool, added up."""
-        rows = [self.read(worker, pool) for worker in range(self.segment.header.workers)]
-        sums = {name: sum(row[name] for row in rows) for name in NAMES}
-        for name in HISTOGRAMS:
-            sums[name] = [sum(buckets) for buckets in zip(*(row[name] for row in rows), strict=True)]
-        return sums
+        cdef uint64_t[FIELDS] sums
+        self._add_up(pool, sums)
+        return _named(sums, True)
+
+    def sums(self, uint32_t pool):
+        """The same as `total`, without the histograms."""
+        cdef uint64_t[FIELDS] sums
+        self._add_up(pool, sums)
+        return _named(sums, False)
+
+    cdef int _add_up(self, uint32_t pool, uint64_t *sums) except -1:
+        cdef uint64_t *row
+        cdef uint32_t worker, at
+        self._check(0, pool)
+        memset(sums, 0, sizeof(Counters))
+        for worker in range(self.segment.header.workers):
+            row = <uint64_t *>&self.rows(worker)[pool]
+            for at in range(FIELDS):
+                sums[at] += row[at]
+        return 0
 
     def _check(self, uint32_t worker, uint32_t pool):
         if worker >= self.segment.header.workers or pool >= self.segment.header.pools:
             raise IndexError(f"worker {worker}, pool {pool}")
+
+
+cdef dict _named(uint64_t *values, bint has_histograms):
+    cdef uint32_t at, bucket, begin
+    row = {name: values[at] for at, name in enumerate(NAMES)}
+    if has_histograms:
+        for at, name in enumerate(HISTOGRAMS):
+            begin = len(NAMES) + at * BUCKETS
+            row[name] = [values[begin + bucket] for bucket in range(BUCKETS)]
+    return row

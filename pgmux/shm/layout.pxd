@@ -8,6 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     CACHE_LINE = 64
+    ADDRESS_BYTES = 48       # an IP address as text, or "unix"
     NAME_BYTES = 64          # a name of PostgreSQL's (NAMEDATALEN) with its final zero
     KEY_BYTES = 256          # the longest cancel key of protocol 3.2
     SECRET_BYTES = 32        # the longest that we give a client: as PostgreSQL 18's
@@ -19,6 +20,9 @@ cdef enum:
     UNKNOWN_SETTINGS = 0xFFFFFFFF
     PLACE_BYTES = 256        # host, port and database of an ear, as people write them
     DIGEST_BYTES = 16
+    CHANGES_BYTES = 4024     # what SET has changed, as key=value lines
+    PERIODS = 3              # snapshots of the counters that are kept: one being written, two to compare
+    TOTALS = 27              # counters in a snapshot: those of Counters before its histograms
     QUESTION_BYTES = 32      # of a question's digest (SHA-256)
     ANSWER_BYTES = 440       # what PostgreSQL said of a user, as text
     ANSWER_WAYS = 8          # places that one answer may lie in
@@ -54,9 +58,12 @@ cdef struct Header:              # one page at the start; written once by the su
     uint32_t prepared_limit      # statements kept on one backend
     uint64_t ears_at
     uint64_t plans               # changes when a statement was found to mean something else than when it was prepared
+    uint64_t board_at            # offsets
+    uint64_t databases_at
+    uint64_t periods_at
     uint64_t answers_at
     uint64_t guests_at
-    uint8_t _pad[512 - 200]
+    uint8_t _pad[512 - 224]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -70,9 +77,11 @@ cdef struct WorkerRecord:        # two cache lines a worker
     uint32_t clients             # logged-in and logging-in; by the worker
     uint32_t restarts            # by the supervisor
     uint32_t listening           # clients that LISTEN; by the worker
-    uint32_t _pad2
+    uint32_t configuration       # number of the configuration it works by (Board); by the worker
+    uint64_t cpu_us              # processor time of this process so far; by the worker, with its heartbeat
     uint64_t coming              # clients on their way to it from other workers; raised by those, lowered by it
-    uint8_t _pad3[16]
+    uint32_t is_accepting        # 1 = it takes new clients; by the worker
+    uint8_t _pad2[4]
 
 cdef struct Slot:                # one cache line: one backend
     uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx
@@ -85,14 +94,18 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
     uint32_t pins                # bits of Pin: why its client keeps it; by the owner
     uint32_t private             # 1 = opened for one client and never anybody else's; by the opener, under the mutex
-    uint8_t _pad[4]
+    uint32_t cancels             # cancel requests on their way to it, for readers only; by the owner
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
     uint32_t backend_pid
     uint32_t key_bytes
     uint8_t key[KEY_BYTES]
     uint32_t generation          # of the slot, for which its socket is: known also when it has been fenced since
-    uint8_t _pad[CACHE_LINE * 5 - 268]
+    uint16_t port                # where PostgreSQL was reached; 0 for a Unix socket
+    uint16_t local_port          # and from where
+    char address[ADDRESS_BYTES]
+    char local_address[ADDRESS_BYTES]
+    uint8_t _pad[CACHE_LINE * 6 - 368]
 
 cdef struct Baggage:             # what sessions left on a backend; by the slot's owner, under its lease
     uint64_t settings_digest     # of `settings`; 0 = as after the log-in
@@ -117,7 +130,7 @@ cdef struct PoolRecord:
     uint64_t created_at_us
     uint64_t retry_at_us         # no log-in is tried before this moment; by the worker whose log-in failed
     uint32_t welcome_bytes       # 0 = no backend of this pool was ever opened
-    uint32_t _pad0
+    uint32_t database_record     # of its database, on the board; under the mutex
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
     uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx
@@ -127,7 +140,7 @@ cdef struct PoolRecord:
     uint64_t tail                # of the wait queue: the next ticket to give out
     uint8_t _pad3[56]
 
-cdef struct ClientRecord:        # four cache lines, single writer: the worker that holds the client
+cdef struct ClientRecord:        # five cache lines, single writer: the worker that holds the client
     uint64_t owner               # 0 = unused, else worker + 1, and << 16 the giver + 1 while it is handed over
     uint64_t since_us            # when the present phase began
     uint64_t connected_at_us
@@ -137,11 +150,34 @@ cdef struct ClientRecord:        # four cache lines, single writer: the worker t
     uint32_t pool
     uint16_t port
     uint8_t phase                # ClientPhase of the relay
-    uint8_t _pad1[17]
+    uint8_t listener             # which of the worker's listening sockets it came to
+    uint32_t serial              # clients that had this record before and with this one
+    uint8_t _pad1[12]
     char address[NAME_BYTES]     # textual; "unix" for the Unix socket
     char application_name[NAME_BYTES]
+    char user[NAME_BYTES]        # who it logged in as, which may not be its pool's user
     uint8_t secret[SECRET_BYTES]  # the cancel key given to the client
     char _pad2[32]
+
+cdef struct Board:               # what the operator has said, and the supervisor's notes; one
+    uint64_t configuration       # number of the configuration in force, grows with each RELOAD and SET; by the supervisor
+    uint64_t reloads             # how many of these were RELOADs; by the supervisor
+    uint64_t settings_turn       # odd while `settings` is being written; by the supervisor
+    uint64_t killed_at_us        # the last KILL of everything, CLOCK_MONOTONIC
+    uint64_t client_mark         # client records from here on were never used, so their pages are holes
+    uint64_t period              # snapshots of the counters taken so far; by the supervisor
+    uint64_t periods_at_us[PERIODS]  # when snapshot n was taken, at n % PERIODS
+    char settings[CHANGES_BYTES]     # what SET has changed since the last RELOAD; by the supervisor
+
+cdef struct DatabaseRecord:      # two cache lines; by whoever has the operator's command
+    uint64_t in_use              # 1 once its name is written; under the mutex
+    uint64_t paused              # 1 = no new leases
+    uint64_t disabled            # 1 = no new clients
+    uint64_t killed_at_us        # clients admitted before this moment are sent off
+    uint64_t reconnect_at_us     # backends whose connection was begun before this moment are to be closed
+    uint64_t asked_at_us         # when somebody asked for the record last; under the mutex
+    uint8_t _pad[16]
+    char name[NAME_BYTES]
 
 cdef struct Counters:            # one per (worker, pool), single writer: the worker
     uint64_t transactions

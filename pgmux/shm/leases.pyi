@@ -40,6 +40,12 @@ class _SlotRow(TypedDict):
     released_at_us: int
     lease_count: int
     client: int
+    expires_s: int
+    cancels: int
+    address: bytes
+    port: int
+    local_address: bytes
+    local_port: int
 
 class LeaseTable:
     """The lease words of one segment."""
@@ -68,6 +74,9 @@ class LeaseTable:
 
     def introduce(self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0) -> None:
         """Write down who a backend is, before its first lease. `expires_s`: CLOCK_MONOTONIC, 0 = never."""
+
+    def locate(self, slot: int, address: tuple[str, int], local_address: tuple[str, int]) -> None:
+        """Write down where a backend's connection leads to, and from where: (host, port) each."""
 
     def identity(self, slot: int) -> tuple[int, bytes]:
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""

@@ -15,10 +15,10 @@ Nothing here takes a lock, allocates memory, or enters the kernel. Readers never
 writers: a snapshot is a plain read of each word.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset, strlen
 
 from pgmux.shm.atomics cimport load, now_us, swap
-from pgmux.shm.layout cimport Identity, KEY_BYTES
+from pgmux.shm.layout cimport ADDRESS_BYTES, Identity, KEY_BYTES
 from pgmux.shm.segment cimport Segment
 
 # The law, once: verb, from which phases, to which, and whether the generation grows.
@@ -113,7 +113,19 @@ cdef class LeaseTable:
         memcpy(identity.key, <const char *>key, len(key))
         self.slots[slot].opened_at_us = now_us()
         self.slots[slot].lease_count = 0
+        self.slots[slot].cancels = 0
         self.slots[slot].expires_s = expires_s
+
+    def locate(self, uint32_t slot, address, local_address):
+        """Write down where a backend's connection leads to, and from where: (host, port) each."""
+        self._check(slot)
+        cdef Identity *identity = &self.segment.identities[slot]
+        host, identity.port = address[0].encode()[:ADDRESS_BYTES - 1], address[1]
+        local_host, identity.local_port = local_address[0].encode()[:ADDRESS_BYTES - 1], local_address[1]
+        memset(identity.address, 0, ADDRESS_BYTES)
+        memset(identity.local_address, 0, ADDRESS_BYTES)
+        memcpy(identity.address, <const char *>host, len(host))
+        memcpy(identity.local_address, <const char *>local_host, len(local_host))
 
     def identity(self, uint32_t slot):
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""
@@ -124,12 +136,17 @@ cdef class LeaseTable:
     def describe(self, uint32_t slot):
         """A slot as a dict; times in CLOCK_MONOTONIC microseconds; owner and pool may be None."""
         phase, owner, pool, generation = self.read(slot)
+        cdef Identity *identity = &self.segment.identities[slot]
         return {"slot": slot, "phase": phase, "owner": None if owner == NOBODY else owner,
                 "pool": None if pool == NO_POOL else pool, "generation": generation,
                 "backend_pid": self.segment.identities[slot].backend_pid,
                 "opened_at_us": self.slots[slot].opened_at_us, "leased_at_us": self.slots[slot].leased_at_us,
                 "released_at_us": self.slots[slot].released_at_us,
-                "lease_count": self.slots[slot].lease_count, "client": self.slots[slot].client}
+                "lease_count": self.slots[slot].lease_count, "client": self.slots[slot].client,
+                "expires_s": self.slots[slot].expires_s, "cancels": self.slots[slot].cancels,
+                "address": identity.address[:strlen(identity.address)], "port": identity.port,
+                "local_address": identity.local_address[:strlen(identity.local_address)],
+                "local_port": identity.local_port}
 
     def _check(self, uint32_t slot):
         if slot >= self.count:

@@ -1,6 +1,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.shm.baggage cimport BaggageTable
+from pgmux.shm.board cimport Board
 from pgmux.shm.layout cimport PoolRecord, Slot
 from pgmux.shm.leases cimport LeaseTable
 from pgmux.shm.segment cimport Segment
@@ -18,6 +19,7 @@ cdef class Pools:
     cdef readonly WaitQueue waiters
     cdef readonly Workers workers
     cdef readonly BaggageTable baggage
+    cdef readonly Board board
     cdef readonly Tenancies tenancies
     cdef PoolRecord *records
     cdef Slot *slots
@@ -25,6 +27,9 @@ cdef class Pools:
     cdef uint32_t words          # of one pool's free bitmap
     cdef uint32_t slack_us       # how long the head of a queue may wait before a worker stops serving its own
 
+    cdef bint is_disabled(self, uint32_t pool) noexcept nogil
+    cdef bytes user_of(self, uint32_t pool)
+    cdef bint pauses(self, uint32_t pool) noexcept nogil
     cdef int32_t take(self, uint32_t pool, uint32_t worker, int32_t favourite) noexcept nogil
     cdef int32_t take_other(self, uint32_t pool, uint32_t worker, int32_t last) noexcept nogil
     cdef bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil

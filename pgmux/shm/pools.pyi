@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, TypedDict
 
 from pgmux.shm.baggage import BaggageTable
+from pgmux.shm.board import Board
 from pgmux.shm.leases import LeaseTable, _SlotRow
 from pgmux.shm.segment import Segment
 from pgmux.shm.tenancies import Tenancies
@@ -14,6 +15,7 @@ FAVOUR_OWN_FOR_US: Final[int]
 POOL_FULL: Final[int]
 ALL_FULL: Final[int]
 DATABASE_FULL: Final[int]
+POOL_PAUSED: Final[int]
 
 class _PoolRow(TypedDict):
     pool: int
@@ -40,6 +42,8 @@ class Pools:
     @property
     def baggage(self) -> BaggageTable: ...
     @property
+    def board(self) -> Board: ...
+    @property
     def tenancies(self) -> Tenancies: ...
     def pause(self) -> None:
         """No new leases, in any worker, until `resume`: clients park. Transactions under way go on."""
@@ -51,8 +55,17 @@ class Pools:
     def is_paused(self) -> bool:
         """Whether the operator has paused all pools."""
 
+    def is_pool_disabled(self, pool: int) -> bool:
+        """Whether the operator lets no new client in to the pool's database."""
+
+    def is_pool_paused(self, pool: int) -> bool:
+        """Whether the operator has paused this pool: all of them, or its database."""
+
     def register(self, database: bytes, user: bytes, pool_size: int, database_limit: int = 0) -> int:
         """The index of the pool (database, user), made when there is none yet."""
+
+    def database_record(self, pool: int) -> int:
+        """The record of a pool's database, on the board."""
 
     def resize(self, pool: int, pool_size: int, database_limit: int = 0) -> None:
         """New limits for a pool. Backends beyond them are not closed at once."""
@@ -64,7 +77,7 @@ class Pools:
         """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
 
     def open(self, pool: int, worker: int, reserve: int = 0, private: bool = False) -> int:
-        """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit.
+        """An EMPTY slot, now OPENING for the worker; a negative constant at a limit, or in a pause.
 
         `reserve` backends may come on top of the pool's size. A private one is for one client alone and
         takes no place of the pool's.
@@ -86,11 +99,23 @@ class Pools:
     def fence(self, dead: int, successor: int) -> list[int]:
         """End all that a dead worker held. By the supervisor, before it forks a successor."""
 
+    def reconnect(self, database_record: int) -> None:
+        """Have every backend of a database replaced: those in use when they are released, the others soon."""
+
+    def expire_if_outdated(self, slot: int, begun_at_us: int) -> None:
+        """By the opener, after `introduce`: RECONNECT may have been said since it began to connect."""
+
+    def count_cancel(self, slot: int, more: int) -> None:
+        """A cancel request for a backend of ours is on its way (+1), or has settled (-1)."""
+
     def rebuild(self) -> None:
         """Set the free bit of every FREE slot, from the words: a process may have died before it could."""
 
     def introduce(self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0) -> None:
         """Write down who the backend in a slot is, before its first lease."""
+
+    def locate(self, slot: int, address: tuple[str, int], local_address: tuple[str, int]) -> None:
+        """Write down where a backend's connection leads to, and from where: (host, port) each."""
 
     def identity(self, slot: int) -> tuple[int, bytes]:
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""

@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset, strlen, strncmp
 
 from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store
 from pgmux.shm.baggage cimport BaggageTable
+from pgmux.shm.board cimport Board
 from pgmux.shm.layout cimport NAME_BYTES, PoolRecord, TROUBLE_BYTES, WELCOME_BYTES
 from pgmux.shm.leases cimport (
     ACCEPT, ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANT, GRANTED, LEASED, LeaseTable, NOBODY,
@@ -30,6 +31,7 @@ FAVOUR_OWN_FOR_US = 2000
 POOL_FULL = -2       # what Pools.open gives when the pool has all the backends it may have
 DATABASE_FULL = -4   # when all pools of its database together have
 ALL_FULL = -3        # when every slot is in use
+POOL_PAUSED = -5     # when the operator has paused it
 
 
 cdef class Pools:
@@ -41,7 +43,8 @@ cdef class Pools:
         self.waiters = WaitQueue(segment)
         self.workers = Workers(segment, bells)
         self.baggage = BaggageTable(segment)
-        self.tenancies = Tenancies(segment, self.leases)
+        self.board = Board(segment)
+        self.tenancies = Tenancies(segment, self.leases, self.board)
         self.records = segment.pools
         self.slots = segment.slots
         self.free_bits = segment.free_bits
@@ -54,13 +57,17 @@ cdef class Pools:
     cdef void _clear_free(self, uint32_t pool, uint32_t slot) noexcept nogil:
         and_bits(&self.free_bits[pool * self.words + (slot >> 6)], ~(<uint64_t>1 << (slot & 63)))
 
+    cdef bint pauses(self, uint32_t pool) noexcept nogil:
+        """Whether the operator lets no client of the pool have a backend now."""
+        return self.board.pauses(self.records[pool].database_record)
+
     cdef int32_t take(self, uint32_t pool, uint32_t worker, int32_t favourite) noexcept nogil:
         """A slot now LEASED to the worker, NO_SLOT when none is FREE. `favourite` is tried first, then what
         this worker leased last, then any: a socket that it has used is in its epoll."""
         cdef uint32_t word, slot
         cdef uint64_t bits
         cdef bint is_own
-        if load(&self.segment.header.paused):
+        if self.pauses(pool):
             return NO_SLOT
         if favourite >= 0 and self._take_slot(pool, worker, favourite):
             return favourite
@@ -78,7 +85,7 @@ cdef class Pools:
         """A slot now LEASED to the worker, not the one after which to look if there is another; NO_SLOT as `take`."""
         cdef uint32_t step
         cdef int32_t slot
-        if load(&self.segment.header.paused):
+        if self.pauses(pool):
             return NO_SLOT
         for step in range(1, self.leases.count + 1):
             slot = <int32_t>((<uint32_t>(last + 1) + step - 1) % self.leases.count)
@@ -108,13 +115,12 @@ cdef class Pools:
             return False
         while True:
             ticket = self.waiters.head(pool, &heir, 0, &age_us)
-            if ticket == NO_TICKET or load(&self.segment.header.paused):
+            if ticket == NO_TICKET or self.pauses(pool):
                 if not self.leases.move(slot, seen, RELEASE, NOBODY, pool):
                     return False
                 self._set_free(pool, slot)
                 # Paused: whoever resumes has every worker look for free backends and waiting clients.
-                if (self.waiters.head(pool, &heir, 0, &age_us) == NO_TICKET
-                        or load(&self.segment.header.paused)):
+                if self.waiters.head(pool, &heir, 0, &age_us) == NO_TICKET or self.pauses(pool):
                     return True
                 # Somebody parked meanwhile and may have looked before the slot was FREE.
                 again = self.take(pool, worker, slot)
@@ -146,7 +152,7 @@ cdef class Pools:
         a hand-over: the head of the queue is its own, or has not waited longer than the slack."""
         cdef uint32_t heir
         cdef uint64_t age_us
-        if load(&self.segment.header.paused):
+        if self.pauses(pool):
             return False
         if self.waiters.head(pool, &heir, now, &age_us) == NO_TICKET:
             return True
@@ -168,10 +174,30 @@ cdef class Pools:
         """Whether the operator has paused all pools."""
         return bool(load(&self.segment.header.paused))
 
+    def is_pool_paused(self, uint32_t pool):
+        """Whether the operator has paused this pool: all of them, or its database."""
+        return bool(self.pauses(pool))
+
     def register(self, bytes database, bytes user, uint32_t pool_size, uint32_t database_limit=0):
         """The index of the pool (database, user), made when there is none yet. Raises PoolsExhausted.
         Names are cut to 63 bytes, as PostgreSQL does."""
         return self.tenancies.place(database, user, pool_size, database_limit)[0]
+
+    cdef bint is_disabled(self, uint32_t pool) noexcept nogil:
+        """Whether the operator lets no new client in to the pool's database."""
+        return load(&self.board.databases[self.records[pool].database_record].disabled)
+
+    cdef bytes user_of(self, uint32_t pool):
+        """PostgreSQL's user of a pool that the caller is a guest of."""
+        return self.records[pool].user[:strlen(self.records[pool].user)]
+
+    def is_pool_disabled(self, uint32_t pool):
+        """Whether the operator lets no new client in to the pool's database."""
+        return bool(self.is_disabled(pool))
+
+    def database_record(self, uint32_t pool):
+        """The record of a pool's database, on the board."""
+        return self.records[pool].database_record
 
     def resize(self, uint32_t pool, uint32_t pool_size, uint32_t database_limit=0):
         """New limits for a pool. Backends beyond them are not closed at once."""
@@ -188,7 +214,7 @@ cdef class Pools:
                 self.slots[slot].expires_s = 1
 
     def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0, bint private=False):
-        """An EMPTY slot, now OPENING for the worker; POOL_FULL or ALL_FULL (negative) at a limit. Limits count
+        """An EMPTY slot, now OPENING for the worker; a negative constant at a limit, or in a pause. Limits count
         all slots that are not EMPTY: one being opened or closed is a PostgreSQL process, or may be. `reserve`
         backends may come on top of the pool's size.
 
@@ -200,6 +226,8 @@ cdef class Pools:
         cdef PoolRecord *record = &self.records[pool]
         self.segment.lock()
         try:
+            if self.pauses(pool):
+                return POOL_PAUSED       # under the lock: who pauses, then takes it, sees all that are still opened
             for slot in range(self.leases.count):
                 word = self.leases.word(slot)
                 if phase_of(word) == EMPTY:
@@ -321,6 +349,31 @@ cdef class Pools:
         self.workers.send_all_on_errand(LOOK_FOR_GRANTS | OPEN_BACKENDS | BURY_BACKENDS)
         return fenced
 
+    def reconnect(self, uint32_t database_record):
+        """Have every backend of a database replaced: those in use when they are released, the others soon."""
+        cdef uint32_t slot
+        cdef uint64_t word
+        self.board.reconnect(database_record)
+        for slot in range(self.leases.count):
+            word = self.leases.word(slot)
+            if phase_of(word) in (FREE, LEASED, GRANTED) \
+                    and self.records[pool_of(word)].database_record == database_record:
+                self.slots[slot].expires_s = 1
+
+    def expire_if_outdated(self, uint32_t slot, uint64_t begun_at_us):
+        """By the opener, after `introduce`: RECONNECT may have been said since it began to connect.
+
+        Either this sees the moment that `reconnect` wrote, or that one sees the slot as introduced.
+        """
+        cdef uint32_t database = self.records[pool_of(self.leases.word(slot))].database_record
+        if load(&self.board.databases[database].reconnect_at_us) >= begun_at_us:
+            self.slots[slot].expires_s = 1
+
+    def count_cancel(self, uint32_t slot, int32_t more):
+        """A cancel request for a backend of ours is on its way (+1), or has settled (-1)."""
+        if more > 0 or self.slots[slot].cancels:
+            self.slots[slot].cancels += more
+
     def rebuild(self):
         """Set the free bit of every FREE slot, from the words: a process may have died before it could."""
         cdef uint32_t slot
@@ -334,6 +387,10 @@ cdef class Pools:
         """Write down who the backend in a slot is, before its first lease. It comes without baggage."""
         self.baggage.forget(slot)
         self.leases.introduce(slot, backend_pid, key, expires_s)
+
+    def locate(self, uint32_t slot, address, local_address):
+        """Write down where a backend's connection leads to, and from where: (host, port) each."""
+        self.leases.locate(slot, address, local_address)
 
     def identity(self, uint32_t slot):
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""

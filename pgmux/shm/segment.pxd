@@ -1,9 +1,13 @@
 from libc.stdint cimport uint64_t
 
 from pgmux.shm.layout cimport (
-    AnswerRecord, Baggage, ClientRecord, Counters, Ear, Header, Identity, PoolRecord, Prepared, Slot, WorkerRecord,
+    AnswerRecord, Baggage, Board, ClientRecord, Counters, DatabaseRecord, Ear, Header, Identity, PoolRecord, Prepared,
+    Slot, WorkerRecord,
 )
 
+
+cdef enum:
+    SPARE_DATABASES = 64     # that the operator may name and no client has asked for
 
 cdef class Segment:
     cdef object _map             # the mmap object: keeps the mapping alive
@@ -21,6 +25,9 @@ cdef class Segment:
     cdef Baggage *baggage        # [slots]
     cdef Prepared *prepared      # [slots][prepared_cells]
     cdef Ear *ears               # [pools]: a database has at least one pool
+    cdef Board *board
+    cdef DatabaseRecord *databases   # [pools + SPARE_DATABASES]
+    cdef uint64_t *periods       # [PERIODS][pools][TOTALS]: sums of the counters over all workers
     cdef AnswerRecord *answers   # [ANSWER_SETS][ANSWER_WAYS]
     cdef uint64_t *guests        # [workers][pools]: how many clients of the worker use the pool; by the worker
 

@@ -64,6 +64,13 @@ class Segment:
     def client_limit(self) -> int:
         """max_client_conn."""
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """{kind of record: (bytes of one, how many there are)}."""
+
+    @property
+    def created_at_us(self) -> int:
+        """When it was created, CLOCK_MONOTONIC microseconds."""
+
     @property
     def total_bytes(self) -> int:
         """Size of the file; much of it may be holes."""

@@ -19,14 +19,14 @@ from libc.string cimport memcpy, memset
 
 from pgmux.shm.atomics cimport mutex_init, mutex_lock, mutex_unlock, now_us
 from pgmux.shm.layout cimport (
-    ANSWER_SETS, ANSWER_WAYS, AnswerRecord, Baggage, CACHE_LINE, ClientRecord, Counters, Ear, Header, Identity,
-    PoolRecord, Prepared, Slot, WorkerRecord,
+    ANSWER_SETS, ANSWER_WAYS, AnswerRecord, Baggage, Board, CACHE_LINE, ClientRecord, Counters, DatabaseRecord, Ear,
+    Header, Identity, PERIODS, PoolRecord, Prepared, Slot, TOTALS, WorkerRecord,
 )
 
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 6
+LAYOUT_VERSION = 7
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -128,6 +128,9 @@ cdef class Segment:
         self.baggage = <Baggage *>(base + self.header.baggage_at)
         self.prepared = <Prepared *>(base + self.header.prepared_at)
         self.ears = <Ear *>(base + self.header.ears_at)
+        self.board = <Board *>(base + self.header.board_at)
+        self.databases = <DatabaseRecord *>(base + self.header.databases_at)
+        self.periods = <uint64_t *>(base + self.header.periods_at)
         self.answers = <AnswerRecord *>(base + self.header.answers_at)
         self.guests = <uint64_t *>(base + self.header.guests_at)
 
@@ -176,6 +179,27 @@ cdef class Segment:
         """max_client_conn."""
         return self.header.client_limit
 
+    def sizes(self):
+        """{kind of record: (bytes of one, how many there are)}."""
+        return {"header": (PAGE_BYTES, 1), "board": (sizeof(Board), 1),
+                "worker": (sizeof(WorkerRecord), self.header.workers),
+                "inbox": (self.header.free_words * 8, self.header.workers),
+                "backend": (sizeof(Slot) + sizeof(Identity), self.header.slots),
+                "baggage": (sizeof(Baggage) + self.header.prepared_cells * sizeof(Prepared), self.header.slots),
+                "pool": (sizeof(PoolRecord) + self.header.free_words * 8, self.header.pools),
+                "queue": (self.header.ring_cells * 8, self.header.pools),
+                "database": (sizeof(DatabaseRecord), self.header.pools + SPARE_DATABASES),
+                "client": (sizeof(ClientRecord), self.header.clients),
+                "ear": (sizeof(Ear), self.header.pools),
+                "answer": (sizeof(AnswerRecord), ANSWER_SETS * ANSWER_WAYS),
+                "counters": (sizeof(Counters), self.header.workers * self.header.pools),
+                "snapshot": (TOTALS * 8, PERIODS * self.header.pools)}
+
+    @property
+    def created_at_us(self):
+        """When it was created, CLOCK_MONOTONIC microseconds."""
+        return self.header.created_at_us
+
     @property
     def total_bytes(self):
         """Size of the file; much of it may be holes."""
@@ -208,7 +232,10 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.identities_at = _aligned(header.slots_at + slots * sizeof(Slot), CACHE_LINE)
     header.free_bits_at = _aligned(header.identities_at + slots * sizeof(Identity), CACHE_LINE)
     header.pools_at = _aligned(header.free_bits_at + <uint64_t>pools * header.free_words * 8, PAGE_BYTES)
-    header.rings_at = _aligned(header.pools_at + <uint64_t>pools * sizeof(PoolRecord), PAGE_BYTES)
+    header.databases_at = _aligned(header.pools_at + <uint64_t>pools * sizeof(PoolRecord), CACHE_LINE)
+    header.board_at = _aligned(
+        header.databases_at + <uint64_t>(pools + SPARE_DATABASES) * sizeof(DatabaseRecord), PAGE_BYTES)
+    header.rings_at = _aligned(header.board_at + sizeof(Board), PAGE_BYTES)
     header.counters_at = _aligned(header.rings_at + <uint64_t>pools * cells * 8, PAGE_BYTES)
     header.clients_at = _aligned(
         header.counters_at + <uint64_t>workers * pools * sizeof(Counters), PAGE_BYTES)
@@ -219,21 +246,23 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.prepared_at = _aligned(header.baggage_at + <uint64_t>slots * sizeof(Baggage), PAGE_BYTES)
     header.ears_at = _aligned(
         header.prepared_at + <uint64_t>slots * prepared_cells * sizeof(Prepared), PAGE_BYTES)
-    header.total_bytes = _aligned(header.ears_at + <uint64_t>pools * sizeof(Ear), PAGE_BYTES)
-    header.answers_at = header.total_bytes
-    header.total_bytes += _aligned(ANSWER_SETS * ANSWER_WAYS * sizeof(AnswerRecord), PAGE_BYTES)
-    header.guests_at = header.total_bytes
-    header.total_bytes += _aligned(<uint64_t>workers * pools * 8, PAGE_BYTES)
+    header.periods_at = _aligned(header.ears_at + <uint64_t>pools * sizeof(Ear), PAGE_BYTES)
+    header.answers_at = _aligned(header.periods_at + <uint64_t>PERIODS * pools * TOTALS * 8, PAGE_BYTES)
+    header.guests_at = _aligned(
+        header.answers_at + <uint64_t>ANSWER_SETS * ANSWER_WAYS * sizeof(AnswerRecord), PAGE_BYTES)
+    header.total_bytes = _aligned(header.guests_at + <uint64_t>workers * pools * 8, PAGE_BYTES)
     return header.rings_at
 
 
 assert sizeof(Header) <= PAGE_BYTES
 assert sizeof(WorkerRecord) == 2 * CACHE_LINE
 assert sizeof(Slot) == CACHE_LINE
-assert sizeof(ClientRecord) == 4 * CACHE_LINE
+assert sizeof(ClientRecord) == 5 * CACHE_LINE
 assert sizeof(Counters) % CACHE_LINE == 0
 assert sizeof(PoolRecord) % CACHE_LINE == 0
 assert sizeof(Identity) % CACHE_LINE == 0
 assert sizeof(Baggage) % CACHE_LINE == 0
 assert sizeof(Ear) == 5 * CACHE_LINE
+assert sizeof(Board) == PAGE_BYTES
+assert sizeof(DatabaseRecord) == 2 * CACHE_LINE
 assert sizeof(AnswerRecord) == 8 * CACHE_LINE

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
+from pgmux.shm.board cimport Board
 from pgmux.shm.layout cimport PoolRecord
 from pgmux.shm.leases cimport LeaseTable
 from pgmux.shm.segment cimport Segment
@@ -8,6 +9,7 @@ from pgmux.shm.segment cimport Segment
 cdef class Tenancies:
     cdef readonly Segment segment
     cdef LeaseTable leases
+    cdef Board board
     cdef PoolRecord *records
     cdef uint32_t count          # of pool records
 

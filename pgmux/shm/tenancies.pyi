@@ -1,6 +1,7 @@
 """Tenancies: which (database, user) a pool's record belongs to, and when it may be given to another."""
 
 from pgmux.errors import PgmuxError
+from pgmux.shm.board import Board
 from pgmux.shm.leases import LeaseTable
 from pgmux.shm.segment import Segment
 
@@ -10,7 +11,7 @@ class PoolsExhausted(PgmuxError):  # noqa: N818 -- a state of the pools
 class Tenancies:
     """The tenancies of one segment, as seen by one process."""
 
-    def __init__(self, segment: Segment, leases: LeaseTable) -> None: ...
+    def __init__(self, segment: Segment, leases: LeaseTable, board: Board) -> None: ...
     @property
     def segment(self) -> Segment: ...
     def place(self, database: bytes, user: bytes, pool_size: int, database_limit: int = 0) -> tuple[int, int]:

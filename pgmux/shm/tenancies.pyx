@@ -13,11 +13,12 @@ backend's slot names its pool and leaves EMPTY under the same lock; whoever open
 the names afterwards, when they cannot change. A holder that dies in between leaves a
 record that belongs to nobody, which the next taker fills.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen, strncmp
 
 from pgmux.shm.atomics cimport load, now_us, store
-from pgmux.shm.layout cimport Counters, NAME_BYTES, PoolRecord, TROUBLE_BYTES
+from pgmux.shm.board cimport Board
+from pgmux.shm.layout cimport Counters, NAME_BYTES, PERIODS, PoolRecord, TOTALS, TROUBLE_BYTES
 from pgmux.shm.leases cimport EMPTY, LeaseTable, phase_of, pool_of
 from pgmux.shm.segment cimport Segment
 
@@ -34,9 +35,10 @@ class PoolsExhausted(PgmuxError):
 cdef class Tenancies:
     """The tenancies of one segment, as seen by one process."""
 
-    def __cinit__(self, Segment segment, LeaseTable leases):
+    def __cinit__(self, Segment segment, LeaseTable leases, Board board):
         self.segment = segment
         self.leases = leases
+        self.board = board
         self.records = segment.pools
         self.count = segment.header.pools
 
@@ -47,6 +49,7 @@ cdef class Tenancies:
         """
         cdef uint32_t pool
         cdef int found = NO_RECORD
+        cdef int32_t database_record
         cdef PoolRecord *record
         database, user = database[:NAME_BYTES - 1], user[:NAME_BYTES - 1]
         self.segment.lock()
@@ -63,7 +66,11 @@ cdef class Tenancies:
                 found = self.evict()
             if found == NO_RECORD:
                 raise PoolsExhausted(f"all {self.count} pools are in use: raise max_pools and restart")
+            database_record = self.board.database_of(database)
+            if database_record < 0:
+                raise PoolsExhausted(f"all {self.board.count} databases are in use: raise max_pools and restart")
             record = &self.records[found]
+            record.database_record = database_record
             memset(record.database, 0, NAME_BYTES)
             memset(record.user, 0, NAME_BYTES)
             memcpy(record.database, <const char *>database, len(database))
@@ -81,7 +88,7 @@ cdef class Tenancies:
 
         One whose log-in has never succeeded goes first, then the one that was made longest ago.
         """
-        cdef uint32_t pool, worker
+        cdef uint32_t pool, worker, period
         cdef int oldest = NO_RECORD
         cdef PoolRecord *record
         for pool in range(self.count):
@@ -104,6 +111,8 @@ cdef class Tenancies:
         memset(record.trouble, 0, TROUBLE_BYTES)
         for worker in range(self.segment.header.workers):
             memset(&self.segment.counters[worker * self.count + oldest], 0, sizeof(Counters))
+        for period in range(PERIODS):
+            memset(&self.segment.periods[(period * self.count + oldest) * TOTALS], 0, TOTALS * sizeof(uint64_t))
         return oldest
 
     cdef bint is_vacant(self, uint32_t pool) noexcept:

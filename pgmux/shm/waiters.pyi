@@ -25,3 +25,6 @@ class WaitQueue:
 
     def waiting(self, pool: int) -> int:
         """How many clients wait: exactly, for which each ticket is looked at."""
+
+    def places(self, pool: int, worker: int) -> dict[int, int]:
+        """{ticket: how many wait before it, in all workers} of a worker's tickets in a pool's queue."""

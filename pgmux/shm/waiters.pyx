@@ -192,6 +192,20 @@ cdef class WaitQueue:
             found += self.is_waiting(pool, ticket)
         return found
 
+    def places(self, uint32_t pool, uint32_t worker):
+        """{ticket: how many wait before it, in all workers} of a worker's tickets in a pool's queue."""
+        cdef uint64_t ticket, seen
+        cdef uint32_t before = 0
+        found = {}
+        for ticket in range(load(&self.pools[pool].head), load(&self.pools[pool].tail)):
+            if not self.is_waiting(pool, ticket):
+                continue
+            seen = load(&self.rings[<uint64_t>pool * self.cells + (ticket & (self.cells - 1))])
+            if seen >> WORKER_AT & 0xFF == worker:
+                found[ticket] = before
+            before += 1
+        return found
+
 
 cdef inline int64_t _turns_between(uint64_t cell_turn, uint64_t turn) noexcept nogil:
     """Turns from the cell's to the ticket's, of TURN_BITS bits: > 0 = the cell is behind, < 0 = ahead."""

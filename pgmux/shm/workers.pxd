@@ -9,10 +9,12 @@ cpdef enum Errand:       # what anybody may ask of a worker, as bits
     OPEN_BACKENDS = 2    # clients wait in some pool: see whether a backend may be opened
     REFUSE_WAITERS = 4   # a log-in to PostgreSQL failed: tell those who wait for it
     BURY_BACKENDS = 8    # CLOSING slots were left to you
-    RELOAD = 16          # the configuration's file has changed, and is good
+    RELOAD = 16          # the configuration's file has changed, and is good, or SET has changed something
     LOOK_AT_EARS = 32    # a worker has died, or an ear has changed hands
     HEAR_ANSWERS = 64    # auth_query has answered some worker, or failed to
+    KILL_CLIENTS = 128   # the operator's KILL is on the board: send off whom it means
     DRAIN = 256          # hand your clients to others, then leave
+    LET_LEAVE = 512      # take no new clients, and leave when the last has left by itself
 
 cpdef enum WorkerState:
     STARTING = 0

@@ -14,7 +14,9 @@ class Errand(IntEnum):
     RELOAD = 16
     LOOK_AT_EARS = 32
     HEAR_ANSWERS = 64
+    KILL_CLIENTS = 128
     DRAIN = 256
+    LET_LEAVE = 512
 
 class WorkerState(IntEnum):
     STARTING = 0
@@ -29,6 +31,9 @@ class _WorkerRow(TypedDict):
     started_at_us: int
     heartbeat_us: int
     listening: int
+    cpu_us: int
+    configuration: int
+    is_accepting: bool
     state: int
 
 class Workers:
@@ -72,8 +77,11 @@ class Workers:
     def dismiss(self, worker: int) -> None:
         """By the supervisor, when the worker's process is gone."""
 
-    def beat(self, worker: int, clients: int) -> None:
-        """By the worker, several times a second: it lives, and has so many clients."""
+    def beat(
+        self, worker: int, clients: int, cpu_us: int = 0, configuration: int = 0, is_accepting: bool = True
+    ) -> None:
+        """By the worker, several times a second: it lives, has so many clients, so much processor time used,
+        works by that configuration, and takes new clients or not."""
 
     def count_listening(self, worker: int, clients: int) -> None:
         """By the worker: so many of its clients LISTEN."""
@@ -82,8 +90,7 @@ class Workers:
         """Microseconds since the worker's last heartbeat."""
 
     def read(self, worker: int) -> _WorkerRow:
-        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us,
-        listening."""
+        """A worker's record as a dict. Moments are CLOCK_MONOTONIC microseconds."""
 
 def make_bells(count: int) -> list[int]:
     """One non-blocking eventfd a worker. See eventfd(2)."""

@@ -159,16 +159,21 @@ cdef class Workers:
         self.records[worker].pid = 0
         self.records[worker].clients = 0
         self.records[worker].listening = 0
+        self.records[worker].is_accepting = 0
         store(&self.records[worker].coming, 0)
         self.records[worker].restarts += 1
         store(&self.records[worker].sleeping, 0)
         for word in range(self.words):
             and_bits(&self.inboxes[worker * self.words + word], 0)
 
-    def beat(self, uint32_t worker, uint32_t clients):
-        """By the worker, several times a second: it lives, and has so many clients."""
-        self.records[worker].heartbeat_us = now_us()
+    def beat(self, uint32_t worker, uint32_t clients, uint64_t cpu_us=0, uint32_t configuration=0, is_accepting=True):
+        """By the worker, several times a second: it lives, has so many clients, so much processor time used,
+        works by that configuration, and takes new clients or not."""
         self.records[worker].clients = clients
+        self.records[worker].cpu_us = cpu_us
+        self.records[worker].configuration = configuration
+        self.records[worker].is_accepting = is_accepting
+        self.records[worker].heartbeat_us = now_us()
 
     def count_listening(self, uint32_t worker, uint32_t clients):
         """By the worker: so many of its clients LISTEN."""
@@ -181,14 +186,15 @@ cdef class Workers:
         return now - beat if now > beat else 0
 
     def read(self, uint32_t worker):
-        """A worker's record as a dict: pid, clients, restarts, started_at_us, heartbeat_us,
-        listening."""
+        """A worker's record as a dict. Moments are CLOCK_MONOTONIC microseconds."""
         if worker >= self.segment.header.workers:
             raise IndexError(f"worker {worker}")
         cdef WorkerRecord *record = &self.records[worker]
         return {"worker": worker, "pid": record.pid, "clients": record.clients, "restarts": record.restarts,
                 "started_at_us": record.started_at_us, "heartbeat_us": record.heartbeat_us,
-                "listening": record.listening, "state": record.state}
+                "listening": record.listening,
+                "cpu_us": record.cpu_us, "configuration": record.configuration,
+                "is_accepting": bool(record.is_accepting), "state": record.state}
 
 
 def make_bells(count):

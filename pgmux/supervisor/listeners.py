@@ -24,18 +24,31 @@ def bind_tcp(address: Listen, workers: int) -> list[socket.socket]:
     return [_listen(address, share=True) for _ in range(workers)]
 
 
-def bind_unix(path: str) -> socket.socket:
-    """A listening Unix socket that everybody may connect to. Raises PgmuxError."""
-    _remove_stale(path)
+def bind_unix(path: str, mode: int = 0o777, option: str = "unix_socket_dir") -> socket.socket:
+    """A listening Unix socket that those whom `mode` lets may connect to. Raises PgmuxError.
+
+    `option` is the one to be checked when it cannot be made.
+    """
+    _remove_stale(path, option)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o777 & ~mode)  # not even for a moment may others connect
     try:
         listener.bind(path)
-        os.chmod(path, 0o777)
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise PgmuxError(f"cannot listen on {path}: {error.strerror}: check unix_socket_dir") from None
+        raise PgmuxError(f"cannot listen on {path}: {error.strerror}: check {option}") from None
+    finally:
+        os.umask(before)
     return listener
+
+
+def bind_shared(address: Listen, option: str) -> socket.socket:
+    """A listening TCP socket that all workers accept from. Raises PgmuxError."""
+    try:
+        return _listen(address, share=False)
+    except PgmuxError as error:
+        raise PgmuxError(str(error).replace("change listen", f"change {option}")) from None
 
 
 def close_all(listeners: Sequence[socket.socket]) -> None:
@@ -75,7 +88,7 @@ def _listen(address: Listen, *, share: bool) -> socket.socket:
     return listener
 
 
-def _remove_stale(path: str) -> None:
+def _remove_stale(path: str, option: str) -> None:
     """Remove the socket file of a server that is gone. Raises PgmuxError when one still answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
@@ -87,4 +100,4 @@ def _remove_stale(path: str) -> None:
             return
         except OSError as error:
             raise PgmuxError(f"{path}: {error.strerror}") from None
-    raise PgmuxError(f"{path} is in use: stop what listens there, or change unix_socket_dir")
+    raise PgmuxError(f"{path} is in use: stop what listens there, or change {option}")

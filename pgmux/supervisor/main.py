@@ -20,16 +20,20 @@ import time
 from dataclasses import dataclass
 
 from pgmux import __version__
-from pgmux.config import Config, reload
+from pgmux.config import Config
+from pgmux.control.operator import AT_ONCE, WHEN_CLIENTS_ARE_GONE
+from pgmux.control.traffic import describe_traffic
 from pgmux.errors import PgmuxError
 from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.ears import Ears
+from pgmux.shm.periods import Periods
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
 from pgmux.shm.workers import Errand, WorkerState, make_bells
+from pgmux.supervisor.configuring import Configuring
 from pgmux.supervisor.descriptors import raise_descriptor_limit
-from pgmux.supervisor.listeners import bind_tcp, bind_unix, close_all
+from pgmux.supervisor.listeners import bind_shared, bind_tcp, bind_unix, close_all
 from pgmux.supervisor.notify import Notifier
 from pgmux.supervisor.succession import (
     Bequest,
@@ -43,9 +47,9 @@ from pgmux.supervisor.vault import Vault
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import open_log
-from pgmux.worker.mailbox import Mailbox
+from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.main import BREAK_OFF, DRAIN, FINISH, Worker
-from pgmux.worker.reception import names_of
+from pgmux.worker.office import import_metrics
 
 WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
 INSIST_AFTER_SECONDS = 5.0  # a worker that has been told to break everything off is killed
@@ -106,10 +110,12 @@ class Supervisor:
                     self._fork(number)
             self._say_ready()
             if self._bequest is not None:
+                self._pools.board.publish(b"", True)  # as by a RELOAD: what SET has changed is forgotten
                 self._reap()
                 self.replace_workers()
             while self._stop_signal is None or any(post.pid for post in self._posts):
                 self._wait()
+                self._heed_orders()
                 self._tick()
             self._vault.close()
         self._log.info("pgmux has stopped")
@@ -128,6 +134,8 @@ class Supervisor:
         self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
         self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes, self._estate.vault)
+        self._periods = Periods(segment)
+        self._configuring = Configuring(self._config, self._pools, self._estate.mock_key)
         self._listen_for_signals()
         gc.collect()
         gc.freeze()
@@ -136,8 +144,11 @@ class Supervisor:
         """What our predecessor had, whose process we are."""
         self._estate, self._lifeline_end = bequest.inheritance(), bequest.lifeline_end
         cleanup.callback(_unlink_quietly, self._config.segment_path)
-        for listeners in (*self._estate.listeners, self._estate.shared_listeners):
+        office = [each for each in (self._estate.control_listener, self._estate.metrics_listener) if each]
+        for listeners in (*self._estate.listeners, self._estate.shared_listeners, office):
             cleanup.callback(close_all, listeners)
+        if self._estate.metrics_listener is not None:
+            import_metrics()
 
     def _make_estate(self, cleanup: contextlib.ExitStack) -> None:
         settings, workers = self._config.pgmux, len(self._posts)
@@ -149,6 +160,12 @@ class Supervisor:
                 cleanup.callback(listener.close)
         shared = [bind_unix(self._config.unix_socket)] if self._config.unix_socket else []
         cleanup.callback(close_all, shared)
+        control = bind_unix(self._config.control_socket, 0o600, "control_socket")
+        cleanup.callback(close_all, [control])
+        metrics = bind_shared(settings.metrics_listen, "metrics_listen") if settings.metrics_listen else None
+        cleanup.callback(close_all, [metrics] if metrics else [])
+        if metrics:
+            import_metrics()
         segment = Segment.create(
             self._config.segment_path,
             workers=workers,
@@ -163,6 +180,7 @@ class Supervisor:
         self._estate = Inheritance(
             segment, bells, mailboxes, listeners, shared, lifeline, mock_key,
             ear_mailboxes=[Mailbox() for _ in range(workers)],
+            control_listener=control, metrics_listener=metrics,
         )  # fmt: skip
 
     def _lock_runtime_dir(self, cleanup: contextlib.ExitStack) -> None:
@@ -229,7 +247,7 @@ class Supervisor:
         if number == signal.SIGCHLD:
             self._reap()
         elif number in (signal.SIGTERM, signal.SIGINT):
-            self._stop(number)
+            self._stop(number, number.name)
         elif number == signal.SIGQUIT:
             self._log.info("SIGQUIT: stopping at once")
             self._stop_signal, self._is_breaking_off = number, True
@@ -248,6 +266,19 @@ class Supervisor:
         else:
             self._reload()
 
+    def _heed_orders(self) -> None:
+        """What the operator has asked of a worker that only we may do."""
+        orders, self._vault.orders = self._vault.orders, []
+        for order in orders:
+            if order.kind is Kind.RELOAD:
+                self._reload()
+            elif order.kind is Kind.SET:
+                self._set(order)
+            elif order.target == WHEN_CLIENTS_ARE_GONE:
+                self._let_leave()
+            else:
+                self._stop(signal.SIGTERM, "SHUTDOWN", is_urgent=order.target == AT_ONCE)
+
     def _reload(self) -> None:
         """Read the configuration again. What is wrong with it is logged, and then nothing changes.
 
@@ -257,24 +288,13 @@ class Supervisor:
             return
         self._systemd.reloading()
         try:
-            config, waiting = reload(self._config)
-            open_doors(config, self._estate.mock_key)
+            self._configuring.reload()
         except PgmuxError as error:
             self._log.error("not reloaded, nothing has changed: %s", error)
             self._systemd.ready("not reloaded: the configuration has errors, see the log")
             return
-        self._config = config
-        open_log(config.pgmux.log_level, config.pgmux.log_format)
-        for number in self._pools.tenancies.pools():
-            pool = self._pools.read(number)
-            if pool is None:
-                continue
-            with contextlib.suppress(KeyError):  # its database is gone: its backends end when they are old
-                settings = config.settings_of_pool(*names_of(pool))
-                self._pools.resize(number, settings.pool_size, settings.max_backends)
-        self._pools.workers.send_all_on_errand(Errand.RELOAD | Errand.OPEN_BACKENDS)
-        self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
         self._systemd.ready(self._status())
+        self._config = self._configuring.config
 
     def upgrade(self) -> bool:
         """The installed code takes over: first here, then in one worker after the other. False = it cannot."""
@@ -291,11 +311,25 @@ class Supervisor:
             self._systemd.ready(self._status())
         return False
 
-    def _stop(self, number: signal.Signals) -> None:
-        """Once: finish transactions and leave. Again: break them off."""
-        again = self._stop_signal is not None
+    def _set(self, order: Message) -> None:
+        try:
+            self._configuring.set(order.body.decode("utf-8", "surrogateescape"))
+        except PgmuxError as error:
+            self._log.error("not set, nothing has changed: %s", error)
+        self._config = self._configuring.config
+
+    def _let_leave(self) -> None:
+        """Take no more clients, and stop when the last has left."""
+        if self._stop_signal is None:
+            self._log.info("SHUTDOWN: no new clients, stopping when the last has left")
+            self._stop_signal = signal.SIGTERM
+            self._pools.workers.send_all_on_errand(Errand.LET_LEAVE)
+
+    def _stop(self, number: signal.Signals, word: str, *, is_urgent: bool = False) -> None:
+        """Once: finish transactions and leave. Again, or when it is urgent: break them off."""
+        again = is_urgent or self._stop_signal is not None
         intent = "stopping at once" if again else "finishing transactions, then stopping"
-        self._log.info("%s: %s", number.name, intent)
+        self._log.info("%s: %s", word, intent)
         self._stop_signal = number
         self._systemd.stopping(intent)
         if again:
@@ -312,6 +346,7 @@ class Supervisor:
     def _tick(self) -> None:
         now = time.monotonic()
         self._vault.sweep()
+        self._keep_period()
         for number, post in enumerate(self._posts):
             if post.pid == 0:
                 if self._stop_signal is None and now >= post.due:
@@ -342,6 +377,15 @@ class Supervisor:
         backends = f"{len(self._vault.sockets)} of {self._config.pgmux.max_backends} backends"
         paused = ", paused" if self._pools.is_paused else ""
         return f"{len(running)} of {len(self._posts)} workers, {clients} clients, {backends}{paused}"
+
+    def _keep_period(self) -> None:
+        """Take the snapshot that averages are made from, and log what was done since the one before."""
+        settings = self._config.pgmux
+        if self._periods.age_us() < settings.stats_period * 1_000_000 or not settings.stats_period:
+            return
+        if settings.log_stats and (words := describe_traffic(self._pools, self._periods)):
+            self._log.info("stats: %s", words)
+        self._periods.take()
 
     def _press_on(self, now: float) -> None:
         """Stopping: remind the workers (one may have been too young to hear), and in the end insist."""
@@ -382,6 +426,8 @@ class Supervisor:
 
     def _fork(self, number: int) -> None:
         post = self._posts[number]
+        self._estate.configuration = self._pools.board.configuration
+        self._estate.reloads = self._pools.board.reloads
         self._vault.collect()  # the child inherits what is in the vault now; the rest lies in its mailbox
         pid = os.fork()
         if pid == 0:

@@ -22,6 +22,7 @@ class Vault:
     def __init__(self, pools: Pools, mailboxes: list[Mailbox], sockets: dict[int, tuple[int, int]]) -> None:
         """`mailboxes`: one a worker, then our own. `sockets`: what is in the vault; workers inherit it."""
         self.sockets = sockets
+        self.orders: list[Message] = []  # what else has come: the supervisor carries it out
         self._pools = pools
         self._mailboxes = mailboxes
 
@@ -34,6 +35,8 @@ class Vault:
             elif message.kind is Kind.FETCH and message.target in self.sockets:
                 generation, fd = self.sockets[message.target]
                 self._mailboxes[message.note].send(Message(Kind.SOCKET, message.target, generation, 0, fd))
+            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN):
+                self.orders.append(message)
 
     def sweep(self) -> None:
         """Close what no longer is its slot's socket."""

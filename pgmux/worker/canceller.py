@@ -15,11 +15,14 @@ from gevent.pool import Group
 
 from pgmux.config import PoolSettings
 from pgmux.protocol.messages import build_cancel_request
-from pgmux.relay.endpoint import ClientPhase
+from pgmux.relay.endpoint import Client, ClientPhase
 from pgmux.relay.relay import Relay
 from pgmux.session.refusals import Refusal
+from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import Pools
+from pgmux.worker.consoles import Consoles
 from pgmux.worker.dialing import dial
+from pgmux.worker.journal import Journal
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -31,12 +34,17 @@ _WITHIN_SECONDS = 10.0
 class Canceller:
     """One worker's cancel requests."""
 
-    def __init__(self, worker: int, pools: Pools, mailboxes: list[Mailbox]) -> None:
+    def __init__(
+        self, worker: int, pools: Pools, mailboxes: list[Mailbox], counters: CounterTable, journal: Journal
+    ) -> None:
         self.relay: Relay
         self.reception: Reception
+        self.consoles: Consoles
         self._worker = worker
         self._pools = pools
         self._mailboxes = mailboxes
+        self._counters = counters
+        self._journal = journal
         self._turns = BoundedSemaphore(_AT_ONCE)
         self._greenlets = Group()
         self._log = logging.getLogger(f"worker {worker}")
@@ -55,11 +63,15 @@ class Canceller:
     def cancel(self, record: int, key: bytes) -> None:
         """Cancel what a client of this worker is doing, if the key still is its key."""
         client = self.relay.client(record)
-        if client is None or self.relay.records.find(record, key) != self._worker:
+        if self.relay.records.find(record, key) != self._worker:
             return
-        if client.phase == ClientPhase.PARKED:
+        if client is None:
+            self.consoles.cancel(record)
+        elif client.phase == ClientPhase.PARKED:
+            self._note(client, "it was waiting for a backend")
             self.relay.turn_down(client, Refusal.CANCELLED.build())
         elif (slot := self.relay.backend_of(client)) is not None:
+            self._note(client, "it was being served")
             self.cancel_backend(slot)
 
     def cancel_backend(self, slot: int) -> None:
@@ -72,6 +84,12 @@ class Canceller:
     def cancel_counted(self, slot: int, generation: int, pid: int, key: bytes) -> None:
         """The same where the relay has counted the request already, and said whom it means."""
         self._greenlets.spawn(self._send, slot, generation, pid, key)
+
+    def _note(self, client: Client, what: str) -> None:
+        pool = self.relay.pool_of(client)
+        if pool is not None:
+            self._counters.add(self._worker, pool, "cancels")
+            self._journal.cancelled(self.reception.passenger(client.record), what)
 
     @property
     def is_at_work(self) -> bool:
@@ -95,6 +113,7 @@ class Canceller:
 
     def _send(self, slot: int, generation: int, pid: int, key: bytes) -> None:
         """One CancelRequest, to its end: PostgreSQL closes the connection when it has sent the signal."""
+        self._pools.count_cancel(slot, +1)
         try:
             pool = self._pools.describe_slot(slot)["pool"]
             if pool is None:
@@ -107,4 +126,5 @@ class Canceller:
         except OSError as error:
             self._log.warning("cannot send a cancel request: %s", error)
         finally:
+            self._pools.count_cancel(slot, -1)
             self.relay.cancel_settled(slot, generation)

@@ -52,3 +52,10 @@ def _connect(family: int, address: object) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def addresses_of(connection: socket.socket) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Where a connection leads to, and where it comes from: (host, port); ("unix", 0) for a Unix socket."""
+    if connection.family == socket.AF_UNIX:
+        return ("unix", 0), ("unix", 0)
+    return connection.getpeername()[:2], connection.getsockname()[:2]

@@ -2,6 +2,7 @@
 
 import functools
 import ipaddress
+import os
 import pwd
 from collections.abc import Iterator, Mapping
 
@@ -36,6 +37,7 @@ def open_doors(config: Config, mock_key: bytes) -> tuple[Mapping[str, Secret], D
         rules=read_rules(config) if settings.auth_type == "hba" else None,
         name_of_uid=functools.lru_cache(maxsize=1000)(_name_of_uid),  # until a reload
         looks_up=bool(settings.auth_user),
+        owner_uids=(0, os.geteuid()),
     )
     return secrets, doors
 

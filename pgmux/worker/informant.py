@@ -137,7 +137,7 @@ class Informant:
     def _answer(self, client: Client, answer: Answer) -> None:
         if client.login is not None and client.login.step is Step.LOOKUP:  # else it has gone meanwhile
             client.login.answer_lookup(answer.secret, answer.roles)
-            self.relay.go_on(client)
+            self.relay.continue_login(client)
 
     # --- the greenlet of a database
 

@@ -24,6 +24,10 @@ class Inheritance:
     mock_key: bytes  # with which log-ins of unknown users are made to look like others
     vault: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot: (generation, descriptor)
     ear_mailboxes: list[Mailbox] = field(default_factory=list)  # one a worker, for LISTEN and NOTIFY
+    control_listener: socket.socket | None = None  # all workers accept from the same, as from the next
+    metrics_listener: socket.socket | None = None
+    configuration: int = 0  # the number of the one that the next worker is born with, on the board
+    reloads: int = 0  # how many of these came by RELOAD
 
     def listeners_of(self, worker: int) -> list[socket.socket]:
         """The sockets that a worker accepts from."""

@@ -17,6 +17,10 @@ stop at net.unix.max_dgram_qlen):
     CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
     CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
     NEWCOMER  -     -            -        with an accepted socket: it is to log in here
+    KILL    record  number       -        to the worker that holds the client: send it off
+    RELOAD  -       -            -        to the supervisor: read the configuration again
+    SET     -       -            -        to the supervisor, with "key=value": change an option
+    SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -58,6 +62,10 @@ class Kind(IntEnum):
     MISSED = 8
     CLIENT = 9
     NEWCOMER = 10
+    KILL = 11
+    RELOAD = 12
+    SET = 13
+    SHUTDOWN = 14
 
 
 class Message(NamedTuple):

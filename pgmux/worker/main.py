@@ -10,11 +10,13 @@ import logging
 import os
 import resource
 import signal
+import time
 
 import gevent
 from gevent.hub import get_hub
 
 from pgmux.config import Config, reload
+from pgmux.config.changes import change_all
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
@@ -26,6 +28,7 @@ from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand, WorkerState
+from pgmux.worker.bailiff import Bailiff
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.informant import Informant
@@ -34,10 +37,12 @@ from pgmux.worker.journal import Journal, open_log
 from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Message
 from pgmux.worker.moving import Moving
+from pgmux.worker.office import Levers, Office
 from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
 from pgmux.worker.replication import Replication
 from pgmux.worker.timekeeper import Timekeeper
+from pgmux.worker.usher import Usher
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
 # SIGTERM, SIGHUP) are the supervisor's to answer; that it died, the lifeline says.
@@ -48,6 +53,7 @@ DRAIN = signal.SIGRTMIN  # as the errand of that name
 TICK_SECONDS = 0.25
 _TICK_WHILE_DRAINING_SECONDS = 0.02
 _ACCEPT_AGAIN_TICKS = 4
+_SAMPLES_A_TICK = 5  # of long waits and slow queries that are logged
 _PATIENCE_AT_WORK_US = 1_000
 _SLICE_AT_WORK_US = 5_000
 _SLICE_US = 20_000
@@ -61,6 +67,7 @@ class Worker:
     def __init__(self, number: int, config: Config, estate: Inheritance) -> None:
         self.number = number
         self._config = config
+        self._loaded = config  # without what SET has changed
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
         self._keyring = Keyring(secrets)
@@ -69,7 +76,7 @@ class Worker:
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
         self._opener = Opener(number, config, self._keyring, self._pools, counters, estate.mailboxes)
-        self._canceller = Canceller(number, self._pools, estate.mailboxes)
+        self._canceller = Canceller(number, self._pools, estate.mailboxes, counters, self._journal)
         self._listening = Listening(
             number, config, self._keyring, self._pools, counters, estate.ear_mailboxes
         )
@@ -99,8 +106,20 @@ class Worker:
             estate.mock_key,
         )
         self._configure_relay()
+        self._bailiff = Bailiff(number, self._pools, estate.mailboxes)
+        levers = Levers(number, estate.mailboxes, self._bailiff.send_off)
+        self._office = Office(
+            estate,
+            self._pools,
+            records,
+            levers,
+            self._journal,
+            config=lambda: self._config,
+            users=lambda: self._keyring.users,
+        )
         self._reception.attend(self._relay)
-        self._timekeeper = Timekeeper(config.pgmux, self._reception, self._canceller)
+        self._usher = Usher(self._relay, self._reception, self._office.figures, self._journal)
+        self._timekeeper = Timekeeper(config, self._reception, self._canceller, self._usher)
         self._parts = (
             self._opener,
             self._canceller,
@@ -109,13 +128,25 @@ class Worker:
             self._informant,
             self._moving,
         )
-        for each in self._parts:
-            each.relay = self._relay
-            each.reception = self._reception
-        self._timekeeper.relay = self._relay
+        self._introduce_parts()
+        self._configuration, self._reloads = estate.configuration, estate.reloads
         self._stopping = False
+        self._waits_for_clients = False  # stopping, but clients may stay for as long as they want
         self._ticks_without_accepting = 0
         self._was_busy = False
+        self._set_log()
+
+    def _introduce_parts(self) -> None:
+        """Make known to each part those that it needs."""
+        for part in self._parts:
+            part.relay = self._relay
+            part.reception = self._reception
+        for other in (self._timekeeper, self._bailiff):
+            other.relay = self._relay
+        self._office.consoles.relay = self._relay
+        self._office.consoles.reception = self._reception
+        for visited in (self._reception, self._canceller, self._bailiff):
+            visited.consoles = self._office.consoles
 
     def _configure_relay(self) -> None:
         settings = self._config.pgmux
@@ -154,10 +185,14 @@ class Worker:
         if self.number == 0:
             self._reception.register_warm_pools()
         self._listening.start()
+        self._beat()
+        self._office.open()
         self._pools.workers.enter(self.number, WorkerState.SERVING)
         while not self._is_done():
             gevent.sleep(_TICK_WHILE_DRAINING_SECONDS if self._moving.is_draining else TICK_SECONDS)
             self._tick()
+        self._office.close()
+        gevent.sleep(0)
         if self._moving.is_draining:
             self._moving.take_leave()
         for watcher, _ in watchers:
@@ -166,9 +201,16 @@ class Worker:
     def stop(self) -> None:
         """Take no more connections, let transactions finish, then leave."""
         self._stopping = True
+        self._waits_for_clients = False
         self._relay.moves_out = False
         self._relay.stop_accepting()
         self._send_off_idle()
+
+    def let_leave(self) -> None:
+        """Take no more connections, and leave when the last client has left by itself."""
+        if not self._stopping:
+            self._stopping = self._waits_for_clients = True
+            self._relay.stop_accepting()
 
     def drain(self) -> None:
         """Hand the clients over to other workers, then leave."""
@@ -206,14 +248,14 @@ class Worker:
             os._exit(1)
 
     def _patience_us(self) -> int:
-        if self._listening.is_in_haste:
-            return 0
+        if self._listening.is_in_haste or self._relay.is_hubs_turn:
+            return 0  # a greenlet may have begun to wait for something just now
         if self._is_at_work():
             return _PATIENCE_AT_WORK_US
         return _PATIENCE_US if self._was_busy else _PATIENCE_IDLE_US
 
     def _is_at_work(self) -> bool:
-        return any(part.is_at_work for part in self._parts)
+        return self._office.workload.is_at_work or any(part.is_at_work for part in self._parts)
 
     def _collect(self) -> None:
         """There are messages in the mailbox."""
@@ -225,8 +267,11 @@ class Worker:
                 self._canceller.cancel(message.target, message.body)
             elif message.kind is Kind.CLIENT:
                 self._moving.take_up(message)
+                self._bailiff.look_at(message.target)
             elif message.kind is Kind.NEWCOMER:
                 self._moving.take_newcomer(message.fd)
+            elif message.kind is Kind.KILL:
+                self._bailiff.send_off(message.target, message.number)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -249,11 +294,13 @@ class Worker:
                     client.record, pool, channels, lambda: self._relay.subscribed(client)
                 )
             case "pinned", (Client() as client, int(pins)):
-                self._journal.pinned(client, pins)
+                if self._is_here(client):
+                    self._journal.pinned(self._reception.passenger(client.record), pins)
             case "audit refused", int(slot):
                 self._journal.audit_refused(slot)
             case "found", (Client() as client, int(slot), int(pins), tuple(settings)):
-                self._journal.found(client, slot, pins, settings)
+                who = self._reception.passenger(client.record) if self._is_here(client) else None
+                self._journal.found(who, slot, pins, settings)
             case "cancel", (int(slot), int(generation), int(pid), bytes(key)):
                 self._canceller.cancel_counted(slot, generation, pid, key)
             case "movable", Client() as client:
@@ -266,6 +313,13 @@ class Worker:
                 self._fetch(slot)
             case "queue full", Client() as client:
                 self._relay.turn_down(client, Refusal.WAITED_TOO_LONG.build(severity="ERROR", timeout="0s"))
+            case "waited", (Client() as client, int(wait_us)):
+                if self._is_here(client):
+                    self._journal.waited(self._reception.passenger(client.record), wait_us)
+            case "slow", (Client() as client, int(query_us)):
+                if self._is_here(client):
+                    who = self._reception.passenger(client.record)
+                    self._journal.was_slow(who, client.waited_us, query_us)
             case "turned away", int(number):
                 self._journal.turned_away(os.strerror(number))
             case "accept failed", int(number):
@@ -292,6 +346,10 @@ class Worker:
     def _run_errands(self, errands: int) -> None:
         if errands & Errand.RELOAD:
             self._reload()
+        if errands & Errand.KILL_CLIENTS:
+            self._bailiff.send_off_killed()
+        if errands & Errand.LET_LEAVE:
+            self.let_leave()
         if errands & Errand.BURY_BACKENDS:
             self._bury_fenced()
         if errands & Errand.OPEN_BACKENDS:
@@ -306,15 +364,19 @@ class Worker:
             self._informant.hear()
 
     def _reload(self) -> None:
-        """The supervisor has found the changed configuration good."""
+        """Another configuration is in force, and the supervisor has found it good."""
+        board = self._pools.board
+        configuration, reloads = board.configuration, board.reloads
         try:
-            config, _ = reload(self._config)
+            loaded = self._loaded if reloads == self._reloads else reload(self._loaded)[0]
+            config = change_all(loaded, board.settings().decode("utf-8", "surrogateescape"))
             secrets, doors = open_doors(config, self._estate.mock_key)
         except PgmuxError as error:
             self._log.error("not reloaded here: %s", error)
             return
-        self._config = config
-        open_log(config.pgmux.log_level, config.pgmux.log_format)
+        self._config, self._loaded = config, loaded
+        self._configuration, self._reloads = configuration, reloads
+        self._set_log()
         self._configure_relay()
         self._keyring.reconfigure(secrets)
         self._reception.reconfigure(config, doors)
@@ -322,9 +384,22 @@ class Worker:
         self._informant.reconfigure(config)
         self._listening.reconfigure(config)
         self._replication.reconfigure(config)
-        self._timekeeper.reconfigure(config.pgmux)
+        self._timekeeper.reconfigure(config)
         if self.number == 0:
             self._reception.register_warm_pools()
+        self._beat()
+
+    def _set_log(self) -> None:
+        settings = self._config.pgmux
+        self._journal.formatter = open_log(settings.log_level, settings.log_format)
+        self._journal.logs_arrivals = settings.log_connections
+        self._journal.logs_departures = settings.log_disconnections
+        self._relay.log_wait_us = int(settings.log_min_wait * 1_000_000)
+        self._relay.log_query_us = int(settings.log_min_duration * 1_000_000)
+        self._relay.samples_left = _SAMPLES_A_TICK
+
+    def _is_here(self, client: Client) -> bool:
+        return self._relay.client(client.record) is client
 
     def _bury_fenced(self) -> None:
         """End the backends that a dead worker had leased: they were left to us CLOSING."""
@@ -342,8 +417,12 @@ class Worker:
     # --- once per tick
 
     def _tick(self) -> None:
-        self._pools.workers.beat(self.number, self._relay.client_count)
+        self._beat()
         self._timekeeper.tick()
+        self._usher.look(self._config)
+        if self._relay.samples_missed:
+            self._journal.missed(self._relay.samples_missed)
+        self._relay.samples_left, self._relay.samples_missed = _SAMPLES_A_TICK, 0
         self._relay.sweep(int(self._config.pgmux.server_idle_timeout * 1_000_000))
         self._reception.admit_the_welcome()
         self._listening.tick()
@@ -355,11 +434,21 @@ class Worker:
             self._log.warning("not drained within drain_timeout: who is left is sent off")
             self.break_off()
         elif self._stopping:
-            self._send_off_idle()
+            if not self._waits_for_clients:
+                self._send_off_idle()
         elif not self._relay.is_accepting:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
+
+    def _beat(self) -> None:
+        self._pools.workers.beat(
+            self.number,
+            self._relay.client_count + self._office.consoles.count,
+            time.process_time_ns() // 1000,
+            self._configuration,
+            not (self._stopping or self._moving.is_draining),
+        )
 
     def _send_off_idle(self) -> None:
         """Say goodbye to clients that are between transactions."""

@@ -18,16 +18,17 @@ import gevent
 from gevent import socket
 from gevent.pool import Group
 
-from pgmux.config import PoolSettings
-from pgmux.config.configuration import Config
+from pgmux.config.configuration import Config, PoolSettings
+from pgmux.control.figures import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
 from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
-from pgmux.shm.pools import DATABASE_FULL, POOL_FULL, Pools
+from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.connecting import OpenError, connect
+from pgmux.worker.dialing import addresses_of
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -94,7 +95,7 @@ class Opener:
             waiting = max(waiting, 1)
         every, opening, _, serving = self._pools.count(pool)
         wanted = max(waiting - opening, warm - every)
-        if wanted <= 0 or self._pools.is_paused or self._leaves_to_others(pool, settings):
+        if wanted <= 0 or self._pools.is_pool_paused(pool) or self._leaves_to_others(pool, settings):
             return
         is_first = self.reception.is_unheard_of(pool)
         if is_first and self._strangers >= _STRANGERS_AT_ONCE:
@@ -108,7 +109,7 @@ class Opener:
         for _ in range(min(wanted, self._room(pool, opening, has_trouble=bool(trouble)))):
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
-                if slot != POOL_FULL:
+                if slot in (DATABASE_FULL, ALL_FULL):
                     self._make_room(pool, within_database=slot == DATABASE_FULL)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
@@ -188,13 +189,14 @@ class Opener:
             self.relay.close_backend(victim)
 
     def _open(self, pool: int, slot: int, is_first: bool) -> None:
+        begun_us = Clock().now_us
         limit = self._config.pgmux.server_connect_timeout
         connection = None
         self._opening[pool] += 1
         try:
             settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
             connection, login = connect(settings, self._keyring, limit, application_name="pgmux")
-            self._publish(pool, slot, connection, login)
+            self._publish(pool, slot, connection, login, begun_us)
             if self._leads_elsewhere_now(pool, settings):
                 self._pools.outdate(pool)
         except OpenError as error:
@@ -229,11 +231,15 @@ class Opener:
             del self._later[following]
             self.look(following)
 
-    def _publish(self, pool: int, slot: int, connection: socket.socket, login: BackendLogin) -> None:
+    def _publish(
+        self, pool: int, slot: int, connection: socket.socket, login: BackendLogin, begun_us: int
+    ) -> None:
         """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""
         generation = self._pools.generation(slot)
         message = Message(Kind.SOCKET, slot, generation, 0, connection.fileno())
         self._pools.introduce(slot, login.pid, login.key, self._expiry())
+        self._pools.expire_if_outdated(slot, begun_us)
+        self._pools.locate(slot, *addresses_of(connection))
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
         self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):

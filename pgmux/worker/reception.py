@@ -15,6 +15,7 @@ from pgmux import __version__
 from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
 from pgmux.config.settings import OnPin
+from pgmux.control.figures import CONSOLE_POOLS, Clock, shown
 from pgmux.protocol.messages import decode_text, parse_error_fields
 from pgmux.relay.endpoint import Greeting
 from pgmux.session.client_login import ClientLogin, Step
@@ -29,8 +30,9 @@ from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
 from pgmux.shm.pools import Pools
 from pgmux.shm.tenancies import PoolsExhausted
+from pgmux.worker.consoles import Consoles
 from pgmux.worker.informant import Informant
-from pgmux.worker.journal import Journal
+from pgmux.worker.journal import Journal, Passenger, spell_address
 
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
@@ -77,6 +79,7 @@ class Reception:
         """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest.
         `want_own_backend(client, login, pool)`: a replication client waits for its own."""
         self.relay: Relay
+        self.consoles: Consoles
         self._doors = doors
         self._config = config
         self._keyring = keyring
@@ -103,13 +106,16 @@ class Reception:
         elif login.step is Step.REFUSED:
             if login.was_looked_up:
                 self._informant.distrust(client)
-            self._journal.refused(client, login)
+            self._note_refusal(client, login)
             self.relay.send_off(client, login.take_outgoing())
-        elif client.record >= self._pools.segment.client_limit:
+        elif client.record >= self._pools.segment.client_limit and not _wants_console(login):
             limit = self._pools.segment.client_limit
             self._refuse(client, Refusal.CLIENT_LIMIT, limit="max_client_conn", value=str(limit))
         elif login.step is Step.LOOKUP:
             self._informant.inform(client)
+        elif login.step is Step.AUTHENTICATED and _wants_console(login):
+            if not self.consoles.admit(client, login):
+                self._refuse(client, Refusal.NO_CONSOLE, user=login.user)
         elif login.step is Step.AUTHENTICATED:
             self._receive(client, login)
 
@@ -150,7 +156,29 @@ class Reception:
         """What a client is told for whom more notifications waited than are kept."""
         return Refusal.NOTIFICATIONS_OVERRUN.build(limit=f"{limit_bytes >> 20} MB")
 
+    def arrived(self, client: "Client") -> None:
+        """A client has logged in."""
+        if self._journal.logs_arrivals:
+            self._journal.arrived(self.passenger(client.record))
+
+    def parted(self, client: "Client") -> None:
+        """A client is gone."""
+        if client.login is not None or not self._journal.logs_departures:
+            return  # it had not logged in: of refusals the log knows already
+        row = self.relay.records.read(client.record)
+        if row is not None:
+            seconds = Clock().since(row["connected_at_us"]) / 1_000_000
+            self._journal.left(self.passenger(client.record), _reason_of_parting(client), seconds)
+
     # --- called by the worker
+
+    def passenger(self, record: int) -> Passenger:
+        """Who a client is that has logged in, for the log."""
+        row = self.relay.records.read(record)
+        assert row is not None
+        database = CONSOLE_POOLS.get(row["pool"]) or self.settings(row["pool"]).database
+        address = spell_address(shown(row["address"]), row["port"])
+        return Passenger(row["number"], address, shown(row["user"]), database, shown(row["application_name"]))
 
     def attend(self, relay: "Relay") -> None:
         """Receive the clients of this relay, from now on."""
@@ -262,22 +290,11 @@ class Reception:
         """A log-in has taken longer than client_login_timeout."""
         self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
 
-    def log_timeout(self, client: "Client", option: str, seconds: float) -> None:
-        """A client is sent off because of a time limit."""
-        self._journal.log.warning(
-            "client sent off: client=%d address=%s reason=%s (%gs)",
-            client.record + 1,
-            client.address(),
-            option,
-            seconds,
-        )
-
     def trouble_of(self, client: "Client") -> bytes | None:
         """What a client is told that has waited long enough because PostgreSQL cannot be used; None = it can."""
-        record = self.relay.records.read(client.record)
-        pool = 0 if record is None else record["pool"]
+        pool = self.relay.pool_of(client)
         trouble, _ = self._pools.trouble(pool)
-        if record is None or not trouble or self._pools.count(pool)[3]:
+        if not trouble or self._pools.count(pool)[3]:
             return None
         told = trouble.decode("utf-8", "replace")
         return Refusal.NO_POSTGRESQL.build(told, severity="ERROR", server=self.server(pool))
@@ -293,8 +310,12 @@ class Reception:
         login = client.login
         assert login is not None
         last_words = login.refuse(refusal, detail, **values)
-        self._journal.refused(client, login)
+        self._note_refusal(client, login)
         self.relay.send_off(client, last_words)
+
+    def _note_refusal(self, client: "Client", login: ClientLogin) -> None:
+        number = self.relay.records.number_of(client.record)
+        self._journal.refused(number, spell_address(*client.address()), login)
 
     def _receive(self, client: "Client", login: ClientLogin) -> None:
         """The client is who it says: find its pool, and the pool's welcome."""
@@ -305,7 +326,9 @@ class Reception:
             limit = str(self._config.pgmux.max_pools)
             self._refuse(client, Refusal.POOL_LIMIT, limit="max_pools", value=limit)
             return
-        if login.is_replication:
+        if self._pools.is_pool_disabled(pool):
+            self._refuse(client, Refusal.DATABASE_DISABLED, database=login.database)
+        elif login.is_replication:
             self.relay.keep_waiting(client)
             self._want_own_backend(client, login, pool)
         elif self._tenant(pool).welcomes or self._learn_welcome(pool):
@@ -395,3 +418,20 @@ class Reception:
         assert login.introduction is not None
         login.introduction.greeting = greeting
         self.relay.admit(client, greeting)
+
+
+def _wants_console(login: ClientLogin) -> bool:
+    """Whether it is the operator, who gets in when all is full."""
+    return login.introduction is not None and login.introduction.is_console
+
+
+def _reason_of_parting(client: "Client") -> str:
+    """Why a client that had logged in is gone."""
+    if client.last_words:
+        fields = parse_error_fields(client.last_words[5:])
+        return f"{fields['sqlstate']}: {fields['message']}"
+    if client.terminated:
+        return "client left"
+    if client.last_words is not None:
+        return "PostgreSQL has ended its backend"
+    return "connection lost"

@@ -33,6 +33,7 @@ from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import DATABASE_FULL, Pools
 from pgmux.worker.connecting import OpenError, connect
+from pgmux.worker.dialing import addresses_of
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -102,7 +103,7 @@ class Replication:
         give_up_at = time.monotonic() + _ROOM_WITHIN_SECONDS
         while True:
             _check_presence(client)
-            if not self._pools.is_paused:
+            if not self._pools.is_pool_paused(pool):
                 slot = self._pools.open(pool, self._worker, private=True)
                 if slot >= 0:
                     return slot
@@ -145,6 +146,7 @@ class Replication:
         """The backend is the client's. From the adoption on nothing switches: no tick finds it idle."""
         generation = self._pools.generation(slot)
         self._pools.introduce(slot, backend.pid, backend.key)
+        self._pools.locate(slot, *addresses_of(connection))
         while not self._vault.send(Message(Kind.SOCKET, slot, generation, 0, connection.fileno())):
             gevent.sleep(_RETRY_SECONDS)
         _check_presence(client)

@@ -6,12 +6,13 @@ the relay's terms, and what the client is told.
 
 from typing import Final, NamedTuple
 
-from pgmux.config.settings import Settings
+from pgmux.config import Config
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay, Stay
 from pgmux.session.refusals import Refusal
 from pgmux.worker.canceller import Canceller
 from pgmux.worker.reception import Reception
+from pgmux.worker.usher import Usher
 
 
 class Limit(NamedTuple):
@@ -35,37 +36,38 @@ _SILENCE_IN_A_CROWD_US: Final = 500_000  # who lets us wait for longer makes roo
 class Timekeeper:
     """One worker's timekeeper."""
 
-    def __init__(self, settings: Settings, reception: Reception, canceller: Canceller) -> None:
+    def __init__(self, config: Config, reception: Reception, canceller: Canceller, usher: Usher) -> None:
         self.relay: Relay
         self._reception = reception
         self._canceller = canceller
-        self.reconfigure(settings)
+        self._usher = usher
+        self.reconfigure(config)
 
-    def reconfigure(self, settings: Settings) -> None:
+    def reconfigure(self, config: Config) -> None:
         """After a reload."""
-        self._settings = settings
+        self._config = config
         self._limits = [
             (limit, int(seconds * 1_000_000))
             for limit in LIMITS
-            if (seconds := getattr(settings, limit.option))
+            if (seconds := getattr(config.pgmux, limit.option))
         ]
 
     def tick(self) -> None:
         """Look at all clients that something may be wrong with."""
-        late, tired = self.relay.overdue(int(self._settings.client_login_timeout * 1_000_000))
+        late, tired = self.relay.overdue(int(self._config.pgmux.client_login_timeout * 1_000_000))
         for client in late:
             self._reception.close_for_lateness(client)
         if self.relay.is_crowded:
             for client in self.relay.silent(_SILENCE_IN_A_CROWD_US):
                 self._reception.make_room(client)
         for client in tired:
-            self.relay.turn_down(client, self._wait_refusal(client))
+            self._usher.turn_down(client, self._config)
         for limit, limit_us in self._limits:
             for client in self.relay.overstayed(limit.stay, limit_us):
                 self._end(client, limit)
 
     def _end(self, client: Client, limit: Limit) -> None:
-        seconds = getattr(self._settings, limit.option)
+        seconds = getattr(self._config.pgmux, limit.option)
         last_words = limit.refusal.build(timeout=f"{seconds:g}s")
         slot = self.relay.backend_of(client)
         if limit.stay is Stay.QUERY_STAY and slot is not None:
@@ -73,14 +75,4 @@ class Timekeeper:
             self.relay.expect_overtime(slot, last_words)
             self._canceller.cancel_backend(slot)
         else:
-            self._reception.log_timeout(client, limit.option, seconds)
             self.relay.send_off(client, last_words)
-
-    def _wait_refusal(self, client: Client) -> bytes:
-        trouble = self._reception.trouble_of(client)
-        if trouble is not None:
-            return trouble
-        limit = self._settings.query_wait_timeout
-        waited, ahead = self.relay.waiting_place(client)
-        detail = f"It waited {waited / 1_000_000:.1f}s, at last behind {ahead} other clients of its pool."
-        return Refusal.WAITED_TOO_LONG.build(detail, severity="ERROR", timeout=f"{limit:g}s")

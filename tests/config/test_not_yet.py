@@ -13,7 +13,6 @@ TABLES = (Settings, Database, User)
 @pytest.mark.parametrize(
     "line",
     [
-        "metrics_listen = ':9930'",
         "client_tls_sslmode = 'allow'",
         "client_tls_sslmode = 'require'",
         "client_tls_key_file = 'key.pem'",
@@ -39,7 +38,9 @@ def test_an_option_that_would_be_ignored_is_refused(line: str) -> None:
         "pool_mode = 'session'",
         "auth_type = 'trust'",
         "auth_query = ''",
-        "metrics_listen = ''",
+        "metrics_listen = ':9930'",
+        "admin_users = ['alice']",
+        "stats_users = ['alice']",
         "client_tls_sslmode = 'disable'",
         "client_tls_key_file = ''",
         "server_tls_sslmode = 'disable'",
@@ -59,7 +60,7 @@ def test_every_row_names_an_option_whose_default_it_accepts(row: NotYet) -> None
 
 
 def test_what_is_missing_wholly_is_told_from_what_is_missing_in_part() -> None:
-    assert is_missing("metrics_listen")
+    assert is_missing("client_tls_key_file")
     assert not is_missing("server_tls_sslmode")
     assert is_not_yet("server_tls_sslmode", "require")
     assert not is_not_yet("server_tls_sslmode", "prefer")

@@ -129,7 +129,9 @@ def test_what_a_function_leaves_behind_is_found_told_and_taken_away(
         wait_until(lambda: observer.execute(lock).fetchone() == (True,), what="the lock to be free")
         assert client.execute("SHOW work_mem").fetchone() == ("4MB",)
     wait_until(
-        lambda: pgmux.log_contains(r"left behind: advisory lock, setting work_mem; backend=0 client=\d+")
+        lambda: pgmux.log_contains(
+            r'left behind: .* client=\d+ .* backend=0 found="advisory lock, setting work_mem"'
+        )
     )
 
 

@@ -22,6 +22,10 @@ class Lobbies(Inside):
         """Waits until exactly so many wait."""
         wait_until(lambda: self.parked() == count, what=f"{count} waiting clients, not {self.parked()}")
 
+    def is_pool_paused(self, pool: int = 0) -> bool:
+        """Whether clients of a pool wait because the operator wants it."""
+        return bool(self._pools.is_pool_paused(pool))
+
     def is_paused(self) -> bool:
         """Whether clients wait because the operator wants it."""
         return bool(self._pools.is_paused)

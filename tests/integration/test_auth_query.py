@@ -108,7 +108,7 @@ def test_who_may_not_log_in_hears_what_a_wrong_password_hears(
     assert {letter: text.replace("nobody", "scram") for letter, text in told.items()} == wrong
     assert wrong["C"] == "28P01"
     assert pgmux.wait_for_log(
-        "log-in refused: .* user='nobody' .* reason=no such user, or one without a secret"
+        'log-in refused: .* user=nobody .* reason="no such user, or one without a secret"'
     )
 
 

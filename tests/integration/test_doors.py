@@ -92,9 +92,9 @@ def test_the_first_rule_that_matches_decides(
         assert told["M"].endswith("from 127.0.0.1, not encrypted")
     assert refusal(pgmux, unix=True, user="plain")["M"].endswith("from the Unix socket, not encrypted")
     assert pgmux.log_contains(
-        "user='banned' database='app' reason=the rule rejects \\(line 5 of auth_hba_file\\)"
+        r'user=banned database=app reason="the rule rejects \(line 5 of auth_hba_file\)"'
     )
-    assert pgmux.log_contains("user='app' database='app' reason=no rule matches")
+    assert pgmux.log_contains('user=app database=app reason="no rule matches')
 
 
 @pytest.mark.parametrize("password", [None, "anything"])
@@ -109,7 +109,9 @@ def test_a_peer_is_known_by_its_account(
     assert gets_in(pgmux, unix=True, user="app", password=password)
     told = refusal(pgmux, unix=True, user="plain", password=password)
     assert (told["C"], told["M"]) == ("28000", 'peer authentication failed for user "plain"')
-    assert pgmux.log_contains(f'reason=the client\'s process belongs to "{ME}", which map "people" bars')
+    assert pgmux.log_contains(
+        rf'reason="the client\'s process belongs to \\"{ME}\\", which map \\"people\\" bars'
+    )
 
 
 @as_root
@@ -202,7 +204,7 @@ def test_who_is_silent_makes_room_when_too_many_are_logging_in(
         assert client.query("SELECT 1").value == b"1"
     told = [last_words(idler) for idler in idlers]
     assert "53300" in told
-    assert pgmux.log_contains("reason=too many clients are logging in: max_login_conn is 4")
+    assert pgmux.log_contains('reason="too many clients are logging in: max_login_conn is 4')
 
 
 def last_words(wire: Wire) -> str:
@@ -276,11 +278,11 @@ def test_a_flood_of_failures_is_counted_and_not_all_logged(make_pgmux: MakePgmux
         refusal(pgmux, user="hashed", password="guessed")
     line = pgmux.wait_for_log("log-in refused")
     assert "address=127.0.0.1:" in line
-    assert "user='hashed' database='app' reason=wrong password" in line
+    assert 'user=hashed database=app reason="wrong password"' in line
 
     def all_told() -> bool:
         refusal(pgmux, user="hashed", password="guessed")
-        return pgmux.log_contains("more log-ins were refused")
+        return pgmux.log_contains("log-in refused: [0-9]+ more")
 
     wait_until(all_told, 20, "the count of those that were not logged")
     assert len(pgmux.log_file.lines("log-in refused")) < 100

@@ -52,7 +52,7 @@ def test_who_comes_when_no_descriptor_is_left_is_told_at_once(make_pgmux: MakePg
         worker.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
         with connect(pgmux) as outside:
             assert outside.query("SELECT 3").value == b"3"
-    assert pgmux.log_contains("turned away at the door: Too many open files")
+    assert pgmux.log_contains('turned away at the door: reason="Too many open files"')
 
 
 def limited_to(descriptors: int) -> list[str]:

@@ -43,6 +43,12 @@ class Desk:
     def backend_lost(self) -> bytes:
         return ERROR
 
+    def arrived(self, client: Client) -> None:
+        pass
+
+    def parted(self, client: Client) -> None:
+        pass
+
     def overrun(self, limit_bytes: int) -> bytes:
         return ERROR
 

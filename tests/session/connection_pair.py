@@ -45,9 +45,12 @@ def make_doors(
     secrets: Mapping[str, Secret] = SECRETS,
     databases: Iterable[str] = ("app",),
     mock_key: bytes = b"sixteen bytes!!!",
+    owner_uids: Iterable[int] = (),
 ) -> Doors:
     """Give doors to the databases named, for the users of SECRETS."""
-    return Doors(auth_type, secrets, frozenset(databases).__contains__, mock_key)
+    return Doors(
+        auth_type, secrets, frozenset(databases).__contains__, mock_key, owner_uids=tuple(owner_uids)
+    )
 
 
 @dataclass

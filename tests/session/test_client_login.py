@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pgmux.protocol import messages
 from pgmux.protocol.messages import Message, parse_error_fields, split_messages
 from pgmux.protocol.scram import ScramClient
+from pgmux.session.arrival import Arrival
 from pgmux.session.client_login import (
     MAX_MD5_BYTES,
     MAX_PASSWORD_BYTES,
@@ -111,10 +112,25 @@ def test_what_is_pipelined_behind_the_log_in_is_kept() -> None:
 
 
 @pytest.mark.parametrize("name", ["pgmux", "pgbouncer"])
-def test_console_does_not_exist_yet_even_for_any_name(name: str) -> None:
-    login = ClientLogin(make_doors("trust", databases=[name]))
+def test_the_console_is_a_database_whether_or_not_one_is_declared(name: str) -> None:
+    login = ClientLogin(make_doors("trust", databases=[]))
     login.feed(messages.build_startup_message({"user": "alice", "database": name}))
-    assert error_of(login)["sqlstate"] == "3D000"
+    assert login.step is Step.AUTHENTICATED
+
+
+@pytest.mark.parametrize("name", ["pgmux", "pgbouncer"])
+def test_the_owner_is_let_in_to_the_console_without_a_proof_and_nowhere_else(name: str) -> None:
+    def step(user: str, database: str, *, is_owner: bool) -> Step:
+        doors = make_doors("scram-sha-256", databases=["app"], owner_uids=(0, 999))
+        arrival = Arrival(is_unix=True, peer_uid=999 if is_owner else 1000)
+        login = ClientLogin(doors, lambda: arrival)
+        login.feed(messages.build_startup_message({"user": user, "database": database}))
+        return login.step
+
+    assert step(name, name, is_owner=True) is Step.AUTHENTICATED
+    assert step(name, name, is_owner=False) is Step.SASL_INITIAL
+    assert step("alice", name, is_owner=True) is Step.SASL_INITIAL
+    assert step(name, "app", is_owner=True) is Step.SASL_INITIAL
 
 
 def test_parameters_and_options_become_settings() -> None:

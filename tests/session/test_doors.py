@@ -14,13 +14,13 @@ def test_method_that_cannot_be_used_is_told(auth_type: str) -> None:
         make_doors(auth_type)
 
 
-def test_databases_are_those_of_the_configuration_without_the_consoles_names() -> None:
-    doors = make_doors("trust", databases=["app", "pgmux", "pgbouncer"])
+def test_databases_are_those_of_the_configuration_and_the_consoles_names() -> None:
+    doors = make_doors("trust", databases=["app"])
     assert [doors.has_database(name) for name in ("app", "nowhere", "pgmux", "pgbouncer")] == [
         True,
         False,
-        False,
-        False,
+        True,
+        True,
     ]
 
 

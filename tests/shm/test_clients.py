@@ -42,6 +42,15 @@ def test_a_record_given_back_below_the_limit_is_found_again_before_any_spare_one
     assert claim_all(world.clients, 2) == [7, LIMIT + 3]
 
 
+def test_records_in_use_are_found_one_after_the_other(world: World) -> None:
+    claim_all(world.clients, 1)
+    for record in range(LIMIT + SPARE_CLIENTS):
+        if record not in (3, 4, 11):
+            world.clients.give_back(record)
+    assert [world.clients.next_used(record) for record in (0, 3, 4, 5, 12)] == [3, 3, 4, 11, None]
+    assert world.clients.mark == LIMIT + SPARE_CLIENTS
+
+
 def test_another_process_finds_the_record_that_one_has_given_back(world: World) -> None:
     claim_all(world.clients, 1)
     world.clients.give_back(11)

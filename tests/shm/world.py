@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pgmux.shm.clients import Clients
-from pgmux.shm.leases import Phase
+from pgmux.shm.leases import Phase, Verb
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
 from pgmux.shm.workers import make_bells
@@ -57,6 +57,10 @@ class World:
         slot = self.pools.try_take(pool, worker, favourite)
         assert slot is not None
         return slot
+
+    def take_unpaused(self, slot: int, worker: int) -> None:
+        """Leases a free backend although its pool may be paused, as who is to close it does."""
+        assert self.leases.try_move(slot, Verb.TAKE, worker, phase=Phase.FREE)
 
     def park(self, pool: int, worker: int, now: int = 0) -> int:
         """A ticket; the ring must have room."""

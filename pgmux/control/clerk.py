@@ -1,0 +1,123 @@
+"""The clerk: answers what is asked on the console or on the control socket, in whichever worker it is asked.
+
+An answer is a sequence of replies, made one by one: rows come in slices, and between two of them the worker
+gets back to its clients' queries. So however much is shown, nobody waits for it longer than a slice takes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Final, NamedTuple, Protocol
+
+from pgmux.config.nearest import did_you_mean
+from pgmux.control import own, pgbouncer
+from pgmux.control.answers import Columns, Done, Reply, Rows
+from pgmux.control.commands import COMMANDS, Right
+from pgmux.control.figures import Figures
+from pgmux.control.operator import Operator
+from pgmux.control.request import Request, RequestError
+from pgmux.control.table import TEXT, Show, item
+from pgmux.errors import PgmuxError
+
+SLICE_ROWS: Final = 50  # one takes about a millisecond
+
+
+class Asker(Protocol):
+    """Who asks."""
+
+    right: Right
+    name: str  # for the log
+
+    def give_way(self) -> None:
+        """Let the worker serve its clients before the next slice. **May switch.**"""
+
+    def wait_until(
+        self, is_done: Callable[[], bool], what: Callable[[], str], within_seconds: float | None = None
+    ) -> bool:
+        """Whether `is_done` came true in time; see operator.Waiting. **May switch.**"""
+
+
+class Help(NamedTuple):
+    """A command that can be given."""
+
+    command: str
+    right: str
+    help: str
+
+
+def _help(_: Figures) -> Iterator[Help]:
+    for show in SHOWS.values():
+        yield Help(f"SHOW {show.name}", "stats", show.help)
+    for command in COMMANDS.values():
+        yield Help(f"{command.word} {command.arguments}".rstrip(), "admin", command.help)
+
+
+HELP: Final = Show(
+    "HELP",
+    "Every command, who may give it (admin_users, or stats_users too), and what it does.",
+    (item("command", TEXT), item("right", TEXT), item("help", TEXT)),
+    _help,
+)
+SHOWS: Final[Mapping[str, Show]] = {show.name: show for show in (*pgbouncer.SHOWS, *own.SHOWS, HELP)}
+
+
+class Clerk:
+    """One worker's clerk."""
+
+    def __init__(self, figures: Figures, operator: Operator, log: Callable[[str, Request], None]) -> None:
+        """`log(name, request)`: somebody has given a command other than SHOW."""
+        self._figures = figures
+        self._operator = operator
+        self._log = log
+
+    def answer(self, request: Request, asker: Asker) -> Iterator[Reply]:
+        """The answer, reply by reply, the last of which is Done. **May switch.** Raises RequestError."""
+        try:
+            yield from self._answer(request, asker)
+        except PgmuxError as error:
+            raise RequestError("58000", str(error)) from None
+
+    def _answer(self, request: Request, asker: Asker) -> Iterator[Reply]:
+        if request.word == "SHOW":
+            yield from self._show(find_show(request), asker)
+            return
+        command = COMMANDS.get(request.word)
+        if command is None:
+            raise unknown_command(request.word)
+        if asker.right < Right.ADMIN:
+            raise RequestError(
+                "42501", f"{request.word} is for admin_users", "stats_users may only give SHOW commands."
+            )
+        least, most = command.bounds
+        if not least <= len(request.arguments) <= most:
+            usage = f"{command.word} {command.arguments}".rstrip()
+            raise RequestError(
+                "42601", f"{request.word} with {len(request.arguments)} arguments", f"Write {usage}"
+            )
+        self._log(asker.name, request)
+        yield from command.act(self._operator, request.arguments, asker)
+
+    def _show(self, show: Show, asker: Asker) -> Iterator[Reply]:
+        yield Columns.of(show.columns)
+        rows = show.rows(self._figures)
+        while piece := list(islice(rows, SLICE_ROWS)):
+            yield Rows(piece)
+            asker.give_way()
+        yield Done("SHOW")
+
+
+def find_show(request: Request) -> Show:
+    """The table that a SHOW wants. Raises RequestError."""
+    if len(request.arguments) != 1:
+        raise RequestError("42601", "SHOW needs the name of a table", "SHOW HELP lists all commands.")
+    name = request.arguments[0].upper().replace("-", "_")
+    show = SHOWS.get(name)
+    if show is None:
+        hint = did_you_mean(name, SHOWS) or "SHOW HELP lists all commands."
+        raise RequestError("42601", f"nothing can be shown that is called {request.arguments[0]}", hint)
+    return show
+
+
+def unknown_command(word: str) -> RequestError:
+    """The error for a command that there is not."""
+    hint = did_you_mean(word, [*COMMANDS, "SHOW"]) or "SHOW HELP lists all commands."
+    return RequestError("42601", f"no such command: {word}", hint)
