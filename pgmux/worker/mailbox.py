@@ -21,6 +21,7 @@ stop at net.unix.max_dgram_qlen):
     RELOAD  -       -            -        to the supervisor: read the configuration again
     SET     -       -            -        to the supervisor, with "key=value": change an option
     SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
+    UPGRADE  -      -            -        to the supervisor: let the installed version take over
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -66,6 +67,7 @@ class Kind(IntEnum):
     RELOAD = 12
     SET = 13
     SHUTDOWN = 14
+    UPGRADE = 15
 
 
 class Message(NamedTuple):

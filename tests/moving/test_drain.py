@@ -192,6 +192,23 @@ def answers(client: Wire, number: bytes) -> bool:
     return True
 
 
+def test_the_operator_drains_a_worker(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=3)
+    inside = Inside(pgmux)
+    clients = [connect(pgmux) for _ in range(9)]
+    for worker in range(3):
+        before = inside.pid_of(worker)
+        pgmux.ctl("drain", str(worker))
+        wait_until(
+            lambda worker=worker, before=before: inside.pid_of(worker) not in (0, before), what="a successor"
+        )  # type: ignore[misc]
+    for number, client in enumerate(clients):
+        assert client.query(f"SELECT {number}").value == b"%d" % number
+        client.close()
+    with pytest.raises(AssertionError, match="no such worker: 3"):
+        pgmux.ctl("drain", "3")
+
+
 def test_newcomers_go_to_who_has_fewest_clients(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=4)
     inside = Inside(pgmux)
