@@ -36,9 +36,7 @@ SHUTDOWNS = {
 class Levers(Protocol):
     """What only a worker can do for the operator."""
 
-    @property
-    def worker(self) -> int:
-        """The worker itself."""
+    worker: int  # its own number
 
     def upgrade(self) -> None:
         """Ask the supervisor to let the installed version take over."""

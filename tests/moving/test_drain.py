@@ -22,8 +22,12 @@ from tests.wire import Wire, WireClosedError, frontend
 
 def drain(pgmux: Pgmux, worker: int) -> None:
     """Drains a worker and waits for its successor."""
+    wait_for_successor(pgmux, worker, start_draining(pgmux, worker))
+
+
+def wait_for_successor(pgmux: Pgmux, worker: int, pid: int) -> None:
+    """Waits until the worker's place is another process's."""
     inside = Inside(pgmux)
-    pid = start_draining(pgmux, worker)
     wait_until(lambda: inside.pid_of(worker) not in (0, pid), what="a successor")
 
 
@@ -199,9 +203,7 @@ def test_the_operator_drains_a_worker(make_pgmux: MakePgmux) -> None:
     for worker in range(3):
         before = inside.pid_of(worker)
         pgmux.ctl("drain", str(worker))
-        wait_until(
-            lambda worker=worker, before=before: inside.pid_of(worker) not in (0, before), what="a successor"
-        )  # type: ignore[misc]
+        wait_for_successor(pgmux, worker, before)
     for number, client in enumerate(clients):
         assert client.query(f"SELECT {number}").value == b"%d" % number
         client.close()
