@@ -23,7 +23,7 @@ from pgmux.relay.endpoint cimport (
     Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED, RETRYING,
 )
 from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
-from pgmux.relay.sockets cimport SHUT_WR, big_endian, close, shutdown
+from pgmux.relay.sockets cimport big_endian, close
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport KEEP, REFUSE, SESSION, STATEMENT, rest_of
 from pgmux.session.traces cimport DISCARDING, NAMES, SETTINGS, UNSEEN, find_traces
@@ -648,7 +648,7 @@ cdef class Exchange(Carrying):
         client.deadline_us = client.since_us + LINGER_US
         self.news.append(("leaving", client))
         if not length(&client.out):
-            shutdown(client.fd, SHUT_WR)
+            self.hang_up(client)
         if client.readable:
             self.queue(client)
         return 0
@@ -681,6 +681,10 @@ cdef class Exchange(Carrying):
             self.detach(client)
             self.orphan(backend, client.remain > 0 and not client.dropping, politely)
         clear(&client.held)
+        if client.tls is not None:
+            if not politely and not length(&client.out):
+                client.tls.part(client.fd, NULL, 0)
+            client.tls = None
         clear(&client.out)
         close(client.fd)
         client.fd = -1

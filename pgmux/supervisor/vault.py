@@ -50,7 +50,10 @@ class Vault:
         for slot, (_, fd) in list(self.sockets.items()):
             with socket.socket(fileno=os.dup(fd)) as backend:
                 try:
-                    backend.send(_TERMINATE, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    if (
+                        self._pools.describe_slot(slot)["home"] is None
+                    ):  # else it is under TLS: its home has told
+                        backend.send(_TERMINATE, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
                     backend.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass

@@ -15,6 +15,7 @@ stop at net.unix.max_dgram_qlen):
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
     CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
+    GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
     CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
     NEWCOMER  -     -            -        with an accepted socket: it is to log in here
     KILL    record  number       -        to the worker that holds the client: send it off
@@ -67,7 +68,8 @@ class Kind(IntEnum):
     RELOAD = 12
     SET = 13
     SHUTDOWN = 14
-    UPGRADE = 15
+    GIVE_UP = 15
+    UPGRADE = 16
 
 
 class Message(NamedTuple):

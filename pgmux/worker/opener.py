@@ -15,20 +15,19 @@ import time
 from collections import Counter, defaultdict
 
 import gevent
-from gevent import socket
 from gevent.pool import Group
 
 from pgmux.config.configuration import Config, PoolSettings
 from pgmux.control.figures import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
-from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
-from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, Pools
+from pgmux.shm.homes import Homes
+from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, POOL_FULL, Pools
 from pgmux.shm.workers import Errand
-from pgmux.worker.connecting import OpenError, connect
-from pgmux.worker.dialing import addresses_of
+from pgmux.worker.channel import Channel
+from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -48,7 +47,7 @@ class Opener:
         self,
         worker: int,
         config: Config,
-        keyring: Keyring,
+        connector: Connector,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
@@ -58,9 +57,11 @@ class Opener:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._keyring = keyring
+        self._connector = connector
         self._pools = pools
+        self._homes = Homes(pools)
         self._counters = counters
+        self._mailboxes = mailboxes
         self._vault = mailboxes[-1]
         self._others = [box for number, box in enumerate(mailboxes[:-1]) if number != worker]
         self._greenlets = Group()
@@ -90,10 +91,12 @@ class Opener:
         lobby = self.relay.lobby(pool)
         lobby.asked = False
         self.relay.serve_waiting(pool)
-        waiting = max(self._pools.waiters.waiting(pool), lobby.waiting)
+        waiting = lobby.waiting
+        if not self._homes.is_homed(pool):  # else what we open is of use to our own clients alone
+            waiting = max(self._pools.waiters.waiting(pool), waiting)
         if self.reception.waiting(pool):
             waiting = max(waiting, 1)
-        every, opening, _, serving = self._pools.count(pool)
+        every, opening, serving = self._homes.count(pool, self._worker)
         wanted = max(waiting - opening, warm - every)
         if wanted <= 0 or self._pools.is_pool_paused(pool) or self._leaves_to_others(pool, settings):
             return
@@ -109,8 +112,8 @@ class Opener:
         for _ in range(min(wanted, self._room(pool, opening, has_trouble=bool(trouble)))):
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
-                if slot in (DATABASE_FULL, ALL_FULL):
-                    self._make_room(pool, within_database=slot == DATABASE_FULL)
+                if slot in (POOL_FULL, DATABASE_FULL, ALL_FULL):
+                    self._make_room(pool, slot)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._strangers += is_first
@@ -127,7 +130,7 @@ class Opener:
 
     def _leaves_to_others(self, pool: int, settings: PoolSettings) -> bool:
         """Whether PostgreSQL wants to know what this worker does not, and nobody waits here."""
-        if pool in self._keyless and self._keyring.may_open_for(settings.server_user):
+        if pool in self._keyless and self._connector.keyring.may_open_for(settings.server_user):
             self._keyless.discard(pool)
         return pool in self._keyless and not self._has_waiting(pool)
 
@@ -179,25 +182,31 @@ class Opener:
         """Some worker's log-in failed: refuse those who have nothing left to wait for."""
         for pool in self.reception.pools_in_use():
             trouble, _ = self._pools.trouble(pool)
-            if trouble and not self._pools.count(pool)[3]:
+            if trouble and not self._homes.count(pool, self._worker)[2]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
-    def _make_room(self, pool: int, *, within_database: bool) -> None:
-        """A limit over several pools is reached: close a backend that another of them has left idle."""
-        victim = self._pools.evict(pool, self._worker, within_database)
-        if victim >= 0:
-            self.relay.close_backend(victim)
+    def _make_room(self, pool: int, limit: int) -> None:
+        """A limit is reached. If it is one over several pools, close a backend that another of them has left
+        idle. Else, or when there is none, ask for one whose home is another worker: shm/homes.pyx.
+        """
+        if limit != POOL_FULL:
+            victim = self._pools.evict(pool, self._worker, limit == DATABASE_FULL)
+            if victim >= 0:
+                self.relay.close_backend(victim)
+                return
+        idle = self._homes.find_idle_abroad(pool, self._worker, limit)
+        if idle is not None:
+            slot, generation, home = idle
+            self._mailboxes[home].send(Message(Kind.GIVE_UP, slot, generation))
 
     def _open(self, pool: int, slot: int, is_first: bool) -> None:
-        begun_us = Clock().now_us
-        limit = self._config.pgmux.server_connect_timeout
-        connection = None
+        channel, begun_us, edition = None, Clock().now_us, self._connector.edition
         self._opening[pool] += 1
         try:
             settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
-            connection, login = connect(settings, self._keyring, limit, application_name="pgmux")
-            self._publish(pool, slot, connection, login, begun_us)
-            if self._leads_elsewhere_now(pool, settings):
+            channel, login = self._connector.connect(settings, application_name="pgmux")
+            self._publish(pool, slot, channel, login, begun_us)
+            if edition != self._connector.edition or self._leads_elsewhere_now(pool, settings):
                 self._pools.outdate(pool)
         except OpenError as error:
             if error.is_keyless and not self._has_waiting(pool):
@@ -212,8 +221,8 @@ class Opener:
             self._give_up(pool, slot, "XX000: pgmux failed to open a backend, its log says why")
             raise
         finally:
-            if connection is not None:
-                connection.close()
+            if channel is not None:
+                channel.close()
             self._opening[pool] -= 1
             self.look(pool)  # others may have had to wait for their turn
             if is_first:
@@ -231,24 +240,30 @@ class Opener:
             del self._later[following]
             self.look(following)
 
-    def _publish(
-        self, pool: int, slot: int, connection: socket.socket, login: BackendLogin, begun_us: int
-    ) -> None:
-        """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""
+    def _publish(self, pool: int, slot: int, channel: Channel, login: BackendLogin, begun_us: int) -> None:
+        """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one.
+
+        Under TLS it cannot be everybody's: this worker is its home.
+        """
         generation = self._pools.generation(slot)
-        message = Message(Kind.SOCKET, slot, generation, 0, connection.fileno())
-        self._pools.introduce(slot, login.pid, login.key, self._expiry())
+        message = Message(Kind.SOCKET, slot, generation, 0, channel.fileno())
+        home = None if channel.tls is None else self._worker
+        self._pools.introduce(slot, login.pid, login.key, self._expiry(), home)
         self._pools.expire_if_outdated(slot, begun_us)
-        self._pools.locate(slot, *addresses_of(connection))
+        self._pools.locate(slot, *channel.addresses())
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
         self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):
             gevent.sleep(_VAULT_RETRY_SECONDS)
-        for mailbox in self._others:
-            mailbox.send(message)  # a full one is no harm: its worker asks the vault when it needs the socket
+        if home is None:
+            for mailbox in self._others:  # a full one is no harm: its worker asks the vault when it needs it
+                mailbox.send(message)
         if not self._pools.try_adopt(slot, self._worker):
             return
-        self.relay.adopt_socket(slot, generation, connection.detach())
+        self.relay.adopt_socket(slot, generation, channel.detach(), channel.tls)
+        if self._homes.is_homed(pool) != (home is not None):
+            self._homes.settle(pool, is_homed=home is not None)
+            self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)  # each must now look for itself
         self._counters.add(self._worker, pool, "backends_opened")
         if self._pools.trouble(pool)[0]:
             self._pools.set_trouble(pool, b"", 0)
