@@ -80,13 +80,13 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
             Command(
                 "DRAIN",
                 "WORKER",
-                "Replace a worker: its clients go to others with their sessions, and notice nothing.",
+                "Replace a worker: its clients go to other workers with their sessions, and notice nothing.",
                 Operator.drain,
             ),
             Command(
                 "UPGRADE",
                 "",
-                "Have the installed version take over, one worker after the other; clients notice nothing.",
+                "Have the version that is installed now take over; clients notice nothing.",
                 Operator.upgrade,
             ),
             Command(

@@ -16,13 +16,14 @@ from pgmux.control.answers import Done, Notice, Reply
 from pgmux.control.figures import SILENT_AFTER_US, Figures, backends_of
 from pgmux.control.request import RequestError
 from pgmux.errors import ConfigError, PgmuxError
-from pgmux.shm.workers import Errand
+from pgmux.shm.workers import Errand, WorkerState
 
 if TYPE_CHECKING:
     from pgmux.shm.board import _DatabaseRow
 
 _WORKERS_WITHIN_SECONDS = 3.0  # a worker that has not done something by then is stuck, or stopped
 _SUPERVISOR_WITHIN_SECONDS = 5.0
+_UPGRADE_WITHIN_SECONDS = 60.0  # two Pythons are started to ask the installed version
 
 AT_ONCE, WHEN_SERVERS_ARE_FREE, WHEN_CLIENTS_ARE_GONE = range(3)
 SHUTDOWNS = {
@@ -35,6 +36,11 @@ SHUTDOWNS = {
 class Levers(Protocol):
     """What only a worker can do for the operator."""
 
+    worker: int  # its own number
+
+    def upgrade(self) -> None:
+        """Ask the supervisor to let the installed version take over."""
+
     def reload(self) -> None:
         """Ask the supervisor to read the configuration again."""
 
@@ -43,9 +49,6 @@ class Levers(Protocol):
 
     def shut_down(self, mode: int) -> None:
         """Ask the supervisor to stop pgmux: AT_ONCE, WHEN_SERVERS_ARE_FREE or WHEN_CLIENTS_ARE_GONE."""
-
-    def upgrade(self) -> None:
-        """Ask the supervisor to have the installed code take over."""
 
     def kill_client(self, worker: int, record: int, number: int) -> None:
         """Ask a worker to send off the client with that record, if it still has that number."""
@@ -202,30 +205,42 @@ class Operator:
         yield Done("SET")
 
     def drain(self, arguments: tuple[str, ...], asker: Waiting) -> Outcome:
-        """Have a worker replaced; done when it has begun to hand its clients over."""
+        """Replace one worker; done when its successor serves."""
         (text,) = arguments
-        workers = {str(worker.number): worker for worker in self._figures.workers()}
-        worker = workers.get(text)
-        if worker is None or not worker.pid:
-            raise RequestError("22023", f"no such worker: {text}", "SHOW WORKERS lists those there are")
-        self._pools.workers.send_on_errand(worker.number, Errand.DRAIN)
-        has_begun = asker.wait_until(
-            lambda: self._has_begun_to_drain(worker.number, worker.pid),
-            lambda: f"waiting for worker {text} to begin",
-            _WORKERS_WITHIN_SECONDS,
-        )
-        if not has_begun:
-            yield self._late("it is drained when it runs again", [worker.number])
+        workers = self._pools.workers
+        count = self._pools.segment.worker_count
+        if not text.isdecimal() or int(text) >= count:
+            raise RequestError(
+                "22023", f"no such worker: {text}", f"They are numbered from 0 to {count - 1}."
+            )
+        number = int(text)
+        pid = workers.read(number)["pid"]
+        workers.send_on_errand(number, Errand.DRAIN)
+        if number == self._levers.worker:
+            yield Notice("it is the worker that answers you: it drains now")
+        else:
+            asker.wait_until(
+                lambda: (
+                    workers.read(number)["pid"] not in (0, pid)
+                    and workers.read(number)["state"] == WorkerState.SERVING
+                ),
+                lambda: f"waiting for {_count(workers.read(number)['clients'], 'client')} of worker {number}",
+            )
         yield Done("DRAIN")
 
-    def _has_begun_to_drain(self, number: int, pid: int) -> bool:
-        now = self._figures.workers()[number]
-        return now.pid != pid or now.is_draining
-
-    def upgrade(self, _: tuple[str, ...], __: Waiting) -> Outcome:
-        """Have the code that is installed now take over."""
+    def upgrade(self, _: tuple[str, ...], asker: Waiting) -> Outcome:
+        """Have the installed version take over; done when the supervisor is of that version."""
+        before = self._board.configuration
         self._levers.upgrade()
-        yield Notice("the log says what becomes of it: SHOW WORKERS has new processes when it is done")
+        if not asker.wait_until(
+            lambda: self._board.configuration > before,
+            lambda: "waiting for the supervisor to examine the installed version",
+            _UPGRADE_WITHIN_SECONDS,
+        ):
+            raise RequestError(
+                "F0000", "not upgraded, nothing has changed", "The log of the supervisor says why."
+            )
+        yield Notice("the workers are replaced now, one after the other")
         yield Done("UPGRADE")
 
     def shut_down(self, arguments: tuple[str, ...], _: Waiting) -> Outcome:

@@ -22,7 +22,7 @@ stop at net.unix.max_dgram_qlen):
     RELOAD  -       -            -        to the supervisor: read the configuration again
     SET     -       -            -        to the supervisor, with "key=value": change an option
     SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
-    UPGRADE  -      -            -        to the supervisor: have the installed code take over
+    UPGRADE  -      -            -        to the supervisor: let the installed version take over
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 

@@ -46,6 +46,8 @@ pool_size = 4
 class Levers:
     """Notes what was asked of it."""
 
+    worker = 0
+
     def __init__(self) -> None:
         self.pulled: list[tuple[Any, ...]] = []
 

@@ -11,7 +11,7 @@ from pgmux.control.answers import Done, Notice
 from pgmux.control.operator import AT_ONCE, WHEN_CLIENTS_ARE_GONE, WHEN_SERVERS_ARE_FREE
 from pgmux.control.request import RequestError
 from pgmux.shm.leases import Phase
-from pgmux.shm.workers import Errand, WorkerState
+from pgmux.shm.workers import Errand
 from tests.control.bureau import Bureau
 
 
@@ -157,28 +157,6 @@ def test_who_comes_after_a_kill_is_not_waited_for(bureau: Bureau) -> None:
     bureau.admit(pool)
     board, record = bureau.world.pools.board, bureau.world.pools.database_record(pool)
     assert bureau.figures.clients_before(record, board.killed_at(record)) == 0
-
-
-def test_drain_asks_the_worker_and_says_when_it_does_not_begin(bureau: Bureau) -> None:
-    workers = bureau.world.workers
-    workers.enlist(1, 4711)
-    bureau.asker.while_waiting = lambda: workers.enter(1, WorkerState.DRAINING)
-    assert bureau.ask("drain", "1") == [Done("DRAIN")]
-    assert bureau.show("workers")[1]["state"] == "draining"
-    workers.enter(1, WorkerState.SERVING)
-    bureau.asker.while_waiting = lambda: None
-    notice, done = bureau.ask("drain", "1")
-    assert isinstance(notice, Notice)
-    assert "did not answer" in notice.message
-    assert done == Done("DRAIN")
-    with pytest.raises(RequestError, match="no such worker: 7") as caught:
-        bureau.ask("drain", "7")
-    assert caught.value.hint == "SHOW WORKERS lists those there are"
-
-
-def test_upgrade_is_the_supervisors(bureau: Bureau) -> None:
-    assert bureau.ask("upgrade")[-1] == Done("UPGRADE")
-    assert bureau.levers.pulled == [("upgrade",)]
 
 
 def test_kill_client_asks_the_worker_that_holds_it(bureau: Bureau) -> None:

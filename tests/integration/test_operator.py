@@ -410,33 +410,7 @@ def test_nobody_is_told_twice_or_by_the_wrong_words(make_pgmux: MakePgmux) -> No
             connection.execute("SELECT 1")
 
 
-# --- drain, upgrade, pins
-
-
-def test_a_drained_worker_is_replaced_and_its_clients_notice_nothing(make_pgmux: MakePgmux) -> None:
-    pgmux = make_pgmux(workers=2)
-    lobbies = Lobbies(pgmux)
-    clients = lobbies.a_client_on_each_worker()
-    for worker, client in clients.items():
-        client.query(f"SET application_name = 'of worker {worker}'")
-    before = lobbies.pid_of(0)
-    assert pgmux.ctl("drain", "0") == "DRAIN\n"
-    wait_until(lambda: lobbies.pid_of(0) not in (0, before), what="another process in its place")
-    for worker, client in clients.items():
-        assert client.query("SHOW application_name").value == f"of worker {worker}".encode()
-
-
-def test_an_upgrade_replaces_every_worker_and_loses_nobody(make_pgmux: MakePgmux) -> None:
-    pgmux = make_pgmux(workers=2)
-    lobbies = Lobbies(pgmux)
-    before = {lobbies.pid_of(worker) for worker in range(2)}
-    with connect(pgmux) as client:
-        assert pgmux.ctl("upgrade").endswith("UPGRADE\n")
-        wait_until(
-            lambda: not before & {row["pid"] for row in show(pgmux, "workers")}, 30, what="other processes"
-        )
-        assert client.query("SELECT 1").value == b"1"
-        assert pgmux.ctl("set", "query_wait_timeout", "7s") == "SET\n"
+# --- pins, statements
 
 
 def test_who_keeps_a_backend_is_shown_with_the_reason(make_pgmux: MakePgmux) -> None:
