@@ -19,7 +19,7 @@ BELOW = {  # what else a layer may import
     "session": {"protocol"},
     "shm": set[str](),
     "relay": {"shm", "session", "protocol"},
-    "control": {"shm", "protocol"},
+    "control": {"shm", "session", "protocol"},
     "worker": {"relay", "control", "shm", "session", "protocol"},
     "supervisor": {"worker", "relay", "control", "shm", "session", "protocol"},
     "demo": set[str](),
