@@ -48,6 +48,7 @@ cdef class Asking(Retrying):
         """The transaction has left traces: ask what of its session's state is left."""
         cdef Chunk nothing
         names = backend.touched or ()
+        self.counters[backend.pool].inquiries += 1
         backend.errand = ASKING
         backend.heard = bytearray()
         self.put_query(backend, build_question(names, backend.traces, every=backend.touched_any))
