@@ -38,6 +38,8 @@ class PoolSettings(msgspec.Struct, frozen=True):
     reserve_pool_size: int
     max_backends: int  # of all pools of this database together; 0 = no limit of its own
     target_session_attrs: SessionAttributes
+    database_clients: int  # that may be connected to the database; 0 = no limit of its own
+    user_clients: int  # the same of the user
     on_pin: OnPin
     most_pinned: int  # of the pool's backends may be kept by a client beyond its transaction, at once
 
@@ -94,6 +96,8 @@ class Config:
             ),
             max_backends=declared.max_backends,
             target_session_attrs=declared.target_session_attrs,
+            database_clients=declared.max_client_conn,
+            user_clients=own.max_client_conn,
             on_pin=_first(declared.on_pin, self.pgmux.on_pin),
             most_pinned=max(1, pool_size * self.pgmux.max_pinned_percent // 100),
         )

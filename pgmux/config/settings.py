@@ -391,6 +391,14 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             bounds=(0, 65_536),
         ),
     ] = 0
+    max_client_conn: Annotated[
+        int,
+        Option(
+            "Clients that may be connected to this database, all workers together; 0 = no limit of its own.",
+            unit="clients",
+            bounds=(0, 1_000_000),
+        ),
+    ] = 0
     pool_size: Annotated[
         int | None,
         Option("In place of default_pool_size.", unit="backends", bounds=(1, 65_536), example=20),
@@ -416,6 +424,14 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table [users.NAME]: settings of this user's pools, before the database's and the global ones."""
 
+    max_client_conn: Annotated[
+        int,
+        Option(
+            "Clients of this user that may be connected, all workers together; 0 = no limit of its own.",
+            unit="clients",
+            bounds=(0, 1_000_000),
+        ),
+    ] = 0
     pool_size: Annotated[
         int | None,
         Option("In place of the database's pool_size.", unit="backends", bounds=(1, 65_536), example=20),

@@ -35,5 +35,8 @@ class Tenancies:
     def guests(self, pool: int) -> int:
         """How many clients use the pool, in all workers."""
 
+    def clients(self, kind: str, name: bytes) -> int:
+        """How many clients use the pools of a database, or of a user (`kind`), in all workers."""
+
     def pools(self) -> list[int]:
         """The pools that belong to somebody."""

@@ -180,6 +180,17 @@ cdef class Tenancies:
         return sum(load(&self.segment.guests[worker * self.count + pool])
                    for worker in range(self.segment.header.workers))
 
+    def clients(self, str kind, bytes name):
+        """How many clients use the pools of a database, or of a user (`kind`), in all workers."""
+        cdef bint is_database = kind == "database"
+        cdef uint32_t pool
+        cdef long count = 0
+        for pool in range(self.count):
+            if load(&self.records[pool].in_use) and name == (
+                    self.records[pool].database if is_database else self.records[pool].user):
+                count += self.guests(pool)
+        return count
+
     def pools(self):
         """The pools that belong to somebody."""
         return [pool for pool in range(self.count) if load(&self.records[pool].in_use)]

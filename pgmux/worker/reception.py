@@ -16,7 +16,7 @@ from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
 from pgmux.config.settings import OnPin
 from pgmux.control.figures import CONSOLE_POOLS, Clock, shown
-from pgmux.protocol.messages import decode_text, parse_error_fields
+from pgmux.protocol.messages import decode_text, encode_text, parse_error_fields
 from pgmux.relay.endpoint import Greeting
 from pgmux.relay.tls_context import TlsContext
 from pgmux.session.client_login import ClientLogin, Step
@@ -337,6 +337,9 @@ class Reception:
             return
         if self._pools.is_pool_disabled(pool):
             self._refuse(client, Refusal.DATABASE_DISABLED, database=login.database)
+        elif exceeded := self._exceeded(self.settings(pool)):
+            limit, value = exceeded
+            self._refuse(client, Refusal.CLIENT_LIMIT, limit=limit, value=str(value))
         elif login.is_replication:
             self.relay.keep_waiting(client)
             self._want_own_backend(client, login, pool)
@@ -346,6 +349,21 @@ class Reception:
             self.relay.keep_waiting(client)
             self._expecting[pool].append(client)
             self._want_backend(pool)
+
+    def _exceeded(self, settings: PoolSettings) -> tuple[str, int] | None:
+        """Which limit of the database's or the user's clients one more exceeds, and its value.
+
+        Whoever joins is counted first and looks afterwards: of two that come at once both may be turned away, and
+        never are there too many.
+        """
+        limits = (
+            ("database", settings.database, settings.database_clients),
+            ("user", settings.server_user, settings.user_clients),
+        )
+        for kind, name, limit in limits:
+            if limit and self._pools.tenancies.clients(kind, encode_text(name)) > limit:
+                return f'max_client_conn of {kind} "{name}"', limit
+        return None
 
     def _join(self, client: "Client", login: ClientLogin) -> int:
         """The client's pool, which is its own from now on. Raises PoolsExhausted."""
@@ -425,7 +443,10 @@ class Reception:
             unsure,
         )
         assert login.introduction is not None
-        login.introduction.greeting = greeting
+        if not (
+            tenant.settings.database_clients or tenant.settings.user_clients
+        ):  # else it is asked each time
+            login.introduction.greeting = greeting
         self.relay.admit(client, greeting)
 
 

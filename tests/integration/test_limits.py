@@ -8,7 +8,7 @@ from tests.fix_pgmux import MakePgmux
 from tests.integration.crowd import connect
 from tests.integration.inside import Inside
 from tests.integration.routes import by_socket
-from tests.servers import Postgres, wait_until
+from tests.servers import Pgmux, Postgres, wait_until
 from tests.wire import Replies, Wire, frontend
 
 SLEEP = "SELECT pg_sleep(30)"
@@ -133,3 +133,39 @@ def test_statement_mode_refuses_transactions_and_goes_on(make_pgmux: MakePgmux) 
         assert client.read_until(b"Z").sqlstate == "0A000"
         assert client.read_until(b"Z").value == b"4"
         assert other.query("SELECT 5").value == b"5"
+
+
+@pytest.mark.parametrize("kind", ["database", "user"])
+def test_a_database_and_a_user_have_their_own_limits_of_clients(
+    make_pgmux: MakePgmux, postgres: Postgres, kind: str
+) -> None:
+    limit = {"max_client_conn": 3}
+    pgmux = make_pgmux(
+        workers=2,
+        databases={
+            "app": by_socket(postgres, **(limit if kind == "database" else {})),
+            "postgres": by_socket(postgres),
+        },
+        users={"app": limit} if kind == "user" else {},
+    )
+    clients = [connect(pgmux) for _ in range(3)]
+    for _ in range(4):  # whichever worker they reach, and though the log-in is known by now
+        error = refused(pgmux, "app", "app")
+        assert (error.sqlstate, f'max_client_conn of {kind} "app" is 3' in error.error["M"]) == (
+            "53300",
+            True,
+        )
+    with pgmux.wire() as other:
+        other.startup(user="postgres", database="postgres")
+    clients.pop().terminate()
+    wait_until(lambda: not refused(pgmux, "app", "app").errors, what="a client to be let in")
+    for client in clients:
+        client.terminate()
+
+
+def refused(pgmux: Pgmux, user: str, database: str) -> Replies:
+    """What is said to a client that comes, until it is refused or let in."""
+    with pgmux.wire() as client:
+        client.send(frontend.startup({"user": user, "database": database}))
+        first = client.read_message()
+        return Replies([first]) if first.type == b"E" else client.read_until(b"Z")
