@@ -16,7 +16,7 @@ from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
 from pgmux.config.settings import OnPin
 from pgmux.control.figures import CONSOLE_POOLS, Clock, shown
-from pgmux.protocol.messages import decode_text, encode_text, parse_error_fields
+from pgmux.protocol.messages import decode_text, parse_error_fields
 from pgmux.relay.endpoint import Greeting
 from pgmux.relay.tls_context import TlsContext
 from pgmux.session.client_login import ClientLogin, Step
@@ -361,7 +361,7 @@ class Reception:
             ("user", settings.server_user, settings.user_clients),
         )
         for kind, name, limit in limits:
-            if limit and self._pools.tenancies.clients(kind, encode_text(name)) > limit:
+            if limit and self._pools.tenancies.clients(kind, name.encode("utf-8", "surrogateescape")) > limit:
                 return f'max_client_conn of {kind} "{name}"', limit
         return None
 
