@@ -440,6 +440,8 @@ cdef class Loop(Exchange):
         for word, what in self.news:
             if word == "gone":
                 self.forget(what)
+                if (<Client>what).channels is not None:
+                    news.append((word, what))        # who listened is the worker's affair too
             elif word == "leaving":
                 self.leaving.add(what)
                 self.end_login(what)

@@ -63,7 +63,8 @@ cdef struct Header:              # one page at the start; written once by the su
     uint64_t periods_at
     uint64_t answers_at
     uint64_t guests_at
-    uint8_t _pad[512 - 224]
+    uint64_t definitions         # the moment of the last ALTER or DROP that was seen; 0 = none; by any worker
+    uint8_t _pad[512 - 232]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
