@@ -2,7 +2,8 @@
 
 An arm is entered and left with its with statement; in between, `address` is where clients go, `pid` its
 first process. To add one, write a class like PgBouncer's and a line in ARMS. All are configured alike:
-transaction mode, trust, the same pool size, nothing logged for each connection.
+transaction mode, trust, the same pool size, TLS for clients who ask for it, nothing logged for
+each connection.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from loadtest.build import build
+from loadtest.certificate import write_certificate
 from loadtest.client import USER, Address
 from loadtest.debian import find_pgbouncer
 from loadtest.program import Program
@@ -161,6 +163,9 @@ max_client_conn = {max_clients}
 log_connections = 0
 log_disconnections = 0
 log_stats = 0
+client_tls_sslmode = allow
+client_tls_key_file = {folder}/server.key
+client_tls_cert_file = {folder}/server.crt
 server_tls_sslmode = disable
 {account}
 """
@@ -183,6 +188,7 @@ class PgBouncer(Pooler):
 
     def _start(self, place: Place, port: int) -> Program:
         configuration = place.folder / "pgbouncer.ini"
+        write_certificate(place.folder)
         (place.folder / "userlist.txt").write_text(f'"{USER}" ""\n')
         configuration.write_text(
             _PGBOUNCER_INI.format(
@@ -218,6 +224,9 @@ pool_mode = "transaction"
 default_pool_size = {pool_size}
 max_backends = {pool_size}
 max_client_conn = {max_clients}
+client_tls_sslmode = "allow"
+client_tls_key_file = "server.key"
+client_tls_cert_file = "server.crt"
 server_tls_sslmode = "disable"
 
 [databases."*"]
@@ -248,6 +257,7 @@ class Pgmux(Pooler):
     def write_configuration(self, place: Place, port: int) -> Path:
         """Writes the configuration file into the arm's folder."""
         configuration = place.folder / "pgmux.toml"
+        write_certificate(place.folder)
         configuration.write_text(
             _PGMUX_TOML.format(  # a JSON string of these is a TOML string too
                 workers=self._workers,

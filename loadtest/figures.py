@@ -77,6 +77,8 @@ def _workers_without_work(measured: Measured) -> float | None:
 FIGURES = (
     Figure("CPU per select, 1 worker / PgBouncer", 0.80, "", lambda of: of.ratio("select", "pgmux-1")),
     Figure("CPU per select, 2 workers / PgBouncer", 0.95, "", lambda of: of.ratio("select", "pgmux-2")),
+    Figure("CPU per select over TLS, 1 worker / PgBouncer", 0.90, "", lambda of: of.ratio("tls", "pgmux-1")),
+    Figure("CPU per new TLS connection / PgBouncer", 1.0, "", lambda of: of.ratio("tls-connect", "pgmux-1")),
     Figure("memory per idle client", 3000, "bytes", _bytes_per_idle_client),
     Figure("private memory of one more worker", 15, "MB", _private_megabytes_of_a_worker),
     Figure("backends of 4 workers with pool_size 5", 5, "", _peak_backends),

@@ -35,6 +35,7 @@ class Load:
     clients: int = 32
     threads: int = 1
     connects_each_time: bool = False
+    over_tls: bool = False
     logged_share: float = 0.05  # of all transactions, 0 to 1, for the percentiles; 0 = no log
 
 
@@ -68,7 +69,11 @@ class Pgbench:
                 done = subprocess.run(
                     leashed(command, signal.SIGKILL),
                     cwd=folder,
-                    env={**environment(), "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"},
+                    env={
+                        **environment(),
+                        "PGSSLMODE": "require" if load.over_tls else "disable",
+                        "PGGSSENCMODE": "disable",
+                    },
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     text=True,

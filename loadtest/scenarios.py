@@ -63,6 +63,19 @@ SCENARIOS = {
             ),
         ),
         Scenario(
+            "tls",
+            "SELECT 1 over TLS 1.3",
+            Load("select.sql", over_tls=True),
+            arms=("pgbouncer", "pgmux-1", "pgmux-2"),
+        ),
+        Scenario(
+            "tls-connect",
+            "a new TLS connection, its handshake in full, for each SELECT 1",
+            Load("select.sql", threads=2, connects_each_time=True, logged_share=0, over_tls=True),
+            arms=("pgbouncer", "pgmux-1", "pgmux-2"),
+            notes=("the certificate's key is on curve P-256, the cheapest there is to sign with",),
+        ),
+        Scenario(
             "backends",
             "200 busy clients on pool_size 5: the most backends at any instant",
             Load("select.sql", clients=200),
@@ -105,6 +118,10 @@ CANNOT: dict[tuple[str, str], Inability] = {
     ("floor", "connect"): Inability("floor does not log in: it greets whoever comes"),
     ("floor", "backends"): Inability("floor opens its backends at its start"),
     ("floor", "idle"): Inability("floor keeps nothing of its clients"),
+    ("floor", "tls"): Inability("floor has no TLS"),
+    ("floor", "tls-connect"): Inability("floor has no TLS"),
+    ("direct", "tls"): Inability("nullpg has no TLS"),
+    ("direct", "tls-connect"): Inability("nullpg has no TLS"),
     ("direct", "backends"): Inability("without a pooler every client is a backend"),
     ("direct", "idle"): Inability("nullpg's memory says nothing about PostgreSQL's"),
 }

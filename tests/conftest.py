@@ -10,4 +10,5 @@ pytest_plugins = (
     "tests.fix_postgres",
     "tests.fix_pgmux",
     "tests.fix_wire",
+    "tests.fix_certificates",
 )

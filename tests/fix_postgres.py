@@ -14,6 +14,7 @@ import pytest
 from pgmux.demo.embedded import Setting
 from pgmux.demo.installations import find_installations
 from tests.fix_evidence import Evidence
+from tests.servers.certificates import Authority, Certificate
 from tests.servers.postgres import Postgres
 from tests.servers.waiting import wait_until
 
@@ -68,6 +69,27 @@ def any_postgres(
         yield server
 
 
+@pytest.fixture(scope="session")
+def _secure_server(authority: Authority) -> Iterator[Postgres]:
+    with Postgres(version_with_openssl(), _SETTINGS, certificate=authority.certify()) as server:
+        yield server
+
+
+@pytest.fixture
+def secure_postgres(_secure_server: Postgres, evidence: Evidence) -> Iterator[Postgres]:
+    """A running PostgreSQL that speaks TLS, under a certificate of `authority`; skips if there is none."""
+    with _lent(_secure_server, evidence) as server:
+        yield server
+
+
+def version_with_openssl() -> str:
+    """The system's PostgreSQL, as the wheel's are built without OpenSSL. Skips if there is none."""
+    for installation in find_installations():
+        if installation.origin == "system":
+            return installation.major
+    pytest.skip("no PostgreSQL with OpenSSL is installed here")
+
+
 class MakePostgres:
     """Makes servers for one test alone: for settings of its own, or to do them harm."""
 
@@ -80,8 +102,9 @@ class MakePostgres:
         version: str | None = None,
         settings: Mapping[str, Setting] | None = None,
         hba: Sequence[str] = (),
+        certificate: Certificate | None = None,
     ) -> Postgres:
-        server = Postgres(version, {**_SETTINGS, **(settings or {})}, hba)
+        server = Postgres(version, {**_SETTINGS, **(settings or {})}, hba, certificate)
         self._evidence(f"log of PostgreSQL {server.version}", server.log_file.tail)
         return self._stack.enter_context(server)
 

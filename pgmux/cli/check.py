@@ -14,6 +14,7 @@ def check(path: str | None) -> int:
     """Read the configuration and print a summary of it. Raises ConfigError with all problems."""
     config = load(path)
     login = _describe_login(config)
+    _try_tls(config)
     print_answer("\n".join([f"{config.path}: ok", *_summarise(config, login)]))
     print_warnings(config.warnings)
     return 0
@@ -35,12 +36,23 @@ def _describe_login(config: Config) -> str:
     return ", ".join(parts)
 
 
+def _try_tls(config: Config) -> None:
+    """Have OpenSSL look at certificates and keys, as at a start. Raises ConfigError."""
+    from pgmux.session.ticket_keys import KEY_BYTES, TicketKeys
+    from pgmux.worker.tls import open_tls
+
+    open_tls(config, TicketKeys(bytes(KEY_BYTES), 0.0))
+
+
 def _summarise(config: Config, login: str) -> Iterator[str]:
     settings = config.pgmux
     is_automatic = "" if settings.workers else " (one per CPU core)"
     yield _line("workers", f"{config.worker_count()}{is_automatic}")
     yield _line("listens on", ", ".join(_addresses(config)))
     yield _line("log-in", login)
+    if settings.client_tls_sslmode != "disable":
+        versions = " and ".join(settings.client_tls_protocols).replace("tlsv", "")
+        yield _line("TLS", f"{settings.client_tls_sslmode}, versions {versions}")
     yield _line("clients", f"at most {settings.max_client_conn}")
     pools = f"{settings.pool_mode} mode, {_count(settings.default_pool_size, 'backend')} each"
     yield _line("pools", f"{pools}, at most {settings.max_backends} in all")

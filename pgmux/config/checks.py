@@ -12,6 +12,7 @@ from pgmux.config.configuration import ANY_DATABASE, Config
 from pgmux.config.findings import Findings
 from pgmux.config.key_lines import KeyPath
 from pgmux.config.settings import Database, Settings, User
+from pgmux.config.tls_checks import check_tls
 
 SOCKET_PATH_BYTES = 107  # sun_path less its final zero (unix(7))
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -29,6 +30,7 @@ def check_config(config: Config, findings: Findings) -> None:
     _check_pool_sizes(config, findings)
     _check_sockets(config, findings)
     _check_secrets(config, findings)
+    check_tls(config, findings)
 
 
 def _check_ways_in(config: Config, findings: Findings) -> None:

@@ -31,35 +31,7 @@ def _is_one_of(*values: str) -> Callable[[object], bool]:
     return lambda value: value in values
 
 
-def _has_several(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) > 1
-
-
-NO_CLIENT_TLS = "TLS for clients is not supported yet"
-NO_SERVER_TLS = "TLS to PostgreSQL is not supported yet"
-
-
-NOT_YET = (
-    NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),
-    NotYet(
-        "client_tls_sslmode",
-        _is_one_of("allow", "prefer", "require", "verify-ca", "verify-full"),
-        NO_CLIENT_TLS,
-        'only "disable" is',
-    ),
-    NotYet("client_tls_key_file", _is_given, NO_CLIENT_TLS, "leave it out"),
-    NotYet("client_tls_cert_file", _is_given, NO_CLIENT_TLS, "leave it out"),
-    NotYet("client_tls_ca_file", _is_given, NO_CLIENT_TLS, "leave it out"),
-    NotYet(
-        "server_tls_sslmode",
-        _is_one_of("require", "verify-ca", "verify-full"),
-        NO_SERVER_TLS,
-        '"disable", "allow" and "prefer" are accepted, and go without TLS for now',
-    ),
-    NotYet("server_tls_key_file", _is_given, NO_SERVER_TLS, "leave it out"),
-    NotYet("server_tls_cert_file", _is_given, NO_SERVER_TLS, "leave it out"),
-    NotYet("server_tls_ca_file", _is_given, NO_SERVER_TLS, "leave it out"),
-)
+NOT_YET: tuple[NotYet, ...] = ()
 
 
 def is_missing(key: str) -> bool:

@@ -17,11 +17,14 @@ from pgmux.config.addresses import (
 )
 from pgmux.config.durations import format_duration, parse_duration
 from pgmux.config.option import Notation, Option
+from pgmux.config.tls_options import VERSIONS, parse_protocols, show_protocols
 
 PoolMode = Literal["session", "transaction", "statement"]
 AuthType = Literal["trust", "password", "md5", "scram-sha-256", "cert", "hba"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+TlsNegotiation = Literal["postgres", "direct"]
 OnPin = Literal["allow", "warn", "reject"]
+SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -44,6 +47,9 @@ Duration = Annotated[float, Notation(parse_duration, format_duration, "duration"
 Path = Annotated[str, Notation(_parse_path, str, "path", is_path=True)]
 Listens = Annotated[tuple[Listen, ...], Notation(parse_listens, _show_listens)]
 OptionalListen = Annotated[Listen | None, Notation(parse_optional_listen, str)]
+Protocols = Annotated[
+    tuple[str, ...], Notation(parse_protocols, show_protocols, "secure | tlsv1.2 | tlsv1.3")
+]
 Hosts = Annotated[tuple[str, ...], Notation(parse_hosts, _show_hosts)]
 
 
@@ -247,6 +253,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Option("How long a pool waits after PostgreSQL refused it before it tries again."),
     ] = parse_duration("1s")
 
+    fail_fast: Annotated[
+        bool,
+        Option(
+            "Refuse at once while PostgreSQL cannot be used; false = clients wait up to query_wait_timeout."
+        ),
+    ] = True
+
     auth_type: Annotated[
         AuthType,
         Option(
@@ -305,13 +318,44 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     client_tls_key_file: Annotated[Path, Option("Private key of pgmux.")] = ""
     client_tls_cert_file: Annotated[Path, Option("Certificate of pgmux.")] = ""
     client_tls_ca_file: Annotated[Path, Option("Authorities that sign clients' certificates.")] = ""
+    client_tls_protocols: Annotated[Protocols, Option("Versions of TLS that clients may use.")] = VERSIONS
+    client_tls_ciphers: Annotated[
+        str,
+        Option('Ciphers for TLS 1.2: "default", "secure", or a list in OpenSSL\'s syntax.'),
+    ] = "default"
+    client_tls13_ciphers: Annotated[
+        str, Option('Ciphers for TLS 1.3, separated by colons; "" = those of OpenSSL.')
+    ] = ""
+    client_tls_ecdhcurve: Annotated[
+        str, Option('Curves for the key exchange, separated by colons; "auto" = those of OpenSSL.')
+    ] = "auto"
     server_tls_sslmode: Annotated[
         TlsMode,
-        Option("TLS between pgmux and PostgreSQL, with the words of PostgreSQL's sslmode."),
+        Option(
+            "TLS between pgmux and PostgreSQL, with the words of PostgreSQL's sslmode; never on a Unix "
+            'socket, and by "prefer" on a loopback address only if PostgreSQL insists.'
+        ),
     ] = "prefer"
     server_tls_key_file: Annotated[Path, Option("Private key that pgmux shows to PostgreSQL.")] = ""
     server_tls_cert_file: Annotated[Path, Option("Certificate that pgmux shows to PostgreSQL.")] = ""
-    server_tls_ca_file: Annotated[Path, Option("Authorities that sign PostgreSQL's certificate.")] = ""
+    server_tls_ca_file: Annotated[
+        Path,
+        Option(
+            'Authorities that sign PostgreSQL\'s certificate; "" for "verify-full" = those the system trusts.'
+        ),
+    ] = ""
+    server_tls_negotiation: Annotated[
+        TlsNegotiation,
+        Option('"direct" begins with TLS at once, which PostgreSQL 17 and later understand.'),
+    ] = "postgres"
+    server_tls_protocols: Annotated[Protocols, Option("Versions of TLS for PostgreSQL.")] = VERSIONS
+    server_tls_ciphers: Annotated[
+        str,
+        Option('Ciphers for TLS 1.2: "default", "secure", or a list in OpenSSL\'s syntax.'),
+    ] = "default"
+    server_tls13_ciphers: Annotated[
+        str, Option('Ciphers for TLS 1.3, separated by colons; "" = those of OpenSSL.')
+    ] = ""
 
 
 class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -319,9 +363,17 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     host: Annotated[
         Hosts,
-        Option("PostgreSQL's host name or address, or its Unix socket's directory; not yet: a list."),
+        Option(
+            "PostgreSQL's host name or address, or its Unix socket's directory; a list is tried in its order."
+        ),
     ] = ("/var/run/postgresql",)
     port: Annotated[int, Option("PostgreSQL's port.", bounds=(1, 65_535))] = 5432
+    target_session_attrs: Annotated[
+        SessionAttributes,
+        Option(
+            "Which of several hosts will do, with libpq's words; PostgreSQL 14 or newer tells what it is."
+        ),
+    ] = "any"
     dbname: Annotated[
         str,
         Option('Name of the database in PostgreSQL; "" = the same name.', example="app"),

@@ -122,7 +122,10 @@ OPTIONS: Final[tuple[Row, ...]] = (
         read_text,
         "auth_file client_tls_ca_file client_tls_cert_file client_tls_key_file",
     ),
+    *_all(_CARRIED, GLOBAL, "", read_text, "client_tls_ciphers client_tls13_ciphers client_tls_protocols"),
+    *_all(_CARRIED, GLOBAL, "", read_text, "client_tls_ecdhcurve"),
     *_all(_CARRIED, GLOBAL, "", read_text, "server_tls_ca_file server_tls_cert_file server_tls_key_file"),
+    *_all(_CARRIED, GLOBAL, "", read_text, "server_tls_ciphers server_tls13_ciphers server_tls_protocols"),
     *_all(_CARRIED, GLOBAL, "", read_list, "admin_users ignore_startup_parameters stats_users"),
     *_all(_CARRIED, GLOBAL, "", read_number, "default_pool_size max_prepared_statements min_pool_size"),
     *_all(_CARRIED, GLOBAL, "", read_number, "reserve_pool_size"),
@@ -208,13 +211,7 @@ OPTIONS: Final[tuple[Row, ...]] = (
         GLOBAL, "track_extra_parameters", read_list, _NOT_NEEDED, "pgmux follows all that PostgreSQL reports"
     ),
     # --- [pgbouncer]: not carried
-    *_all(
-        _NOT_CARRIED, GLOBAL, _TLS, read_text, "client_tls_ciphers client_tls13_ciphers client_tls_protocols"
-    ),
-    *_all(_NOT_CARRIED, GLOBAL, _TLS, read_text, "client_tls_dheparams client_tls_ecdhcurve"),
-    *_all(
-        _NOT_CARRIED, GLOBAL, _TLS, read_text, "server_tls_ciphers server_tls13_ciphers server_tls_protocols"
-    ),
+    Row(GLOBAL, "client_tls_dheparams", read_text, _NOT_CARRIED, _TLS),
     *_all(
         _NOT_CARRIED,
         GLOBAL,

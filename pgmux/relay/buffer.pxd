@@ -29,7 +29,8 @@ cdef inline void shed(Buffer *buffer) noexcept nogil:
         clear(buffer)
 
 
-cdef inline int append(Buffer *buffer, const char *data, size_t size) except -1 nogil:
+cdef inline bint try_append(Buffer *buffer, const char *data, size_t size) noexcept nogil:
+    """Whether there was memory for it."""
     cdef size_t wanted
     cdef char *larger
     if buffer.end + size > buffer.capacity:
@@ -41,10 +42,16 @@ cdef inline int append(Buffer *buffer, const char *data, size_t size) except -1 
             wanted = (buffer.end + size + 255) // 256 * 256
             larger = <char *>realloc(buffer.data, wanted)
             if larger == NULL:
-                with gil:
-                    raise MemoryError()
+                return False
             buffer.data = larger
             buffer.capacity = wanted
     memcpy(buffer.data + buffer.end, data, size)
     buffer.end += size
+    return True
+
+
+cdef inline int append(Buffer *buffer, const char *data, size_t size) except -1 nogil:
+    if not try_append(buffer, data, size):
+        with gil:
+            raise MemoryError()
     return 0

@@ -2,6 +2,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport Replies
 from pgmux.relay.buffer cimport Buffer
+from pgmux.relay.tls cimport Tls
 from pgmux.session.client_login cimport ClientLogin
 from pgmux.session.modes cimport PoolMode
 from pgmux.session.statements cimport Statement
@@ -44,8 +45,9 @@ cdef class Endpoint:
     cdef uint8_t carried                 # bytes in carry
     cdef char carry[CARRY_BYTES]
     cdef uint64_t remain                 # bytes of the present message still to come
-    cdef Buffer out                      # what the socket has not taken yet
     cdef uint64_t volley                 # the last one that it had a shot in
+    cdef Buffer out                      # what the socket has not taken yet, as ciphertext where there is `tls`
+    cdef readonly Tls tls                # None = the connection is not encrypted
 
 cdef class Client(Endpoint):
     cdef readonly uint32_t record        # its index in shared memory and in this worker's table

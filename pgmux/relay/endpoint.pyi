@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+from pgmux.relay.tls import Tls
 from pgmux.session.arrival import Arrival
 from pgmux.session.client_login import ClientLogin
 from pgmux.session.modes import PoolMode
@@ -22,6 +23,8 @@ class Endpoint:
     def __init__(self) -> None: ...
     @property
     def fd(self) -> int: ...
+    @property
+    def tls(self) -> Tls | None: ...
 
 class Client(Endpoint):
     """An application's connection."""

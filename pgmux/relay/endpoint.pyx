@@ -11,9 +11,8 @@ from pgmux.relay.buffer cimport clear
 from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 from pgmux.session.modes cimport PoolMode, TRANSACTION
 
-from pgmux.session.arrival import Arrival
+from pgmux.session.arrival import Arrival, Encryption
 from pgmux.session.settings import BASE
-from pgmux.relay.sockets cimport SOL_SOCKET, SO_PEERCRED, getsockopt
 
 
 cdef class Endpoint:
@@ -44,7 +43,10 @@ cdef class Client(Endpoint):
     def arrival(self):
         """How it came in, for the rules."""
         address, port = self.address()
-        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid())
+        encryption = None
+        if self.tls is not None:
+            encryption = Encryption(*self.tls.identify_peer(), self.tls.context.end_point)
+        return Arrival("" if self.is_unix else address, port, bool(self.is_unix), self.peer_uid(), encryption)
 
     def peer_uid(self):
         """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""

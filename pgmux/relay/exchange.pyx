@@ -11,7 +11,7 @@ Three things are never done: act on half a ReadyForQuery; let go of a backend th
 a reply or waits for the rest of a message; pass on a reply that nobody asked for.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from pgmux.protocol.replies cimport (
     FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, expect, has_turns, is_ours, is_settled, match,
@@ -23,7 +23,7 @@ from pgmux.relay.endpoint cimport (
     Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED, RETRYING,
 )
 from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
-from pgmux.relay.sockets cimport SHUT_WR, big_endian, close, shutdown
+from pgmux.relay.sockets cimport big_endian, close
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport KEEP, REFUSE, SESSION, STATEMENT, rest_of
 from pgmux.session.traces cimport DISCARDING, NAMES, SETTINGS, UNSEEN, find_traces
@@ -498,6 +498,8 @@ cdef class Exchange(Carrying):
             self.pools.baggage.outdate()
             if self.can_retry(backend):
                 backend.errand = RETRYING
+        if memmem(message, min(total, chunk.size - chunk.at), b"\0C25006", 7) != NULL:
+            self.news.append(("read only", backend.pool))        # perhaps it is a standby now
         if backend.replies.lapsed:
             self.lapse_notes(backend, backend.replies.lapsed)
         if backend.overtime is not None and memmem(message, total, b"\0C57014", 7) != NULL:
@@ -518,6 +520,9 @@ cdef class Exchange(Carrying):
         """What a backend may say at any moment. Of what our own requests bring about the client hears nothing."""
         if chunk.data[chunk.at] == c"A":
             return SWALLOW                   # notifications come by way of the listening backend
+        if chunk.data[chunk.at] == c"S" and total > HEADER_BYTES + 15 \
+                and memcmp(chunk.data + chunk.at + HEADER_BYTES, b"in_hot_standby", 15) == 0:
+            self.news.append(("read only", backend.pool))        # or it is none any more
         if not is_ours(&backend.replies):
             return FORWARD
         if chunk.data[chunk.at] == c"S" and backend.client.unsure is not None:
@@ -650,7 +655,7 @@ cdef class Exchange(Carrying):
         client.deadline_us = client.since_us + LINGER_US
         self.news.append(("leaving", client))
         if not length(&client.out):
-            shutdown(client.fd, SHUT_WR)
+            self.hang_up(client)
         if client.readable:
             self.queue(client)
         return 0
@@ -683,6 +688,10 @@ cdef class Exchange(Carrying):
             self.detach(client)
             self.orphan(backend, client.remain > 0 and not client.dropping, politely)
         clear(&client.held)
+        if client.tls is not None:
+            if not politely and not length(&client.out):
+                client.tls.part(client.fd, NULL, 0)
+            client.tls = None
         clear(&client.out)
         close(client.fd)
         client.fd = -1

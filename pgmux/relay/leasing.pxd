@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, Lobby
 from pgmux.relay.poller cimport Poller
 from pgmux.shm.clients cimport Clients
+from pgmux.shm.homes cimport Homes
 from pgmux.shm.layout cimport Counters
 from pgmux.shm.pools cimport Pools
 
@@ -14,6 +15,7 @@ cdef class Leasing(Poller):
     cdef uint64_t now                    # CLOCK_MONOTONIC, microseconds, when the present batch of events was taken up
     cdef readonly uint32_t worker        # this worker's number
     cdef readonly Pools pools
+    cdef Homes homes
     cdef readonly Clients records
     cdef Counters *counters              # this worker's row: [pools]
     cdef list backends                   # [slots] of Backend

@@ -27,6 +27,10 @@ from pgmux.shm.pools cimport NO_SLOT
 from pgmux.shm.waiters cimport NO_TICKET
 from pgmux.shm.workers cimport LOOK_FOR_GRANTS
 
+cdef const char *TERMINATE = b"X\0\0\0\4"
+cdef enum:
+    TERMINATE_BYTES = 5
+
 
 cdef class Leasing(Poller):
     """This worker's hold on the shared backends. The bytes are Exchange's affair."""
@@ -41,7 +45,7 @@ cdef class Leasing(Poller):
     cdef bint may_move(self, Client client) noexcept:
         """Whether a client is between two transactions, with nothing of either in our memory: all that is left of
         it is its session, and what has come since lies in its socket, for whoever serves it."""
-        return (client.phase == IDLE and client.backend is None and not client.stays
+        return (client.phase == IDLE and client.lobby is not None and client.backend is None and not client.stays
                 and not client.remain and not client.carried and not client.wanted
                 and not client.dropping and not client.skipping and not client.terminated
                 and not length(&client.held) and not length(&client.out)
@@ -219,7 +223,11 @@ cdef class Leasing(Poller):
         cdef Client client = lobby.first
         if backend.private:                 # the one way to FREE and GRANTED: no private backend takes it
             return self.retire(backend, True)
-        if client is not None and self.pools.serves_own(lobby.pool, self.worker, self.now):
+        if backend.tls is not None and self.pools.waiters.length(lobby.pool) and self.homes.is_owed(
+                backend.slot, self.worker, self.now if client is None else client.since_us, self.now):
+            return self.retire(backend, True)   # no other worker can use it: see shm/homes.pyx
+        if client is not None and (self.pools.serves_own(lobby.pool, self.worker, self.now)
+                                   if backend.tls is None else self.homes.serves_ours(lobby.pool)):
             self.unpark(client)
             self.attach(client, backend)
             return self.resume(client)
@@ -248,8 +256,12 @@ cdef class Leasing(Poller):
         """Have PostgreSQL end the connection of a slot that is CLOSING and ours; `bury` when it has."""
         backend.generation = self.pools.generation(backend.slot)
         self.fire()
-        if politely:
-            send(backend.fd, b"X\0\0\0\4", 5, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if backend.tls is not None:
+            if not length(&backend.out):
+                backend.tls.part(backend.fd, TERMINATE, TERMINATE_BYTES if politely else 0)
+            backend.tls = None                  # what still comes is not looked at: the end is when PostgreSQL closes
+        elif politely and not self.pools.slots[backend.slot].home:
+            send(backend.fd, TERMINATE, TERMINATE_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL)
         shutdown(backend.fd, SHUT_WR)
         if not backend.watched:
             self.watch(backend.fd, BACKEND, backend.slot, backend.serial, EDGES)
@@ -271,6 +283,7 @@ cdef class Leasing(Poller):
                 self.unwatch(backend.fd)
             close(backend.fd)
         backend.fd = -1
+        backend.tls = None
         backend.serial += 1
         backend.watched = backend.readable = backend.hung_up = backend.broken = backend.awaited = False
         backend.private = False

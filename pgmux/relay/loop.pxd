@@ -1,10 +1,10 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.relay.endpoint cimport Backend, Client, Greeting
-from pgmux.relay.exchange cimport Exchange
+from pgmux.relay.handshakes cimport Handshakes
 
 
-cdef class Loop(Exchange):
+cdef class Loop(Handshakes):
     cdef int hub                         # the descriptor of its epoll; -1 = not told yet
     cdef list clients                    # by record: Client or None
     cdef readonly list listeners         # listening sockets
@@ -31,9 +31,7 @@ cdef class Loop(Exchange):
     cdef int on_backend(self, Backend backend, uint32_t events) except -1
     cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1
     cdef int serve(self, Client client) except -1
-    cdef int serve_login(self, Client client) except -1
     cdef int end_login(self, Client client) except -1
-    cdef int attend(self, Client client) except -1
     cdef bint join(self, Client client, uint32_t pool, uint64_t tenancy) except -1
     cdef int leave_pool(self, Client client) except -1
     cdef int let_in(self, Client client, Greeting greeting, int32_t slot) except -1
@@ -42,7 +40,7 @@ cdef class Loop(Exchange):
     cdef int accept(self, uint32_t index) except -1
     cdef int32_t worthier(self) noexcept
     cdef Client seat(self, int fd, uint32_t record)
-    cdef Client take_in(self, int fd, uint32_t record)
+    cdef Client take_in(self, int fd, uint32_t record, bint is_unix)
     cdef int forget_seat(self, Client client) except -1
     cdef bint turn_away(self, int listener) except -1
     cdef int serve_ready(self) except -1

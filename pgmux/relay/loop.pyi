@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from pgmux.relay.endpoint import Client
-from pgmux.relay.exchange import Exchange
+from pgmux.relay.handshakes import Handshakes
 from pgmux.session.doors import Doors
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
@@ -18,7 +18,7 @@ class _Desk(Protocol):
     def arrived(self, client: Client) -> None: ...
     def parted(self, client: Client) -> None: ...
 
-class Loop(Exchange):
+class Loop(Handshakes):
     """One worker's clients, backends and event loop."""
 
     doors: Doors

@@ -24,11 +24,12 @@ from pgmux.relay.sockets cimport (
     epoll_event, errno, name_peer, open, recv, send, shutdown, sockaddr, sockaddr_storage,
 )
 from pgmux.relay.streams cimport CHUNK_BYTES
-from pgmux.session.client_login cimport AUTHENTICATED, ClientLogin, LOOKUP
+from pgmux.session.client_login cimport AUTHENTICATED, ClientLogin, ENCRYPTING, LOOKUP
 from pgmux.session.statements cimport Library
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
 from pgmux.shm.counters cimport CounterTable
+from pgmux.shm.homes cimport Homes
 from pgmux.shm.layout cimport NAME_BYTES
 from pgmux.shm.leases cimport FREE, TAKE, generation_of, phase_of, pool_of
 from pgmux.shm.pools cimport Pools
@@ -45,7 +46,7 @@ cdef enum:
 cdef uint32_t ENDS = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 
-cdef class Loop(Exchange):
+cdef class Loop(Handshakes):
     """One worker's clients, backends and event loop."""
 
     def __init__(self, uint32_t worker, Pools pools, Clients records, CounterTable counters, listeners, desk,
@@ -53,6 +54,7 @@ cdef class Loop(Exchange):
         self.worker = worker
         self.hub = -1
         self.pools = pools
+        self.homes = Homes(pools)
         self.records = records
         self.counters = counters.rows(worker)
         self.desk = desk
@@ -109,6 +111,8 @@ cdef class Loop(Exchange):
             self.is_collecting = self.volley.is_possible
             self.check_inbox()
             self.serve_ready()
+            if self.shaking:
+                self.shake_next()
             self.fire()
             self.is_collecting = False
             if self.news:
@@ -119,15 +123,20 @@ cdef class Loop(Exchange):
                 return has_served
             if not self.pools.workers.sleep(self.worker):
                 continue
-            count = self.wait(0 if self.ready else patience_us)
+            count = self.wait(0 if self.ready or self.shaking else patience_us)
             self.pools.workers.rise(self.worker)
-            if count == 0 and not self.ready:
+            if count == 0 and not self.ready and not self.shaking:
                 return has_served
             has_served = True
             self.is_collecting = self.volley.is_possible
             self.now = now_us()
+            # Backends first: a request must not be sent to one whose end lies in the same batch.
             for at in range(count):
-                self.on_event(self.events[at].data.u64, self.events[at].events)
+                if kind_of(self.events[at].data.u64) == BACKEND:
+                    self.on_event(self.events[at].data.u64, self.events[at].events)
+            for at in range(count):
+                if kind_of(self.events[at].data.u64) != BACKEND:
+                    self.on_event(self.events[at].data.u64, self.events[at].events)
 
     cdef int serve_ready(self) except -1:
         cdef list ready = self.ready
@@ -178,13 +187,15 @@ cdef class Loop(Exchange):
             if backend is not None and backend.readable:
                 self.serve_backend(backend)
             elif client.phase == LEAVING:
-                shutdown(client.fd, SHUT_WR)
+                self.hang_up(client)
         return self.serve(client)
 
     cdef int serve(self, Client client) except -1:
         if client.phase == IDLE or client.phase == LEASED:
             return self.serve_client(client)
         if client.phase == LOGIN:
+            if client.tls is not None and not client.tls.is_announced:
+                return self.defer(client)
             return self.serve_login(client)
         if client.phase == LEAVING:
             return self.serve_leaving(client)
@@ -264,10 +275,9 @@ cdef class Loop(Exchange):
             if record == NO_RECORD:
                 close(fd)                    # not even room to say why
                 continue
-            client = self.take_in(fd, record)
+            client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
             client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
             client.row.listener = index
-            client.is_unix = peer.ss_family == AF_UNIX
             self.logging_in.add(client)
         return 0
 
@@ -298,12 +308,14 @@ cdef class Loop(Exchange):
         self.pools.workers.records[self.worker].clients = self.client_count
         return client
 
-    cdef Client take_in(self, int fd, uint32_t record):
+    cdef Client take_in(self, int fd, uint32_t record, bint is_unix):
         """A client for a connection and a record that was claimed for it; its log-in begins."""
         cdef Client client = self.seat(fd, record)
         self.enter(client, LOGIN)
         client.deadline_us = self.now
-        client.login = ClientLogin(self.doors, client.arrival)
+        client.is_unix = is_unix
+        # TLS is for the network: on the Unix socket there is none, and none is demanded.
+        client.login = ClientLogin(self.doors, client.arrival, "disable" if is_unix else self.tls_mode)
         self.watch(fd, CLIENT, record, client.serial, EDGES)
         return client
 
@@ -332,9 +344,11 @@ cdef class Loop(Exchange):
             return self.vanish(client, False)
         while client.phase == LOGIN and client.readable and not client.expecting:
             size = self.read(client)
+            if client.tls is not None and not client.tls.is_announced:
+                self.shake_hands(client)
             if size == 0:
                 return self.vanish(client, False)
-            if size > 0:
+            if size > 0 and client.phase == LOGIN:
                 client.deadline_us = self.now
                 client.login.feed(self.buffer[CARRY_BYTES:CARRY_BYTES + size])
                 self.attend(client)
@@ -353,6 +367,8 @@ cdef class Loop(Exchange):
         cdef Greeting greeting
         cdef bytes words
         if login.introduction is None or client.record < self.records.limit or login.introduction.is_console:
+            if login.at == ENCRYPTING:
+                return self.encrypt(client)
             if login.at < LOOKUP:
                 words, login.outgoing = login.outgoing, b""
                 return self.send_to_client(client, words, len(words)) if words else 0

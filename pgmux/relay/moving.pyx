@@ -128,9 +128,8 @@ cdef class Moving(Loop):
                 self.records.forget(record)
             close(fd)
             return
-        client = self.take_in(fd, record)
+        client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
         client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
-        client.is_unix = peer.ss_family == AF_UNIX
         self.logging_in.add(client)
 
     def serve_again(self, Client client):

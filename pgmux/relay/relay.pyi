@@ -2,10 +2,11 @@
 
 from collections.abc import Container
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from pgmux.relay.endpoint import Client, Greeting, Lobby
 from pgmux.relay.moving import Moving
+from pgmux.relay.tls import Tls
 
 RESERVE_IDLE_US: Final[int]
 
@@ -39,8 +40,8 @@ class Relay(Moving):
     def admit_private(self, client: Client, greeting: Greeting, slot: int) -> None:
         """The same for a client whose backend was opened for it alone and is LEASED to us, its socket adopted."""
 
-    def hand_over(self, client: Client) -> tuple[int, bytes]:
-        """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on."""
+    def hand_over(self, client: Client) -> tuple[int, bytes, Tls | None]:
+        """(descriptor, bytes not sent yet, what it is under) of a client that is logging in: the caller's from now on."""
 
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""
@@ -60,8 +61,11 @@ class Relay(Moving):
     def every_client(self) -> list[Client]:
         """All clients whose sockets are open here."""
 
-    def adopt_socket(self, slot: int, generation: int, fd: int) -> None:
-        """A descriptor for a slot has come, from its opener or from the vault. Takes it over."""
+    def adopt_socket(self, slot: int, generation: int, fd: int, tls: Tls | None = None) -> None:
+        """A descriptor for a slot has come, from its opener or from the vault. Takes it over.
+
+        `tls`: what the connection is under, if it is and this worker is its home.
+        """
 
     def notify(self, record: int, message: bytes) -> None:
         """Hand a client a NotificationResponse or NoticeResponse, between two messages of its own."""
@@ -77,6 +81,12 @@ class Relay(Moving):
 
     def close_backend(self, slot: int, politely: bool = True) -> None:
         """Close a backend that is leased to us and serves nobody."""
+
+    def give_up(self, slot: int, generation: int) -> None:
+        """A client elsewhere starves: close a backend whose home we are, if it still is idle."""
+
+    def leave_home(self) -> None:
+        """This worker ends, and with it the idle backends whose home it is: PostgreSQL is told."""
 
     def bury_fenced(self, slot: int) -> bool:
         """A slot left to us CLOSING: wait for PostgreSQL to end it. False = already doing so."""
@@ -95,6 +105,9 @@ class Relay(Moving):
 
     def overstayed(self, stay: Stay, limit_us: int) -> list[Client]:
         """The clients of which something has lasted longer than it may."""
+
+    def peer_of(self, slot: int) -> tuple[Any, ...] | str | None:
+        """Where a backend's socket leads: (host, port, …), or the path of a Unix socket; None without a socket."""
 
     def is_awaited(self, slot: int) -> bool:
         """Whether we have leased the slot without having its socket."""

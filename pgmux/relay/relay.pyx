@@ -11,6 +11,7 @@ from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.moving cimport Moving
 from pgmux.relay.sockets cimport close
+from pgmux.relay.tls cimport Tls
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport NO_RECORD
 from pgmux.shm.leases cimport (
@@ -18,6 +19,7 @@ from pgmux.shm.leases cimport (
 )
 from pgmux.shm.pools cimport NO_SLOT
 
+import os
 import socket
 
 from pgmux.protocol.messages import channel_of
@@ -98,8 +100,7 @@ cdef class Relay(Moving):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.now = now_us()
-        client = self.take_in(ours.detach(), record)
-        client.is_unix = True
+        client = self.take_in(ours.detach(), record, True)
         client.login = None
         client.lobby = self.lobby_of(pool)
         client.is_guest = client.is_own = True
@@ -110,20 +111,23 @@ cdef class Relay(Moving):
         return theirs.detach()
 
     def hand_over(self, Client client):
-        """(descriptor, bytes not sent yet) of a client that is logging in: the caller's from now on.
+        """(descriptor, bytes not sent yet, Tls or None) of a client that is logging in: the caller's from now on.
 
         The relay forgets the client. Its record goes on, until the caller gives it back.
         """
         cdef int fd = client.fd
+        cdef Tls tls = client.tls
         self.now = now_us()
+        self.fire()
         self.unwatch(fd)
         self.enter(client, IDLE)
         unsent = client.out.data[client.out.start:client.out.start + length(&client.out)] if length(&client.out) else b""
         client.fd = -1
+        client.tls = None
         client.login = None
         self.forget_seat(client)
         self.end_login(client)
-        return fd, unsent
+        return fd, unsent, tls
 
     def send_off(self, Client client, bytes last_words=b""):
         """End a client's session with an ErrorResponse."""
@@ -157,8 +161,11 @@ cdef class Relay(Moving):
         """All clients whose sockets are open here."""
         return [client for client in self.clients if client is not None]
 
-    def adopt_socket(self, uint32_t slot, uint64_t generation, int fd):
-        """A descriptor for a slot has come, from the worker that opened it or from the vault. Takes it over."""
+    def adopt_socket(self, uint32_t slot, uint64_t generation, int fd, Tls tls=None):
+        """A descriptor for a slot has come, from the worker that opened it or from the vault. Takes it over.
+
+        `tls`: what the connection is under, if it is and this worker is its home.
+        """
         cdef Backend backend = self.backends[slot]
         cdef Client client
         cdef uint64_t word = self.pools.leases.word(slot)
@@ -173,6 +180,7 @@ cdef class Relay(Moving):
             self.drop_socket(backend)
         self.take_from_hub(fd)
         backend.fd = fd
+        backend.tls = tls
         backend.generation = generation
         backend.serial += 1
         if backend.closing:
@@ -279,6 +287,24 @@ cdef class Relay(Moving):
         backend.pool = pool_of(self.pools.leases.word(slot))
         self.retire(backend, politely)
 
+    def give_up(self, uint32_t slot, uint64_t generation):
+        """A client elsewhere starves: close a backend whose home we are, if it still is idle."""
+        cdef Backend backend = self.backends[slot]
+        cdef uint64_t word = self.pools.leases.word(slot)
+        self.now = now_us()
+        if (backend.tls is not None and generation_of(word) == generation and phase_of(word) == FREE
+                and self.pools.leases.move(slot, word, TAKE, self.worker, pool_of(word))):
+            self.pools._clear_free(pool_of(word), slot)
+            if self.is_usable(backend):
+                self.retire(backend, True)
+
+    def leave_home(self):
+        """This worker ends, and with it the idle backends whose home it is: PostgreSQL is told."""
+        cdef Backend backend
+        for backend in self.backends:
+            if backend.tls is not None:
+                self.give_up(backend.slot, backend.generation)
+
     def bury_fenced(self, uint32_t slot):
         """A slot that is CLOSING and was left to us: wait for PostgreSQL to end it. False = already doing so."""
         cdef Backend backend = self.backends[slot]
@@ -315,6 +341,14 @@ cdef class Relay(Moving):
         self.now = now_us()
         if client.backend is not None and client.backend.errand == SUBSCRIBING:
             self.conclude(client, client.backend)
+
+    def peer_of(self, uint32_t slot):
+        """Where a backend's socket leads: (host, port, …), or the path of a Unix socket; None without a socket."""
+        cdef Backend backend = self.backends[slot]
+        if backend.fd < 0:
+            return None
+        with socket.socket(fileno=os.dup(backend.fd)) as peer:
+            return peer.getpeername()
 
     def is_awaited(self, uint32_t slot):
         """Whether we have leased the slot without having its socket."""

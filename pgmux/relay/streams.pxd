@@ -38,3 +38,6 @@ cdef class Streams(Leasing):
     cdef int post_requests(self, Backend backend, Chunk *chunk) except -1
     cdef int cut_replies(self, Chunk *chunk, size_t size) except -1
     cdef int post_replies(self, Client client, Chunk *chunk) except -1
+    cdef Py_ssize_t read_sealed(self, Endpoint endpoint) noexcept
+    cdef int send_sealed(self, Endpoint endpoint) except -1
+    cdef int hang_up(self, Client client) except -1

@@ -6,13 +6,19 @@ written anew, the chunk is put together in a buffer first, so that it leaves in 
 
 Nothing here waits. What a socket does not take at once goes into its endpoint's `out`, and who
 fills that stops reading the other side until it is empty again: at most one chunk is ever kept.
+
+A connection under TLS differs only here: what is read is opened first, what is sent is sealed
+first, and what is kept is ciphertext (tls.pyx).
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 
 from pgmux.relay.buffer cimport append, clear, length, shed
 from pgmux.relay.endpoint cimport Backend, CARRY_BYTES, Client, Endpoint
-from pgmux.relay.sockets cimport EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, errno, recv, send
+from pgmux.relay.sockets cimport (
+    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, errno, recv, send, shutdown,
+)
+from pgmux.relay.tls cimport take_sealed
 from pgmux.relay.volley cimport SHOT_BYTES, Shot, Volley
 
 
@@ -33,7 +39,10 @@ cdef class Streams(Leasing):
 
     cdef Py_ssize_t read(self, Endpoint endpoint) noexcept:
         """Bytes read into the shared buffer; 0 = the peer is gone; -1 = nothing now."""
-        cdef Py_ssize_t size = recv(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, MSG_DONTWAIT)
+        cdef Py_ssize_t size
+        if endpoint.tls is not None:
+            return self.read_sealed(endpoint)
+        size = recv(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, MSG_DONTWAIT)
         if size < 0:
             if errno == EINTR:
                 return -1
@@ -46,8 +55,35 @@ cdef class Streams(Leasing):
             endpoint.readable = False
         return size
 
+    cdef Py_ssize_t read_sealed(self, Endpoint endpoint) noexcept:
+        """The same under TLS. What TLS itself has to say, a part of the handshake or an alert, is sent."""
+        cdef bint has_more = True
+        cdef Py_ssize_t size = endpoint.tls.receive(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, &has_more)
+        if not has_more and not endpoint.hung_up:
+            endpoint.readable = False
+        self.send_sealed(endpoint)
+        return size
+
+    cdef int send_sealed(self, Endpoint endpoint) except -1:
+        """Send the ciphertext that TLS has made, behind all that was sent before."""
+        cdef const char *data
+        cdef size_t size = take_sealed(&data)
+        return self.post(endpoint, data, size) if size else 0
+
+    cdef int hang_up(self, Client client) except -1:
+        """We have said our last word, and it has gone. The client's own are still read."""
+        if client.tls is not None:
+            self.fire()                          # what is said below goes past the volley
+            client.tls.part(client.fd, NULL, 0)
+        shutdown(client.fd, SHUT_WR)
+        return 0
+
     cdef int send_to_client(self, Client client, const char *data, size_t size) except -1:
-        return self.post(client, data, size)
+        if client.tls is None:
+            return self.post(client, data, size)
+        if client.tls.seal(data, size):          # else in the middle of a handshake, where nothing can be said
+            self.send_sealed(client)
+        return 0
 
     cdef int send_to_backend(self, Backend backend, const char *data, size_t size) except -1:
         if backend is None or backend.broken:
@@ -56,7 +92,13 @@ cdef class Streams(Leasing):
             self.counters[backend.pool].bytes_received += size
         if backend.recorded is not None:
             self.record(backend, data, size)
-        return self.post(backend, data, size)
+        if backend.tls is None:
+            return self.post(backend, data, size)
+        if backend.tls.seal(data, size):
+            return self.send_sealed(backend)
+        backend.broken = backend.readable = backend.hung_up = True
+        self.queue(backend)
+        return 0
 
     cdef int record(self, Backend backend, const char *data, size_t size) except -1:
         """Keep what is sent, should it have to be sent again. Retrying's."""

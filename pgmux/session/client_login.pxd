@@ -12,6 +12,7 @@ cpdef enum Step:
     ADMITTED = 6
     CANCEL = 7
     REFUSED = 8
+    ENCRYPTING = 9
 
 cpdef enum Event:
     ENCRYPTION_DECLINED = 0
@@ -24,6 +25,8 @@ cpdef enum Event:
     PROVED = 7
     GREETED = 8
     DENIED = 9
+    ENCRYPTION_BEGUN = 10
+    SECURED = 11
 
 cdef class ClientLogin:
     cdef Step at                         # the step; moved by _move alone
@@ -39,7 +42,10 @@ cdef class ClientLogin:
     cdef object doors
     cdef readonly bytearray _buffer      # received and not yet understood
     cdef bytes outgoing
-    cdef tuple declined                  # the requests for encryption that were answered
+    cdef tuple answered                  # the requests for encryption that were answered
+    cdef str tls_mode                    # client_tls_sslmode, as far as it holds for this connection
+    cdef readonly bint is_encrypted      # by TLS, and the handshake is done
+    cdef readonly bint is_direct         # TLS began without an SSLRequest
     cdef readonly object roles           # of the user's, those that rules name; None = not known
     cdef object secret                   # what the proof is compared with
     cdef str doubt                       # why this user cannot succeed, whatever the proof; "" = there is none
@@ -52,7 +58,8 @@ cdef class ClientLogin:
     cdef int go_on(self, bint is_answered) except -1
     cdef bint read(self) except -1
     cdef bint read_startup(self) except -1
-    cdef int decline_encryption(self, object request) except -1
+    cdef int answer_encryption(self, object request) except -1
+    cdef bint may_begin_tls(self) noexcept
     cdef int begin(self, object introduction) except -1
     cdef int ask(self) except -1
     cdef int turn_away(self, object refusal, str reason, int line=*) except -1

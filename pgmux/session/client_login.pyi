@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from enum import IntEnum
 from typing import Final
 
+from pgmux.config.settings import TlsMode
 from pgmux.protocol.startup import CancelRequest
 from pgmux.session.arrival import Arrival
 from pgmux.session.doors import Doors
@@ -12,6 +13,7 @@ from pgmux.session.refusals import Refusal
 from pgmux.session.secret import Credential, Secret
 from pgmux.session.welcome import Welcome
 
+ALPN_PROTOCOL: Final[str]
 MAX_PASSWORD_BYTES: Final[int]
 MAX_MD5_BYTES: Final[int]
 MAX_SASL_BYTES: Final[int]
@@ -26,6 +28,7 @@ class Step(IntEnum):
     ADMITTED = 6
     CANCEL = 7
     REFUSED = 8
+    ENCRYPTING = 9
 
 class Event(IntEnum):
     ENCRYPTION_DECLINED = 0
@@ -38,6 +41,8 @@ class Event(IntEnum):
     PROVED = 7
     GREETED = 8
     DENIED = 9
+    ENCRYPTION_BEGUN = 10
+    SECURED = 11
 
 TRANSITIONS: Final[Mapping[tuple[Step, Event], Step]]
 
@@ -48,8 +53,12 @@ class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
     step: Step
-    def __init__(self, doors: Doors, arrive: Callable[[], Arrival] = ...) -> None:
-        """`arrive` gives the client's Arrival; it is called when that is needed, once."""
+    def __init__(
+        self, doors: Doors, arrive: Callable[[], Arrival] = ..., tls_mode: TlsMode = "disable"
+    ) -> None:
+        """`arrive` gives the client's Arrival; it is called when that is needed, once, after the handshake if
+        there is one. `tls_mode`: client_tls_sslmode, as far as it holds for this connection.
+        """
 
     @property
     def introduction(self) -> Introduction | None: ...
@@ -71,6 +80,14 @@ class ClientLogin:
 
     @property
     def was_looked_up(self) -> bool: ...
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS is spoken, and its handshake is done."""
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether TLS began without an SSLRequest."""
+
     @property
     def roles(self) -> Collection[str] | None: ...
     @property
@@ -112,6 +129,15 @@ class ClientLogin:
 
     def answer_lookup(self, secret: Secret | None, roles: Collection[str]) -> None:
         """Go on from LOOKUP: the user's secret, None where it has none or may not log in; and its roles."""
+
+    def take_ciphertext(self) -> bytes:
+        """At ENCRYPTING: what the client has already sent of the handshake, once."""
+
+    def secure(self, protocol: str) -> None:
+        """The handshake is done. `protocol`: what ALPN has chosen, which counts where TLS began directly."""
+
+    def lose(self, reason: str) -> None:
+        """The handshake has failed: nothing can be said to the client. `reason`: "" where it just left."""
 
     def take_outgoing(self) -> bytes:
         """Give what is to be sent now, once."""

@@ -3,7 +3,8 @@
 Theory of operation. A `ClientLogin` is fed whatever the client sends, in any pieces. It answers through
 `take_outgoing`, and says by `step` where it stands:
 
-    STARTUP         waits for a start-up packet; requests for encryption are answered with N, once each
+    STARTUP         waits for a start-up packet; a request for encryption that is not granted is answered with N
+    ENCRYPTING      TLS begins: the caller sends what is outgoing, shakes hands, and says how that ended
     LOOKUP          the caller finds out about the user, and gives it to `answer_lookup`; nothing is read
     PASSWORD        waits for a password, or for the answer to an md5 salt
     SASL_INITIAL    waits for SCRAM's first message
@@ -34,7 +35,7 @@ from pgmux.protocol.scram_server cimport ScramServer
 from pgmux.protocol import messages, scram
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
 from pgmux.protocol.scram import ScramVerifier
-from pgmux.protocol.startup import CancelRequest, startup_packet_size
+from pgmux.protocol.startup import CancelRequest, SSLRequest, startup_packet_size
 from pgmux.session.arrival import Arrival
 from pgmux.session.hba import RolesWanted
 from pgmux.session import introduction as introductions
@@ -45,6 +46,11 @@ from pgmux.session.secret import check_md5_answer, prove_password
 MAX_PASSWORD_BYTES = 65_535  # tokens instead of passwords may be long; PostgreSQL's limit is the same
 MAX_MD5_BYTES = 64           # "md5", 32 digits and a terminator are 36
 MAX_SASL_BYTES = scram.MAX_MESSAGE_BYTES + 64  # and the name of the mechanism
+
+ALPN_PROTOCOL = "postgresql"                # RFC 7301; manual: "SSL Session Encryption"
+cdef enum:
+    TLS_HANDSHAKE = 0x16     # the first byte of a TLS connection; no start-up packet is so long
+cdef tuple DEMANDING = ("require", "verify-ca", "verify-full")
 
 _UNKNOWN = "no such user, or one without a secret"
 _UNSUITABLE = "the secret of this user is an md5 hash, which SCRAM cannot use"
@@ -63,6 +69,8 @@ cdef bytes GREETING_ENDS = messages.build_ready_for_query(b"I")
 
 TRANSITIONS = {
     (Step.STARTUP, Event.ENCRYPTION_DECLINED): Step.STARTUP,
+    (Step.STARTUP, Event.ENCRYPTION_BEGUN): Step.ENCRYPTING,
+    (Step.ENCRYPTING, Event.SECURED): Step.STARTUP,
     (Step.STARTUP, Event.CANCEL_ASKED): Step.CANCEL,
     (Step.STARTUP, Event.TRUSTED): Step.AUTHENTICATED,
     (Step.STARTUP, Event.LOOKUP_ASKED): Step.LOOKUP,
@@ -76,13 +84,14 @@ TRANSITIONS = {
     (Step.SASL_FINAL, Event.PROVED): Step.AUTHENTICATED,
     (Step.AUTHENTICATED, Event.GREETED): Step.ADMITTED,
     (Step.STARTUP, Event.DENIED): Step.REFUSED,
+    (Step.ENCRYPTING, Event.DENIED): Step.REFUSED,
     (Step.LOOKUP, Event.DENIED): Step.REFUSED,
     (Step.PASSWORD, Event.DENIED): Step.REFUSED,
     (Step.SASL_INITIAL, Event.DENIED): Step.REFUSED,
     (Step.SASL_FINAL, Event.DENIED): Step.REFUSED,
     (Step.AUTHENTICATED, Event.DENIED): Step.REFUSED,
 }
-cdef int8_t NEXT[9][10]      # TRANSITIONS again, for _move; -1 = cannot happen
+cdef int8_t NEXT[10][12]     # TRANSITIONS again, for _move; -1 = cannot happen
 for _step in Step:
     for _event in Event:
         NEXT[<int>_step][<int>_event] = TRANSITIONS.get((_step, _event), -1)
@@ -128,7 +137,7 @@ cdef bytes splice(bytes outgoing, bytes told, uint32_t pid, bytes key):
 cdef class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
-    def __init__(self, doors, arrive=Arrival):
+    def __init__(self, doors, arrive=Arrival, str tls_mode="disable"):
         """`arrive` gives the client's Arrival; it is called when that is needed, once."""
         self.at = Step.STARTUP
         self.reason = self.doubt = ""
@@ -137,7 +146,8 @@ cdef class ClientLogin:
         self.arrive = arrive
         self._buffer = bytearray()
         self.outgoing = self.md5_salt = b""
-        self.declined = ()
+        self.answered = ()
+        self.tls_mode = tls_mode
 
     def __repr__(self):
         return f"<ClientLogin {self.step.name} user={self.user!r} database={self.database!r}>"
@@ -221,6 +231,24 @@ cdef class ClientLogin:
         outgoing, self.outgoing = self.outgoing, b""
         return outgoing
 
+    def take_ciphertext(self):
+        """At ENCRYPTING: what the client has already sent of the handshake, once."""
+        ciphertext = bytes(self._buffer)
+        self._buffer.clear()
+        return ciphertext
+
+    def secure(self, str protocol):
+        """The handshake is done. `protocol`: what ALPN has chosen, which counts where TLS began directly."""
+        self._move(Event.SECURED)
+        self.is_encrypted = True
+        if self.is_direct and protocol != ALPN_PROTOCOL:
+            self.deny(Refusal.MALFORMED, "", {"problem": f'direct TLS needs the ALPN protocol "{ALPN_PROTOCOL}"'})
+
+    def lose(self, str reason):
+        """The handshake has failed: nothing can be said to the client. `reason`: "" where it has just left."""
+        self._move(Event.DENIED)
+        self.reason = f"TLS handshake: {reason}" if reason else ""
+
     @property
     def rest(self):
         """What the client sent beyond its log-in: the beginning of its first query; empty before ADMITTED."""
@@ -300,6 +328,12 @@ cdef class ClientLogin:
 
     cdef bint read_startup(self) except -1:
         cdef bytes packet
+        if self._buffer and self._buffer[0] == TLS_HANDSHAKE and not self.is_encrypted:
+            if not self.may_begin_tls():
+                raise ClientProtocolError("the client begins with TLS, which is not offered here")
+            self.is_direct = True
+            self._move(Event.ENCRYPTION_BEGUN)
+            return False
         if self.outgoing and self._buffer:
             # Sent before our answer to SSLRequest or GSSENCRequest was: who put it there cannot be known.
             raise ClientProtocolError("received unencrypted data after a request for encryption")
@@ -320,20 +354,31 @@ cdef class ClientLogin:
             self._buffer.clear()
             self._move(Event.CANCEL_ASKED)
         else:
-            self.decline_encryption(request)
+            self.answer_encryption(request)
         return True
 
-    cdef int decline_encryption(self, object request) except -1:
-        if type(request) in self.declined:
+    cdef bint may_begin_tls(self) noexcept:
+        return self.tls_mode != "disable" and not self.is_encrypted and not self.answered
+
+    cdef int answer_encryption(self, object request) except -1:
+        if self.is_encrypted or type(request) in self.answered:
             raise ClientProtocolError(f"a second {type(request).__name__}")
-        self.declined += (type(request),)
-        self.outgoing += b"N"
-        self._move(Event.ENCRYPTION_DECLINED)
+        if type(request) is SSLRequest and self.tls_mode != "disable":
+            if self._buffer:
+                raise ClientProtocolError("received unencrypted data after a request for encryption")
+            self.outgoing += b"S"
+            self._move(Event.ENCRYPTION_BEGUN)
+        else:
+            self.outgoing += b"N"
+            self._move(Event.ENCRYPTION_DECLINED)
+        self.answered += (type(request),)
         return 0
 
     cdef int begin(self, object introduction) except -1:
         """Take what the StartupMessage says, and ask for the proof that is demanded."""
         self.introduction = introduction
+        if not self.is_encrypted and self.tls_mode in DEMANDING:
+            return self.deny(Refusal.TLS_REQUIRED, "", {"mode": self.tls_mode})
         if introduction.refusal is not None:
             refusal, values = introduction.refusal
             return self.deny(refusal, "", values)
@@ -402,8 +447,7 @@ cdef class ClientLogin:
         if verifier is None:
             verifier = self.doors.stand_in_verifier(self.user)
             self.doubt = _UNKNOWN if self.secret is None else _UNSUITABLE
-        encryption = None if self._arrival is None else self._arrival.encryption
-        end_point = b"" if encryption is None else encryption.end_point
+        end_point = self.arrival.encryption.end_point if self.is_encrypted else b""
         self.scram = ScramServer(verifier, scram.make_nonce(os.urandom(scram.NONCE_BYTES)), end_point)
         self.outgoing += OFFER_BOUND_SASL if end_point else OFFER_SASL
         self._move(Event.SASL_ASKED)

@@ -35,6 +35,12 @@ class Refusal(Enum):
         "Name a user in the connection string.",
     )
     INVALID_OPTIONS = ("42601", _FATAL, "{problem}", "Write -c name=value for each setting in options.")
+    TLS_REQUIRED = (
+        "28000",
+        _FATAL,
+        'connections without TLS are refused: client_tls_sslmode is "{mode}"',
+        "Connect with sslmode=require or stronger.",
+    )
     NO_REPLICATION = (
         "28000",  # where PostgreSQL does not say another
         _FATAL,

@@ -94,7 +94,8 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
     uint32_t pins                # bits of Pin: why its client keeps it; by the owner
-    uint32_t private             # 1 = opened for one client and never anybody else's; by the opener, under the mutex
+    uint16_t private             # 1 = opened for one client and never anybody else's; by the opener, under the mutex
+    uint16_t home                # the only worker that may take it, + 1; 0 = any may: see homes.pyx; by the opener
     uint32_t cancels             # cancel requests on their way to it, for readers only; by the owner
 
 cdef struct Identity:            # who PostgreSQL says the backend is; by the opener, before the first lease
@@ -135,7 +136,8 @@ cdef struct PoolRecord:
     char trouble[TROUBLE_BYTES]  # SQLSTATE, then the server's message; empty after a good log-in
     char welcome[WELCOME_BYTES]
     uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx
-    uint8_t _pad1[16]
+    uint32_t is_homed            # 1 = its backend opened last has a home; by the opener
+    uint8_t _pad1[12]
     uint64_t head                # of the wait queue: the next ticket to serve; moved by compare-and-swap
     uint8_t _pad2[56]
     uint64_t tail                # of the wait queue: the next ticket to give out

@@ -54,6 +54,9 @@ cdef inline bint is_held(uint64_t word, uint32_t phase, uint32_t owner) noexcept
     return (word & 0xFFF) == (owner << 4 | phase)
 
 
+cdef inline bint is_usable_by(uint32_t worker, const Slot *slot) noexcept nogil:
+    return slot.home == 0 or slot.home == worker + 1
+
 cdef uint64_t moved(uint64_t seen, uint32_t verb, uint32_t owner, uint32_t pool) noexcept nogil
 
 

@@ -40,6 +40,7 @@ class _SlotRow(TypedDict):
     released_at_us: int
     lease_count: int
     client: int
+    home: int | None
     expires_s: int
     cancels: int
     address: bytes
@@ -72,7 +73,9 @@ class LeaseTable:
     def snapshot(self) -> list[tuple[Phase, int, int, int]]:
         """Every slot as (phase, owner, pool, generation), read without disturbing anybody."""
 
-    def introduce(self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0) -> None:
+    def introduce(
+        self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0, home: int | None = None
+    ) -> None:
         """Write down who a backend is, before its first lease. `expires_s`: CLOCK_MONOTONIC, 0 = never."""
 
     def locate(self, slot: int, address: tuple[str, int], local_address: tuple[str, int]) -> None:

@@ -101,8 +101,9 @@ cdef class LeaseTable:
         """Every slot as (phase, owner, pool, generation), read without disturbing anybody."""
         return [self.read(slot) for slot in range(self.count)]
 
-    def introduce(self, uint32_t slot, uint32_t backend_pid, bytes key, uint32_t expires_s=0):
-        """Write down who a backend is, before its first lease. `expires_s`: CLOCK_MONOTONIC, 0 = never."""
+    def introduce(self, uint32_t slot, uint32_t backend_pid, bytes key, uint32_t expires_s=0, home=None):
+        """Write down who a backend is, before its first lease. `expires_s`: CLOCK_MONOTONIC, 0 = never; `home`:
+        the only worker that can use it, None = all can."""
         self._check(slot)
         cdef Identity *identity = &self.segment.identities[slot]
         if len(key) > KEY_BYTES:
@@ -115,6 +116,7 @@ cdef class LeaseTable:
         self.slots[slot].lease_count = 0
         self.slots[slot].cancels = 0
         self.slots[slot].expires_s = expires_s
+        self.slots[slot].home = 0 if home is None else home + 1
 
     def locate(self, uint32_t slot, address, local_address):
         """Write down where a backend's connection leads to, and from where: (host, port) each."""
@@ -143,6 +145,7 @@ cdef class LeaseTable:
                 "opened_at_us": self.slots[slot].opened_at_us, "leased_at_us": self.slots[slot].leased_at_us,
                 "released_at_us": self.slots[slot].released_at_us,
                 "lease_count": self.slots[slot].lease_count, "client": self.slots[slot].client,
+                "home": self.slots[slot].home - 1 if self.slots[slot].home else None,
                 "expires_s": self.slots[slot].expires_s, "cancels": self.slots[slot].cancels,
                 "address": identity.address[:strlen(identity.address)], "port": identity.port,
                 "local_address": identity.local_address[:strlen(identity.local_address)],

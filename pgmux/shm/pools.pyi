@@ -90,6 +90,9 @@ class Pools:
         """Lease the backend of another pool that has been FREE longest and nobody waits for, so that
         its slot can serve `pool`. Gives the slot, or NO_SLOT."""
 
+    def expire(self) -> None:
+        """Every backend there is now is to be replaced when it is free next."""
+
     def shut(self, slot: int, worker: int) -> bool:
         """CLOSE a slot this worker is opening or has leased. Whether it was the worker's."""
 
@@ -111,7 +114,9 @@ class Pools:
     def rebuild(self) -> None:
         """Set the free bit of every FREE slot, from the words: a process may have died before it could."""
 
-    def introduce(self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0) -> None:
+    def introduce(
+        self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0, home: int | None = None
+    ) -> None:
         """Write down who the backend in a slot is, before its first lease."""
 
     def locate(self, slot: int, address: tuple[str, int], local_address: tuple[str, int]) -> None:

@@ -19,8 +19,8 @@ from pgmux.shm.board cimport Board
 from pgmux.shm.layout cimport NAME_BYTES, PoolRecord, TROUBLE_BYTES, WELCOME_BYTES
 from pgmux.shm.leases cimport (
     ACCEPT, ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANT, GRANTED, LEASED, LeaseTable, NOBODY,
-    NO_POOL, OPEN, OPENING, RECALL, RELEASE, RETURN, TAKE, generation_of, is_held, moved, owner_of, phase_of,
-    pool_of,
+    NO_POOL, OPEN, OPENING, RECALL, RELEASE, RETURN, TAKE, generation_of, is_held, is_usable_by, moved, owner_of,
+    phase_of, pool_of,
 )
 from pgmux.shm.segment cimport Segment
 from pgmux.shm.tenancies cimport Tenancies
@@ -95,7 +95,7 @@ cdef class Pools:
 
     cdef bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil:
         cdef uint64_t seen = self.leases.word(slot)
-        if (phase_of(seen) != FREE or pool_of(seen) != pool
+        if (phase_of(seen) != FREE or pool_of(seen) != pool or not is_usable_by(worker, &self.slots[slot])
                 or not self.leases.move(slot, seen, TAKE, worker, pool)):
             return False
         self._clear_free(pool, slot)
@@ -113,6 +113,11 @@ cdef class Pools:
         cdef int32_t again
         if not is_held(seen, LEASED, worker):
             return False
+        if self.slots[slot].home:            # it can be granted to nobody: Homes says when it goes to another worker
+            if not self.leases.move(slot, seen, RELEASE, NOBODY, pool):
+                return False
+            self._set_free(pool, slot)
+            return True
         while True:
             ticket = self.waiters.head(pool, &heir, 0, &age_us)
             if ticket == NO_TICKET or self.pauses(pool):
@@ -291,7 +296,9 @@ cdef class Pools:
             word = self.leases.word(slot)
             if phase_of(word) == CLOSING:
                 return NO_SLOT
-            if phase_of(word) != FREE or pool_of(word) == pool or self.waiters.length(pool_of(word)):
+            if phase_of(word) != FREE or pool_of(word) == pool or not is_usable_by(worker, &self.slots[slot]):
+                continue
+            if self.waiters.waiting(pool_of(word)):
                 continue
             if within_database and strncmp(self.records[pool_of(word)].database, self.records[pool].database, NAME_BYTES):
                 continue
@@ -303,6 +310,12 @@ cdef class Pools:
                 self._clear_free(pool_of(word), oldest)
                 return oldest
         return NO_SLOT
+
+    def expire(self):
+        """Every backend there is now is to be replaced when it is free next."""
+        cdef uint32_t slot
+        for slot in range(self.leases.count):
+            self.slots[slot].expires_s = 1
 
     def shut(self, uint32_t slot, uint32_t worker):
         """CLOSE a slot this worker is opening or has leased. Whether it was the worker's."""
@@ -318,16 +331,19 @@ cdef class Pools:
             return False
         for pool in range(self.segment.header.pools):
             if load(&self.records[pool].in_use) and self.waiters.length(pool):
+                if self.records[pool].is_homed:      # what this worker opens is of no use to who waits elsewhere
+                    self.workers.send_all_on_errand(OPEN_BACKENDS)
+                    break
                 self.workers.ask(worker, OPEN_BACKENDS)
-                break
         return True
 
     def fence(self, uint32_t dead, uint32_t successor):
         """End all that a dead worker held. By the supervisor, before it forks a successor.
 
         Its tickets leave the queues first, so that nothing new is granted to it; then its slots: what
-        was granted to it is free again, what it was opening, using or closing is CLOSING, for
-        `successor` to bury. Last, the others look for what it may not have told them. Gives the slots fenced.
+        was granted to it is free again, what it was opening, using or closing, and what it was the home
+        of, is CLOSING, for `successor` to bury. Last, the others look for what it may not have told them.
+        Gives the slots fenced.
         """
         cdef uint32_t slot
         cdef uint64_t seen
@@ -337,6 +353,10 @@ cdef class Pools:
         for slot in range(self.leases.count):
             while True:
                 seen = self.leases.word(slot)
+                if phase_of(seen) == FREE and self.slots[slot].home == dead + 1:
+                    if self.leases.move(slot, seen, TAKE, dead, pool_of(seen)):      # nobody else can use it
+                        self._clear_free(pool_of(seen), slot)
+                    continue
                 if owner_of(seen) != dead or phase_of(seen) in (EMPTY, FREE):
                     break
                 if phase_of(seen) == GRANTED:
@@ -383,10 +403,10 @@ cdef class Pools:
             if phase_of(word) == FREE:
                 self._set_free(pool_of(word), slot)
 
-    def introduce(self, uint32_t slot, uint32_t backend_pid, bytes key, uint32_t expires_s=0):
+    def introduce(self, uint32_t slot, uint32_t backend_pid, bytes key, uint32_t expires_s=0, home=None):
         """Write down who the backend in a slot is, before its first lease. It comes without baggage."""
         self.baggage.forget(slot)
-        self.leases.introduce(slot, backend_pid, key, expires_s)
+        self.leases.introduce(slot, backend_pid, key, expires_s, home)
 
     def locate(self, uint32_t slot, address, local_address):
         """Write down where a backend's connection leads to, and from where: (host, port) each."""

@@ -9,28 +9,33 @@ import logging
 
 from pgmux.config import Config, reload
 from pgmux.config.changes import change_all, note_change
+from pgmux.session.ticket_keys import TicketKeys
 from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.journal import open_log
 from pgmux.worker.reception import names_of
+from pgmux.worker.tls import open_tls
 
 
 class Configuring:
     """The configuration in force, and how another comes in its place."""
 
-    def __init__(self, config: Config, pools: Pools, mock_key: bytes) -> None:
+    def __init__(self, config: Config, pools: Pools, mock_key: bytes, ticket_keys: TicketKeys) -> None:
         self.config = config
         self._loaded = config  # without what SET has changed
         self._changes = ""
         self._pools = pools
         self._mock_key = mock_key
+        self._ticket_keys = ticket_keys
         self._log = logging.getLogger("supervisor")
 
     def reload(self) -> None:
         """Read the file again, and forget what SET has changed. Raises PgmuxError, and nothing is changed."""
         config, waiting = reload(self._loaded)
-        open_doors(config, self._mock_key)
+        self._try_out(config)
+        for warning in config.warnings:
+            self._log.warning("%s", warning)
         self._loaded, self._changes = config, ""
         self._put_in_force(config, is_reload=True)
         self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
@@ -40,10 +45,15 @@ class Configuring:
         key, _, text = change.partition("=")
         changes = note_change(self._changes, key, text)
         config = change_all(self._loaded, changes)
-        open_doors(config, self._mock_key)
+        self._try_out(config)
         self._changes = changes
         self._put_in_force(config, is_reload=False)
         self._log.info("SET %s = %s", key, text)
+
+    def _try_out(self, config: Config) -> None:
+        """Workers will open what it names. Raises PgmuxError."""
+        open_doors(config, self._mock_key)
+        open_tls(config, self._ticket_keys)
 
     def _put_in_force(self, config: Config, *, is_reload: bool) -> None:
         self._pools.board.publish(self._changes.encode(), is_reload)

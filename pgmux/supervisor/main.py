@@ -24,6 +24,7 @@ from pgmux.config import Config
 from pgmux.control.operator import AT_ONCE, WHEN_CLIENTS_ARE_GONE
 from pgmux.control.traffic import describe_traffic
 from pgmux.errors import PgmuxError
+from pgmux.session.ticket_keys import TicketKeys
 from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.ears import Ears
@@ -50,6 +51,7 @@ from pgmux.worker.journal import open_log
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.main import BREAK_OFF, DRAIN, FINISH, Worker
 from pgmux.worker.office import import_metrics
+from pgmux.worker.tls import open_tls
 
 WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
 INSIST_AFTER_SECONDS = 5.0  # a worker that has been told to break everything off is killed
@@ -135,7 +137,9 @@ class Supervisor:
         self._answers = Answers(segment, self._pools.workers)
         self._vault = Vault(self._pools, mailboxes, self._estate.vault)
         self._periods = Periods(segment)
-        self._configuring = Configuring(self._config, self._pools, self._estate.mock_key)
+        self._configuring = Configuring(
+            self._config, self._pools, self._estate.mock_key, self._estate.ticket_keys
+        )
         self._listen_for_signals()
         gc.collect()
         gc.freeze()
@@ -153,6 +157,7 @@ class Supervisor:
     def _make_estate(self, cleanup: contextlib.ExitStack) -> None:
         settings, workers = self._config.pgmux, len(self._posts)
         open_doors(self._config, mock_key := os.urandom(32))  # each worker opens its own; trouble shows now
+        open_tls(self._config, ticket_keys := TicketKeys(os.urandom(64), time.monotonic()))
         listeners: list[list[socket.socket]] = [[] for _ in range(workers)]
         for address in settings.listen:
             for mine, listener in zip(listeners, bind_tcp(address, workers), strict=True):
@@ -178,7 +183,7 @@ class Supervisor:
         bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
         lifeline, self._lifeline_end = os.pipe()
         self._estate = Inheritance(
-            segment, bells, mailboxes, listeners, shared, lifeline, mock_key,
+            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys,
             ear_mailboxes=[Mailbox() for _ in range(workers)],
             control_listener=control, metrics_listener=metrics,
         )  # fmt: skip
@@ -272,6 +277,8 @@ class Supervisor:
         for order in orders:
             if order.kind is Kind.RELOAD:
                 self._reload()
+            elif order.kind is Kind.UPGRADE:
+                self.upgrade()
             elif order.kind is Kind.SET:
                 self._set(order)
             elif order.target == WHEN_CLIENTS_ARE_GONE:
@@ -346,6 +353,7 @@ class Supervisor:
     def _tick(self) -> None:
         now = time.monotonic()
         self._vault.sweep()
+        self._estate.ticket_keys.advance(now)  # what a successor inherits must not open old tickets
         self._keep_period()
         for number, post in enumerate(self._posts):
             if post.pid == 0:

@@ -35,7 +35,7 @@ class Vault:
             elif message.kind is Kind.FETCH and message.target in self.sockets:
                 generation, fd = self.sockets[message.target]
                 self._mailboxes[message.note].send(Message(Kind.SOCKET, message.target, generation, 0, fd))
-            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN):
+            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE):
                 self.orders.append(message)
 
     def sweep(self) -> None:
@@ -50,7 +50,10 @@ class Vault:
         for slot, (_, fd) in list(self.sockets.items()):
             with socket.socket(fileno=os.dup(fd)) as backend:
                 try:
-                    backend.send(_TERMINATE, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                    if (
+                        self._pools.describe_slot(slot)["home"] is None
+                    ):  # else it is under TLS: its home has told
+                        backend.send(_TERMINATE, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
                     backend.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass

@@ -3,9 +3,9 @@
 import select
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import gevent
-from gevent import socket
 
 from pgmux.control.commands import Right
 from pgmux.control.request import RequestError
@@ -13,6 +13,13 @@ from pgmux.worker.workload import Workload
 
 _LOOK_EVERY_SECONDS = 0.02
 _TELL_EVERY_SECONDS = 1.0
+
+
+class HasDescriptor(Protocol):
+    """A connection, of whatever kind."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
 
 
 class AskerGoneError(Exception):
@@ -26,7 +33,7 @@ class Asker:
         self,
         right: Right,
         name: str,
-        connection: socket.socket,
+        connection: HasDescriptor,
         workload: Workload,
         *,
         tell: Callable[[str], None] | None = None,

@@ -7,19 +7,23 @@ connection has been closed by PostgreSQL, for by then the signal has been delive
 """
 
 import logging
+from contextlib import closing
 
 import gevent
+import msgspec
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
+from pgmux.config import PoolSettings
+from pgmux.errors import PgmuxError
 from pgmux.protocol.messages import build_cancel_request
 from pgmux.relay.endpoint import Client, ClientPhase
 from pgmux.relay.relay import Relay
 from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.pools import Pools
+from pgmux.worker.connecting import Connector
 from pgmux.worker.consoles import Consoles
-from pgmux.worker.dialing import dial
 from pgmux.worker.journal import Journal
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
@@ -33,12 +37,19 @@ class Canceller:
     """One worker's cancel requests."""
 
     def __init__(
-        self, worker: int, pools: Pools, mailboxes: list[Mailbox], counters: CounterTable, journal: Journal
+        self,
+        worker: int,
+        connector: Connector,
+        pools: Pools,
+        mailboxes: list[Mailbox],
+        counters: CounterTable,
+        journal: Journal,
     ) -> None:
         self.relay: Relay
         self.reception: Reception
         self.consoles: Consoles
         self._worker = worker
+        self._connector = connector
         self._pools = pools
         self._mailboxes = mailboxes
         self._counters = counters
@@ -94,20 +105,39 @@ class Canceller:
         """Whether some cancel request is on its way."""
         return bool(self._greenlets)
 
+    def _place_of(self, slot: int, pool: int) -> PoolSettings:
+        """The pool's settings; of several hosts the one that this backend is at."""
+        settings = self.reception.settings(pool)
+        if len(settings.hosts) == 1:
+            return settings
+        match self.relay.peer_of(slot):
+            case str(path) if path:
+                directory, _, name = path.rpartition("/")
+                return msgspec.structs.replace(
+                    settings, hosts=(directory,), port=int(name.rpartition(".")[2])
+                )
+            case (host, port, *_):
+                return msgspec.structs.replace(settings, hosts=(host,), port=port)
+        return settings
+
     def _send(self, slot: int, generation: int, pid: int, key: bytes) -> None:
         """One CancelRequest, to its end: PostgreSQL closes the connection when it has sent the signal."""
         self._pools.count_cancel(slot, +1)
         try:
-            pool = self._pools.describe_slot(slot)["pool"]
-            if pool is None:
+            backend = self._pools.describe_slot(slot)
+            if backend["pool"] is None:
                 return  # EMPTY: nothing is left to be cancelled
             with self._turns, gevent.Timeout(_WITHIN_SECONDS, TimeoutError("no answer")):
-                with dial(self.reception.settings(pool)) as connection:
-                    connection.sendall(build_cancel_request(pid, key))
-                    while connection.recv(64):
-                        pass
-        except OSError as error:
+                place = self._place_of(slot, backend["pool"])
+                self._deliver(place, build_cancel_request(pid, key), backend["home"] is not None)
+        except (OSError, PgmuxError) as error:
             self._log.warning("cannot send a cancel request: %s", error)
         finally:
             self._pools.count_cancel(slot, -1)
             self.relay.cancel_settled(slot, generation)
+
+    def _deliver(self, settings: PoolSettings, request: bytes, is_encrypted: bool) -> None:
+        with closing(self._connector.open_for_cancel(settings, is_encrypted=is_encrypted)) as channel:
+            channel.sendall(request)
+            while channel.recv():
+                pass

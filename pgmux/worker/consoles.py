@@ -8,7 +8,6 @@ import os
 import select
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import gevent
@@ -20,11 +19,13 @@ from pgmux.control.clerk import Clerk
 from pgmux.control.commands import Right
 from pgmux.control.console import Console, greeting_parameters
 from pgmux.control.figures import CONSOLE_POOLS
+from pgmux.relay.tls_context import TlsError
 from pgmux.session.doors import OWNERS
 from pgmux.session.refusals import Refusal
 from pgmux.session.welcome import Welcome
 from pgmux.shm.clients import Clients
 from pgmux.worker.asker import Asker, AskerGoneError
+from pgmux.worker.channel import Channel
 from pgmux.worker.journal import Journal, Passenger
 from pgmux.worker.workload import Workload
 
@@ -34,14 +35,13 @@ if TYPE_CHECKING:
     from pgmux.session.client_login import ClientLogin
     from pgmux.worker.reception import Reception
 
-_READ_BYTES = 65_536
 _NUMBERS = {name: number for number, name in CONSOLE_POOLS.items()}
 
 
 class _Session(NamedTuple):
     greenlet: gevent.Greenlet
     asker: Asker
-    connection: socket.socket
+    channel: Channel
 
 
 class Consoles:
@@ -83,10 +83,11 @@ class Consoles:
         greeting = login.admit(welcome, record + 1, key)
         application = login.settings.get("application_name", "").encode("utf-8", "replace")
         rest = login.rest
-        fd, unsent = self.relay.hand_over(client)
+        fd, unsent, tls = self.relay.hand_over(client)
+        channel = Channel(socket.socket(fileno=fd), tls, unsent)
         self._records.name_user(record, introduction.user_name)
         self._records.admit(record, key, _NUMBERS[login.database], application)
-        self._open(record, fd, right, unsent + greeting, rest, self.reception.passenger(record))
+        self._open(record, channel, right, greeting, rest, self.reception.passenger(record))
         return True
 
     def _right_of(self, client: "Client", login: "ClientLogin") -> Right:
@@ -97,12 +98,13 @@ class Consoles:
             return Right.ADMIN
         return Right.STATS if login.user in settings.stats_users else Right.NONE
 
-    def _open(self, record: int, fd: int, right: Right, greeting: bytes, rest: bytes, who: Passenger) -> None:
-        connection = socket.socket(fileno=fd)
+    def _open(
+        self, record: int, channel: Channel, right: Right, greeting: bytes, rest: bytes, who: Passenger
+    ) -> None:
         name = f"{who.user} at {who.address}"
-        asker = Asker(right, name, connection, self._workload, leaves_by=select.POLLRDHUP)
-        greenlet = gevent.Greenlet(self._serve, record, connection, asker, greeting, rest, who)
-        self._sessions[record] = _Session(greenlet, asker, connection)
+        asker = Asker(right, name, channel, self._workload, leaves_by=select.POLLRDHUP)
+        greenlet = gevent.Greenlet(self._serve, record, channel, asker, greeting, rest, who)
+        self._sessions[record] = _Session(greenlet, asker, channel)
         self._journal.arrived(who)
         greenlet.start()
 
@@ -116,8 +118,7 @@ class Consoles:
         session = self._sessions.get(record)
         if session is None:
             return False
-        with suppress(OSError):
-            os.write(session.connection.fileno(), refusal.build())
+        session.channel.say_last(refusal.build())
         session.greenlet.kill(block=False)
         return True
 
@@ -129,7 +130,7 @@ class Consoles:
     def _serve(
         self,
         record: int,
-        connection: socket.socket,
+        channel: Channel,
         asker: Asker,
         greeting: bytes,
         rest: bytes,
@@ -137,21 +138,21 @@ class Consoles:
     ) -> None:
         console, began, reason = Console(self._clerk, asker), time.monotonic(), "client left"
         try:
-            connection.sendall(greeting)
+            channel.sendall(greeting)
             data = rest
             while not console.is_over:
                 with self._workload:
                     for piece in console.feed(data):
-                        connection.sendall(piece)
-                if not console.is_over and not (data := connection.recv(_READ_BYTES)):
+                        channel.sendall(piece)
+                if not console.is_over and not (data := channel.recv()):
                     reason = "connection lost"
                     break
-        except (OSError, AskerGoneError):
+        except (OSError, TlsError, AskerGoneError):
             reason = "connection lost"
         except gevent.GreenletExit:
             reason = "sent off"
         finally:
-            connection.close()
+            channel.close()
             del self._sessions[record]
             self._records.give_back(record)
             self._journal.left(who, reason, time.monotonic() - began)

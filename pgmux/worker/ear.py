@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import gevent
-from gevent import socket
 from gevent.event import Event
 
 from pgmux.protocol.errors import BackendProtocolError
@@ -32,14 +31,15 @@ from pgmux.protocol.messages import (
     cut_messages,
     parse_error_fields,
 )
+from pgmux.relay.tls_context import TlsError
 from pgmux.session.backend_login import BackendLogin
 from pgmux.shm.ears import Ears
+from pgmux.worker.channel import Channel
 from pgmux.worker.connecting import OpenError
 from pgmux.worker.demand import Batch, Demand, Question
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 
 PROBE_SECONDS = 20.0  # of silence, then the backend is asked; after as many more it is given up
-_READ_BYTES = 65536
 _PACKET_BYTES = 16_000  # of notifications in one message, unless one alone is longer
 _MAX_MESSAGE_BYTES = 1 << 20
 _MESSAGES_A_TURN = 200  # then the worker's relay has its turn
@@ -58,7 +58,7 @@ class Keeper(Protocol):
 
     log: logging.Logger
 
-    def log_in(self, ear: int) -> tuple[socket.socket, BackendLogin]:
+    def log_in(self, ear: int) -> tuple[Channel, BackendLogin]:
         """A new connection that has logged in. Raises OpenError. May switch."""
 
     def retry_seconds(self) -> float:
@@ -159,29 +159,26 @@ class Ear:
     def _converse(self) -> None:
         """One backend's life. Raises OpenError or _EarLost at its end."""
         self.is_busy, self._has_served = True, False
-        connection, login = self._keeper.log_in(self.number)
+        channel, login = self._keeper.log_in(self.number)
         self._table.introduce(self.number, login.pid)
         self._demand.begin_again()
         self._answered.clear()
-        speaker = gevent.spawn(self._speak, connection)
+        speaker = gevent.spawn(self._speak, channel)
         try:
-            self._hear(connection)
-        except (OSError, BackendProtocolError) as error:
+            self._hear(channel)
+        except (OSError, TlsError, BackendProtocolError) as error:
             raise _EarLost(str(error)) from None
         finally:
             speaker.kill()  # it may say one batch more: what that was to do is done again, see _lose
-            with contextlib.suppress(OSError):
-                connection.setblocking(False)
-                connection.send(build_terminate())
-            connection.close()
+            channel.part(build_terminate())
 
-    def _hear(self, connection: socket.socket) -> None:
+    def _hear(self, channel: Channel) -> None:
         buffer = bytearray()
         heard = 0  # messages since others had their turn
-        connection.settimeout(PROBE_SECONDS)
+        channel.settimeout(PROBE_SECONDS)
         while True:
             try:
-                data = connection.recv(_READ_BYTES)
+                data = channel.recv()
             except TimeoutError:
                 self._probe()
                 continue
@@ -291,35 +288,34 @@ class Ear:
 
     # --- speaking
 
-    def _speak(self, connection: socket.socket) -> None:
+    def _speak(self, channel: Channel) -> None:
         """One batch after the other, for as long as the connection lasts."""
-        with contextlib.suppress(OSError), _connection_ended(connection):
-            self._say(connection, _UNLIMITED)
+        with contextlib.suppress(OSError, TlsError), _channel_ended(channel):
+            self._say(channel, _UNLIMITED)
             while True:
                 batch = self._demand.compose()
                 if batch is None and self._is_probing:
                     batch = _PROBE
                 self._is_probing = False
                 if batch is not None:
-                    self._say(connection, batch)
+                    self._say(channel, batch)
                 else:
                     self._something_to_say.wait()
                     self._something_to_say.clear()
 
-    def _say(self, connection: socket.socket, batch: Batch) -> None:
+    def _say(self, channel: Channel, batch: Batch) -> None:
         self._answered.clear()
         self._batch, self._said_at = batch, time.monotonic()
-        connection.sendall(build_message(b"Q", batch.sql + b"\0"))
+        channel.sendall(build_message(b"Q", batch.sql + b"\0"))
         self._answered.wait()
         if self._was_refused:
             self._wait_to_retry()
 
 
 @contextlib.contextmanager
-def _connection_ended(connection: socket.socket) -> Iterator[None]:
-    """Whatever ends what is done here, whoever reads from the connection finds its end."""
+def _channel_ended(channel: Channel) -> Iterator[None]:
+    """Whatever ends what is done here, whoever reads from the channel finds its end."""
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+        channel.shut()

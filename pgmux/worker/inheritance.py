@@ -7,6 +7,7 @@ forked: descriptors are inherited under their numbers.
 import socket
 from dataclasses import dataclass, field
 
+from pgmux.session.ticket_keys import TicketKeys
 from pgmux.shm.segment import Segment
 from pgmux.worker.mailbox import Mailbox
 
@@ -22,6 +23,7 @@ class Inheritance:
     shared_listeners: list[socket.socket]  # Unix sockets: all workers accept from the same
     lifeline: int  # read end of a pipe whose write end only the supervisor holds
     mock_key: bytes  # with which log-ins of unknown users are made to look like others
+    ticket_keys: TicketKeys  # of TLS sessions that clients resume, in whichever worker
     vault: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot: (generation, descriptor)
     ear_mailboxes: list[Mailbox] = field(default_factory=list)  # one a worker, for LISTEN and NOTIFY
     control_listener: socket.socket | None = None  # all workers accept from the same, as from the next

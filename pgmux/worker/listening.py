@@ -28,7 +28,6 @@ import os
 from collections import Counter
 
 import gevent
-from gevent import socket
 from gevent.hub import get_hub
 
 from pgmux.config import Config
@@ -36,14 +35,14 @@ from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.messages import channel_of, cut_messages
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
-from pgmux.session.keyring import Keyring
 from pgmux.session.notices import Notice
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.ears import Ears
 from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.audience import Audience, Done, read_request
-from pgmux.worker.connecting import OpenError, connect
+from pgmux.worker.channel import Channel
+from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.ear import Ear
 from pgmux.worker.mailbox import LONGEST_BODY, Kind, Mailbox, Message
 from pgmux.worker.outbox import Outbox
@@ -61,7 +60,7 @@ class Listening:
         self,
         worker: int,
         config: Config,
-        keyring: Keyring,
+        connector: Connector,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
@@ -71,7 +70,7 @@ class Listening:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._keyring = keyring
+        self._connector = connector
         self._pools = pools
         self._counters = counters
         self._mailboxes = mailboxes
@@ -170,17 +169,15 @@ class Listening:
 
     # --- for our ears
 
-    def log_in(self, ear: int) -> tuple[socket.socket, BackendLogin]:
+    def log_in(self, ear: int) -> tuple[Channel, BackendLogin]:
         """A connection for an ear: as the user whose client came first, and where that one is not let in, as
         the other pools' in turn. Raises OpenError. May switch."""
         first = self._audiences[ear].pool
         pools = [first, *(set(self._pools_of(ear)) - {first})]
         settings = self.reception.settings(pools[self._refusals[ear] % len(pools)])
         try:
-            return connect(
+            return self._connector.connect(
                 settings,
-                self._keyring,
-                self._config.pgmux.server_connect_timeout,
                 application_name=APPLICATION_NAME,
                 client_encoding="SQL_ASCII",  # channels and payloads as PostgreSQL has them
             )

@@ -15,12 +15,14 @@ stop at net.unix.max_dgram_qlen):
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
     CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
+    GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
     CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
     NEWCOMER  -     -            -        with an accepted socket: it is to log in here
     KILL    record  number       -        to the worker that holds the client: send it off
     RELOAD  -       -            -        to the supervisor: read the configuration again
     SET     -       -            -        to the supervisor, with "key=value": change an option
     SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
+    UPGRADE  -      -            -        to the supervisor: let the installed version take over
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -66,6 +68,8 @@ class Kind(IntEnum):
     RELOAD = 12
     SET = 13
     SHUTDOWN = 14
+    GIVE_UP = 15
+    UPGRADE = 16
 
 
 class Message(NamedTuple):

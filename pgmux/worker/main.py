@@ -30,6 +30,7 @@ from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand, WorkerState
 from pgmux.worker.bailiff import Bailiff
 from pgmux.worker.canceller import Canceller
+from pgmux.worker.connecting import Connector
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.informant import Informant
 from pgmux.worker.inheritance import Inheritance
@@ -42,6 +43,7 @@ from pgmux.worker.opener import Opener
 from pgmux.worker.reception import Reception
 from pgmux.worker.replication import Replication
 from pgmux.worker.timekeeper import Timekeeper
+from pgmux.worker.tls import open_tls, server_tls_differs
 from pgmux.worker.usher import Usher
 
 # A worker heeds its supervisor alone. Signals that a terminal or systemd sends to the whole group (SIGINT,
@@ -70,18 +72,22 @@ class Worker:
         self._loaded = config  # without what SET has changed
         self._estate = estate
         secrets, doors = open_doors(config, estate.mock_key)
+        self._tls = open_tls(config, estate.ticket_keys)
         self._keyring = Keyring(secrets)
         self._journal = Journal(f"worker {number}")
         self._log = logging.getLogger(f"worker {number}")
         self._pools = Pools(estate.segment, estate.bells)
         records, counters = Clients(estate.segment), CounterTable(estate.segment)
-        self._opener = Opener(number, config, self._keyring, self._pools, counters, estate.mailboxes)
-        self._canceller = Canceller(number, self._pools, estate.mailboxes, counters, self._journal)
+        self._connector = Connector(config, self._keyring, self._tls.server)
+        self._opener = Opener(number, config, self._connector, self._pools, counters, estate.mailboxes)
+        self._canceller = Canceller(
+            number, self._connector, self._pools, estate.mailboxes, counters, self._journal
+        )
         self._listening = Listening(
-            number, config, self._keyring, self._pools, counters, estate.ear_mailboxes
+            number, config, self._connector, self._pools, counters, estate.ear_mailboxes
         )
         self._replication = Replication(
-            number, config, self._keyring, self._pools, counters, estate.mailboxes[-1]
+            number, config, self._connector, self._pools, counters, estate.mailboxes[-1]
         )
         self._moving = Moving(number, self._pools, records, estate.mailboxes)
         self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
@@ -91,6 +97,7 @@ class Worker:
             self._keyring,
             self._pools,
             self._journal,
+            tls=self._tls.clients,
             want_backend=self._opener.look,
             cancel=self._canceller.request,
             want_own_backend=self._replication.begin,
@@ -197,6 +204,7 @@ class Worker:
             self._moving.take_leave()
         for watcher, _ in watchers:
             watcher.stop()
+        self._relay.leave_home()
 
     def stop(self) -> None:
         """Take no more connections, let transactions finish, then leave."""
@@ -265,6 +273,8 @@ class Worker:
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
+            elif message.kind is Kind.GIVE_UP:
+                self._relay.give_up(message.target, message.number)
             elif message.kind is Kind.CLIENT:
                 self._moving.take_up(message)
                 self._bailiff.look_at(message.target)
@@ -307,6 +317,8 @@ class Worker:
                 self._moving.move(client)
             case "newcomer", (int(fd), int(heir)):
                 self._moving.pass_on(fd, heir)
+            case "read only", int(pool):
+                self._opener.doubt(pool)
             case "fetch", int(slot):
                 self._fetch(slot)
             case "queue full", Client() as client:
@@ -369,15 +381,20 @@ class Worker:
             loaded = self._loaded if reloads == self._reloads else reload(self._loaded)[0]
             config = change_all(loaded, board.settings().decode("utf-8", "surrogateescape"))
             secrets, doors = open_doors(config, self._estate.mock_key)
+            tls = open_tls(config, self._estate.ticket_keys)
         except PgmuxError as error:
             self._log.error("not reloaded here: %s", error)
             return
-        self._config, self._loaded = config, loaded
+        is_tls_another = server_tls_differs(self._config, config)
+        self._config, self._loaded, self._tls = config, loaded, tls
         self._configuration, self._reloads = configuration, reloads
         self._set_log()
         self._configure_relay()
         self._keyring.reconfigure(secrets)
-        self._reception.reconfigure(config, doors)
+        self._reception.reconfigure(config, doors, tls.clients)
+        self._connector.reconfigure(config, tls.server, is_tls_another=is_tls_another)
+        if is_tls_another:  # by every worker, for each may have opened one by the old settings until now
+            self._pools.expire()
         self._opener.reconfigure(config)
         self._informant.reconfigure(config)
         self._listening.reconfigure(config)
@@ -416,6 +433,8 @@ class Worker:
 
     def _tick(self) -> None:
         self._beat()
+        if self._estate.ticket_keys.advance(time.monotonic()) and self._tls.clients is not None:
+            self._tls.clients.set_ticket_key(self._estate.ticket_keys.key)
         self._timekeeper.tick()
         self._usher.look(self._config)
         if self._relay.samples_missed:
@@ -434,7 +453,7 @@ class Worker:
         elif self._stopping:
             if not self._waits_for_clients:
                 self._send_off_idle()
-        elif not self._relay.is_accepting:
+        elif not self._relay.is_accepting and not self._moving.is_draining:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
@@ -458,6 +477,8 @@ class Worker:
     def _is_done(self) -> bool:
         if self._relay.client_count or not (self._stopping or self._moving.is_draining):
             return False
+        if self._office.workload.is_at_work and not self._stopping:
+            return False  # somebody is being answered
         # In order means: what a client asked before it left has been done, and nothing has come in the last moment.
         if self._moving.is_draining and self._mailbox_watcher.active:
             self._collect()

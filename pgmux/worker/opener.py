@@ -12,22 +12,22 @@ pool has no backend at all, its clients are told so at once, in every worker.
 import logging
 import random
 import time
+from collections import Counter, defaultdict
 
 import gevent
-from gevent import socket
 from gevent.pool import Group
 
 from pgmux.config.configuration import Config, PoolSettings
 from pgmux.control.figures import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
-from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
-from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, Pools
+from pgmux.shm.homes import Homes
+from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, POOL_FULL, Pools
 from pgmux.shm.workers import Errand
-from pgmux.worker.connecting import OpenError, connect
-from pgmux.worker.dialing import addresses_of
+from pgmux.worker.channel import Channel
+from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -35,6 +35,9 @@ _STRANGERS_AT_ONCE = 4  # pools nobody has heard of: who asks for ever new names
 _COOL_DOWN_SECONDS = 0.5  # after the failure of one of them, before its turn is another's
 _LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
 _VAULT_RETRY_SECONDS = 0.05
+_AT_ONCE = 8  # backends that one worker opens for one pool at the same time
+_DOUBT_EVERY_SECONDS = 1.0
+_RETRY_JITTER = 1.25  # pools that were refused together must not all come back together
 
 
 class Opener:
@@ -44,7 +47,7 @@ class Opener:
         self,
         worker: int,
         config: Config,
-        keyring: Keyring,
+        connector: Connector,
         pools: Pools,
         counters: CounterTable,
         mailboxes: list[Mailbox],
@@ -54,12 +57,16 @@ class Opener:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._keyring = keyring
+        self._connector = connector
         self._pools = pools
+        self._homes = Homes(pools)
         self._counters = counters
+        self._mailboxes = mailboxes
         self._vault = mailboxes[-1]
         self._others = [box for number, box in enumerate(mailboxes[:-1]) if number != worker]
         self._greenlets = Group()
+        self._opening: Counter[int] = Counter()  # backends that are being opened here, by pool
+        self._not_doubted_before: defaultdict[int, float] = defaultdict(float)  # time.monotonic(), by pool
         self._keyless: set[int] = set()  # pools for which we lacked what PostgreSQL asked for
         self._strangers = 0  # backends that are being opened for pools nobody has heard of
         self._later: dict[int, None] = {}  # such pools that wait for their turn, oldest first
@@ -84,10 +91,12 @@ class Opener:
         lobby = self.relay.lobby(pool)
         lobby.asked = False
         self.relay.serve_waiting(pool)
-        waiting = max(self._pools.waiters.waiting(pool), lobby.waiting)
+        waiting = lobby.waiting
+        if not self._homes.is_homed(pool):  # else what we open is of use to our own clients alone
+            waiting = max(self._pools.waiters.waiting(pool), waiting)
         if self.reception.waiting(pool):
             waiting = max(waiting, 1)
-        every, opening, _, serving = self._pools.count(pool)
+        every, opening, serving = self._homes.count(pool, self._worker)
         wanted = max(waiting - opening, warm - every)
         if wanted <= 0 or self._pools.is_pool_paused(pool) or self._leaves_to_others(pool, settings):
             return
@@ -100,19 +109,28 @@ class Opener:
             if not serving:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
             return
-        for _ in range(wanted):
+        for _ in range(min(wanted, self._room(pool, opening, has_trouble=bool(trouble)))):
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
-                if slot in (DATABASE_FULL, ALL_FULL):
-                    self._make_room(pool, within_database=slot == DATABASE_FULL)
+                if slot in (POOL_FULL, DATABASE_FULL, ALL_FULL):
+                    self._make_room(pool, slot)
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._strangers += is_first
             self._greenlets.spawn(self._open, pool, slot, is_first)
 
+    def _room(self, pool: int, opening: int, *, has_trouble: bool) -> int:
+        """How many backends may be opened now, so that a PostgreSQL that comes back is not overrun.
+
+        While its last log-in has failed, one in all of pgmux; then some at a time, each of which looks again.
+        """
+        if has_trouble:
+            return 0 if opening else 1
+        return max(_AT_ONCE - self._opening[pool], 0)
+
     def _leaves_to_others(self, pool: int, settings: PoolSettings) -> bool:
         """Whether PostgreSQL wants to know what this worker does not, and nobody waits here."""
-        if pool in self._keyless and self._keyring.may_open_for(settings.server_user):
+        if pool in self._keyless and self._connector.keyring.may_open_for(settings.server_user):
             self._keyless.discard(pool)
         return pool in self._keyless and not self._has_waiting(pool)
 
@@ -136,33 +154,59 @@ class Opener:
 
     def refuse_waiters(self, pool: int, trouble: str) -> None:
         """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
+        if not self._config.pgmux.fail_fast:
+            return  # they wait, up to query_wait_timeout or client_login_timeout
         error = Refusal.NO_POSTGRESQL.build(trouble, severity="ERROR", server=self.reception.server(pool))
         for client in self.relay.waiting_clients(pool):
             self.relay.turn_down(client, error)
         self.reception.turn_away_waiting(pool, trouble)
 
+    def doubt(self, pool: int) -> None:
+        """A server has refused to write, or has become a standby or none. Where it matters what it is, backends are
+        replaced, for which each host is looked at anew; not more than once in a while, as it may be a client's wish.
+        """
+        now = time.monotonic()
+        try:
+            settings = self.reception.settings(pool)
+        except KeyError:
+            return
+        if settings.target_session_attrs == "any" or now < self._not_doubted_before[pool]:
+            return
+        self._not_doubted_before[pool] = now + _DOUBT_EVERY_SECONDS
+        self._log.warning(
+            "%s may be another server than it was: backends are replaced", self.reception.server(pool)
+        )
+        self._pools.outdate(pool)
+
     def heed_trouble(self) -> None:
         """Some worker's log-in failed: refuse those who have nothing left to wait for."""
         for pool in self.reception.pools_in_use():
             trouble, _ = self._pools.trouble(pool)
-            if trouble and not self._pools.count(pool)[3]:
+            if trouble and not self._homes.count(pool, self._worker)[2]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
-    def _make_room(self, pool: int, *, within_database: bool) -> None:
-        """A limit over several pools is reached: close a backend that another of them has left idle."""
-        victim = self._pools.evict(pool, self._worker, within_database)
-        if victim >= 0:
-            self.relay.close_backend(victim)
+    def _make_room(self, pool: int, limit: int) -> None:
+        """A limit is reached. If it is one over several pools, close a backend that another of them has left
+        idle. Else, or when there is none, ask for one whose home is another worker: shm/homes.pyx.
+        """
+        if limit != POOL_FULL:
+            victim = self._pools.evict(pool, self._worker, limit == DATABASE_FULL)
+            if victim >= 0:
+                self.relay.close_backend(victim)
+                return
+        idle = self._homes.find_idle_abroad(pool, self._worker, limit)
+        if idle is not None:
+            slot, generation, home = idle
+            self._mailboxes[home].send(Message(Kind.GIVE_UP, slot, generation))
 
     def _open(self, pool: int, slot: int, is_first: bool) -> None:
-        begun_us = Clock().now_us
-        limit = self._config.pgmux.server_connect_timeout
-        connection = None
+        channel, begun_us, edition = None, Clock().now_us, self._connector.edition
+        self._opening[pool] += 1
         try:
             settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
-            connection, login = connect(settings, self._keyring, limit, application_name="pgmux")
-            self._publish(pool, slot, connection, login, begun_us)
-            if self._leads_elsewhere_now(pool, settings):
+            channel, login = self._connector.connect(settings, application_name="pgmux")
+            self._publish(pool, slot, channel, login, begun_us)
+            if edition != self._connector.edition or self._leads_elsewhere_now(pool, settings):
                 self._pools.outdate(pool)
         except OpenError as error:
             if error.is_keyless and not self._has_waiting(pool):
@@ -177,8 +221,10 @@ class Opener:
             self._give_up(pool, slot, "XX000: pgmux failed to open a backend, its log says why")
             raise
         finally:
-            if connection is not None:
-                connection.close()
+            if channel is not None:
+                channel.close()
+            self._opening[pool] -= 1
+            self.look(pool)  # others may have had to wait for their turn
             if is_first:
                 self._end_first(pool)
 
@@ -194,24 +240,30 @@ class Opener:
             del self._later[following]
             self.look(following)
 
-    def _publish(
-        self, pool: int, slot: int, connection: socket.socket, login: BackendLogin, begun_us: int
-    ) -> None:
-        """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one."""
+    def _publish(self, pool: int, slot: int, channel: Channel, login: BackendLogin, begun_us: int) -> None:
+        """Make the backend everybody's, then hand it out. The vault comes first: it must not miss one.
+
+        Under TLS it cannot be everybody's: this worker is its home.
+        """
         generation = self._pools.generation(slot)
-        message = Message(Kind.SOCKET, slot, generation, 0, connection.fileno())
-        self._pools.introduce(slot, login.pid, login.key, self._expiry())
+        message = Message(Kind.SOCKET, slot, generation, 0, channel.fileno())
+        home = None if channel.tls is None else self._worker
+        self._pools.introduce(slot, login.pid, login.key, self._expiry(), home)
         self._pools.expire_if_outdated(slot, begun_us)
-        self._pools.locate(slot, *addresses_of(connection))
+        self._pools.locate(slot, *channel.addresses())
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
         self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):
             gevent.sleep(_VAULT_RETRY_SECONDS)
-        for mailbox in self._others:
-            mailbox.send(message)  # a full one is no harm: its worker asks the vault when it needs the socket
+        if home is None:
+            for mailbox in self._others:  # a full one is no harm: its worker asks the vault when it needs it
+                mailbox.send(message)
         if not self._pools.try_adopt(slot, self._worker):
             return
-        self.relay.adopt_socket(slot, generation, connection.detach())
+        self.relay.adopt_socket(slot, generation, channel.detach(), channel.tls)
+        if self._homes.is_homed(pool) != (home is not None):
+            self._homes.settle(pool, is_homed=home is not None)
+            self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)  # each must now look for itself
         self._counters.add(self._worker, pool, "backends_opened")
         if self._pools.trouble(pool)[0]:
             self._pools.set_trouble(pool, b"", 0)
@@ -234,7 +286,7 @@ class Opener:
         self._counters.add(self._worker, pool, "login_failures")
         if self._pools.trouble(pool)[0].decode("utf-8", "replace") != trouble:
             self._log.error("cannot open a backend at %s: %s", self.reception.server(pool), trouble)
-        retry_us = int(self._config.pgmux.server_login_retry * 1_000_000)
+        retry_us = int(self._config.pgmux.server_login_retry * random.uniform(1, _RETRY_JITTER) * 1_000_000)
         self._pools.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
         if self._pools.shut(slot, self._worker):
             self._pools.clear(slot, self._worker)

@@ -18,6 +18,7 @@ from pgmux.config.settings import OnPin
 from pgmux.control.figures import CONSOLE_POOLS, Clock, shown
 from pgmux.protocol.messages import decode_text, parse_error_fields
 from pgmux.relay.endpoint import Greeting
+from pgmux.relay.tls_context import TlsContext
 from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.doors import Doors
 from pgmux.session.inquiry import name_pins
@@ -71,17 +72,21 @@ class Reception:
         pools: Pools,
         journal: Journal,
         *,
+        tls: TlsContext | None,
         want_backend: Callable[[int], None],
         cancel: Callable[[int, bytes], None],
         want_own_backend: "Callable[[Client, ClientLogin, int], None]",
         informant: Informant,
     ) -> None:
-        """`want_backend(pool)`: a client waits for its first backend. `cancel(pid, key)`: a CancelRequest.
-        `want_own_backend(client, login, pool)`: a replication client waits for its own."""
+        """`tls`: for clients that ask for it. `want_backend(pool)`: a client waits for its first backend.
+        `want_own_backend(client, login, pool)`: a replication client waits for its own. `cancel(pid, key)`: a
+        CancelRequest.
+        """
         self.relay: Relay
         self.consoles: Consoles
         self._doors = doors
         self._config = config
+        self._tls = tls
         self._keyring = keyring
         self._pools = pools
         self._journal = journal
@@ -106,7 +111,8 @@ class Reception:
         elif login.step is Step.REFUSED:
             if login.was_looked_up:
                 self._informant.distrust(client)
-            self._note_refusal(client, login)
+            if login.reason:  # else it has just left in the middle of its handshake
+                self._note_refusal(client, login)
             self.relay.send_off(client, login.take_outgoing())
         elif client.record >= self._pools.segment.client_limit and not _wants_console(login):
             limit = self._pools.segment.client_limit
@@ -184,11 +190,15 @@ class Reception:
         """Receive the clients of this relay, from now on."""
         self.relay = relay
         relay.doors = self._doors
+        relay.tls, relay.tls_mode = self._tls, self._config.pgmux.client_tls_sslmode
         relay.login_limit = self._config.login_limit_of_a_worker
 
-    def reconfigure(self, config: Config, doors: Doors) -> None:
+    def reconfigure(self, config: Config, doors: Doors, tls: TlsContext | None) -> None:
         """After a reload: log-ins from now on, and what pools are to be."""
         self._config = config
+        self.relay.tls_mode = config.pgmux.client_tls_sslmode
+        if tls is not None:  # who came while TLS was offered may still ask for it
+            self.relay.tls = tls
         self.relay.doors = self._doors = doors
         self.relay.edition += 1
         self.relay.login_limit = config.login_limit_of_a_worker
@@ -290,10 +300,19 @@ class Reception:
         """A log-in has taken longer than client_login_timeout."""
         self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
 
+    def trouble_of(self, client: "Client") -> bytes | None:
+        """What a client is told that has waited long enough because PostgreSQL cannot be used; None = it can."""
+        pool = self.relay.pool_of(client)
+        trouble = b"" if pool is None else self._pools.trouble(pool)[0]
+        if pool is None or not trouble or self._pools.count(pool)[3]:
+            return None
+        told = trouble.decode("utf-8", "replace")
+        return Refusal.NO_POSTGRESQL.build(told, severity="ERROR", server=self.server(pool))
+
     def server(self, pool: int) -> str:
         """PostgreSQL's address for a pool, as people write it."""
         settings = self.settings(pool)
-        return f"{settings.host}:{settings.port}"
+        return f"{','.join(settings.hosts)}:{settings.port}"
 
     # --- steps of a log-in
 

@@ -20,20 +20,18 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import gevent
-from gevent import socket
 from gevent.pool import Group
 
 from pgmux.config.configuration import Config
 from pgmux.relay.endpoint import ClientPhase
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
-from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import DATABASE_FULL, Pools
-from pgmux.worker.connecting import OpenError, connect
-from pgmux.worker.dialing import addresses_of
+from pgmux.worker.channel import Channel
+from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
 
@@ -57,7 +55,7 @@ class Replication:
         self,
         worker: int,
         config: Config,
-        keyring: Keyring,
+        connector: Connector,
         pools: Pools,
         counters: CounterTable,
         vault: Mailbox,
@@ -66,7 +64,7 @@ class Replication:
         self.reception: Reception
         self._worker = worker
         self._config = config
-        self._keyring = keyring
+        self._connector = connector
         self._pools = pools
         self._counters = counters
         self._vault = vault
@@ -122,17 +120,16 @@ class Replication:
     def _open(self, client: "Client", login: "ClientLogin", pool: int, slot: int) -> None:
         ignored = {name.lower() for name in self._config.pgmux.ignore_startup_parameters} | _NOT_PASSED_ON
         parameters = {name: value for name, value in login.parameters.items() if name.lower() not in ignored}
-        connection = None
+        channel = None
         try:
-            limit = self._config.pgmux.server_connect_timeout
-            connection, backend = connect(self.reception.settings(pool), self._keyring, limit, **parameters)
+            channel, backend = self._connector.connect(self.reception.settings(pool), **parameters)
             _check_presence(client)
-            self._hand_over(client, login, slot, connection, backend)
+            self._hand_over(client, login, slot, channel, backend)
         except OpenError as error:
             self._turn_away(client, pool, error)
         finally:
-            if connection is not None:
-                connection.close()
+            if channel is not None:
+                channel.close()
             self._give_back(slot)
 
     def _hand_over(
@@ -140,19 +137,20 @@ class Replication:
         client: "Client",
         login: "ClientLogin",
         slot: int,
-        connection: socket.socket,
+        channel: Channel,
         backend: BackendLogin,
     ) -> None:
         """The backend is the client's. From the adoption on nothing switches: no tick finds it idle."""
         generation = self._pools.generation(slot)
-        self._pools.introduce(slot, backend.pid, backend.key)
-        self._pools.locate(slot, *addresses_of(connection))
-        while not self._vault.send(Message(Kind.SOCKET, slot, generation, 0, connection.fileno())):
+        home = None if channel.tls is None else self._worker
+        self._pools.introduce(slot, backend.pid, backend.key, home=home)
+        self._pools.locate(slot, *channel.addresses())
+        while not self._vault.send(Message(Kind.SOCKET, slot, generation, 0, channel.fileno())):
             gevent.sleep(_RETRY_SECONDS)
         _check_presence(client)
         if not self._pools.try_adopt(slot, self._worker):
             return
-        self.relay.adopt_socket(slot, generation, connection.detach())
+        self.relay.adopt_socket(slot, generation, channel.detach(), channel.tls)
         self._counters.add(self._worker, self._pools.leases.read(slot)[2], "backends_opened")
         self.reception.admit_with(client, login, slot, backend.welcome)
 

@@ -9,6 +9,7 @@ import pytest
 
 from pgmux.cli.main import main
 from pgmux.config.sample import render_sample
+from tests.servers.certificates import Authority
 
 CONFIGURATION = """\
 [pgmux]
@@ -137,6 +138,39 @@ def test_nothing_is_coloured(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert "\x1b" not in said + complained
     assert "ok" in said
     assert "workrs" in complained
+
+
+def test_openssl_is_asked_about_certificates_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], authority: Authority
+) -> None:
+    one, other = authority.certify(), authority.certify()
+    text = (
+        f"[pgmux]\nauth_type = 'trust'\nclient_tls_sslmode = 'require'\n"
+        f"client_tls_cert_file = '{one.cert_file}'\nclient_tls_key_file = '{{key}}'\n[databases.app]\n"
+    )
+    assert main(["check", "-c", _write(tmp_path, text.format(key=one.key_file))]) == 0
+    assert "  TLS         require, versions 1.2 and 1.3\n" in capfd.readouterr().out
+    file = _write(tmp_path, text.format(key=other.key_file))
+    assert main(["check", "-c", file]) == 2
+    complained = capfd.readouterr().err
+    assert f"{file}: TLS for clients: cannot use the private key in {other.key_file}" in complained
+    assert "key values mismatch" in complained
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["client_tls_ciphers = 'ROT13'", "client_tls13_ciphers = 'ROT13'", "client_tls_ecdhcurve = 'circle'"],
+)
+def test_a_cipher_or_curve_that_openssl_does_not_know_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], authority: Authority, line: str
+) -> None:
+    one = authority.certify()
+    text = (
+        f"[pgmux]\nauth_type = 'trust'\nclient_tls_sslmode = 'require'\n{line}\n"
+        f"client_tls_cert_file = '{one.cert_file}'\nclient_tls_key_file = '{one.key_file}'\n[databases.app]\n"
+    )
+    assert main(["check", "-c", _write(tmp_path, text)]) == 2
+    assert line.split("'")[1] in capfd.readouterr().err
 
 
 def test_rules_and_who_is_asked_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

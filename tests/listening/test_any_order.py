@@ -21,6 +21,7 @@ from pgmux.session.keyring import Keyring
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.workers import Errand
 from pgmux.worker import demand, listening
+from pgmux.worker.connecting import Connector
 from pgmux.worker.demand import Batch, Demand, Question
 from pgmux.worker.listening import Listening
 from pgmux.worker.mailbox import Kind, Mailbox, Message
@@ -191,8 +192,9 @@ class Worker:
         self.mailbox = mailboxes[number]
         self.clients: dict[int, Client] = {}
         config = Config(databases={"*": Database()})
+        connector = Connector(config, Keyring({}), None)
         self.listening = Listening(
-            number, config, Keyring({}), world.pools, CounterTable(world.segment), mailboxes
+            number, config, connector, world.pools, CounterTable(world.segment), mailboxes
         )
         self.listening.relay = self  # type: ignore[assignment]
         self.listening.reception = self  # type: ignore[assignment]

@@ -18,8 +18,8 @@ def make_rig(tmp_path: Path) -> Iterator[MakeRig]:
     """Makes a Rig of the sizes given."""
     with ExitStack() as stack:
 
-        def make(**sizes: int) -> Rig:
-            rig = Rig(tmp_path, **sizes)
+        def make(*, tcp: bool = False, **sizes: int) -> Rig:
+            rig = Rig(tmp_path, tcp=tcp, **sizes)
             stack.callback(rig.close)
             return rig
 

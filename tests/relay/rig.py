@@ -12,6 +12,7 @@ from typing import Any
 
 from pgmux.relay.endpoint import Client, Greeting
 from pgmux.relay.relay import Relay
+from pgmux.session.client_login import Step
 from pgmux.session.doors import Doors
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
@@ -28,14 +29,17 @@ ROUNDS = 6  # of all relays: enough for whatever one's doing makes another do
 
 
 class Desk:
-    """Lets in whoever says anything at all."""
+    """Lets in whoever says anything at all, unless the log-in's machine has refused it."""
 
     def __init__(self) -> None:
         self.relay: Relay
 
     def hear(self, client: Client) -> None:
-        assert self.relay.try_join(client, POOL, 0)
-        self.relay.admit(client, LET_IN)
+        if client.login is not None and client.login.step is Step.REFUSED:
+            self.relay.send_off(client)
+        else:
+            assert self.relay.try_join(client, POOL, 0)
+            self.relay.admit(client, LET_IN)
 
     def malformed(self, kind: str) -> bytes:
         return ERROR
@@ -86,13 +90,17 @@ class Peer:
 
 
 class Rig:
-    """So many workers, one pool, and no supervisor. Leave it by `close`."""
+    """So many workers, one pool, no supervisor; clients come by Unix sockets or TCP. Leave it by `close`."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, pool_size: int = 1, backends: int = 8) -> None:
+    def __init__(
+        self, folder: Path, *, workers: int = 1, pool_size: int = 1, backends: int = 8, tcp: bool = False
+    ) -> None:
         self.world = World(folder, workers=workers, backends=backends)
         self.world.pools.register(b"app", b"app", pool_size)
         self.peers: list[Peer] = []
-        self.listeners = [self._listen(folder / f"worker {number}") for number in range(workers)]
+        self.listeners = [
+            self._listen(None if tcp else folder / f"worker {number}") for number in range(workers)
+        ]
         self.relays = [self._make_relay(number) for number in range(workers)]
         self.news: list[list[tuple[str, Any]]] = [[] for _ in range(workers)]
 
@@ -120,15 +128,20 @@ class Rig:
 
     def connect(self, worker: int = 0) -> tuple[Peer, Client]:
         """A client that has logged in: the application's end, and the relay's."""
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self.listeners[worker].getsockname())
-        peer = self._keep(connection)
+        peer = self.approach(worker)
         before = set(self.relays[worker].every_client())
         peer.send(startup({"user": "app"}))
         self.run()
         assert peer.received().endswith(READY)
         (client,) = set(self.relays[worker].every_client()) - before
         return peer, client
+
+    def approach(self, worker: int = 0) -> Peer:
+        """A client that has not said anything: the application's end."""
+        listener = self.listeners[worker]
+        connection = socket.socket(listener.family)
+        connection.connect(listener.getsockname())
+        return self._keep(connection)
 
     def open(self, worker: int = 0, pool: int = POOL) -> tuple[Peer, int]:
         """A backend: PostgreSQL's end, and its slot. Every worker has its socket."""
@@ -164,9 +177,11 @@ class Rig:
         relay.doors = Doors("trust", {}, lambda name: True, bytes(16))
         return relay
 
-    def _listen(self, path: Path) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(path))
+    def _listen(self, path: Path | None) -> socket.socket:
+        listener = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
+        if path is None:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits it
+        listener.bind(("127.0.0.1", 0) if path is None else str(path))
         listener.listen()
         listener.setblocking(False)
         return listener

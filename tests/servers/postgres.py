@@ -7,12 +7,14 @@ PASSWORDS; who has none there gets in by trust.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from pgmux.demo.embedded import OBSERVER, EmbeddedPostgres, Setting
+from tests.servers.certificates import Certificate
 from tests.servers.log import Log
 from tests.servers.waiting import wait_until
 
@@ -28,15 +30,21 @@ _HBA = (
 
 
 class Postgres(EmbeddedPostgres):
-    """One server; `hba` lines come before the usual ones. Start it by `with` or by a fixture."""
+    """One server; `hba` lines come before the usual ones. Start it by `with` or by a fixture.
+
+    With a `certificate` it speaks TLS, if it was built with OpenSSL.
+    """
 
     def __init__(
         self,
         version: str | None = None,
         settings: Mapping[str, Setting] | None = None,
         hba: Sequence[str] = (),
+        certificate: Certificate | None = None,
     ) -> None:
-        super().__init__(version, settings, (*hba, *_HBA))
+        tls: dict[str, Setting] = {"ssl": True} if certificate else {}
+        super().__init__(version, {**tls, **(settings or {})}, (*hba, *_HBA))
+        self._certificate = certificate
         self.log_file = Log(self.log_path)
 
     def start(self) -> None:
@@ -45,6 +53,18 @@ class Postgres(EmbeddedPostgres):
         super().start()
         if is_new:
             self._make_roles()
+
+    def _make_data_directory(self) -> None:
+        super()._make_data_directory()
+        if self._certificate is not None:
+            for name, path in (
+                ("server.crt", self._certificate.cert_file),
+                ("server.key", self._certificate.key_file),
+            ):
+                copy = self.data_dir / name
+                copy.touch(0o600)
+                copy.write_bytes(Path(path).read_bytes())
+                self._account.own(copy)
 
     def sql(self, query: str, dbname: str = "postgres", user: str = "postgres") -> list[tuple[Any, ...]]:
         """The rows that a query gives, as Python's values. Raises psycopg.Error."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgmux.config.settings import TlsMode
 from pgmux.protocol import messages
 from pgmux.protocol.messages import Message, parse_error_fields, split_messages
 from pgmux.protocol.scram import ScramClient
@@ -503,3 +504,110 @@ def test_the_cut_makes_no_difference(tail: bytes, data: st.DataObject) -> None:
     assert whole.step is Step.AUTHENTICATED
     assert whole.admit(WELCOME, 1, b"key!") == halves.admit(WELCOME, 1, b"key!")
     assert whole.rest == halves.rest == tail
+
+
+# ---- TLS
+
+
+def ask_for_tls(mode: TlsMode, *pieces: bytes) -> ClientLogin:
+    login = ClientLogin(make_doors("trust"), tls_mode=mode)
+    for piece in pieces:
+        login.feed(piece)
+    return login
+
+
+SSL_REQUEST, GSSENC_REQUEST = messages.build_ssl_request(), messages.build_gssenc_request()
+CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"  # its beginning, which is all that is looked at
+MODES: list[TlsMode] = ["allow", "prefer", "require", "verify-ca", "verify-full"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_tls_is_granted_and_the_log_in_goes_on_under_it(mode: TlsMode) -> None:
+    login = ask_for_tls(mode, SSL_REQUEST)
+    assert (login.step, login.take_outgoing(), login.take_ciphertext()) == (Step.ENCRYPTING, b"S", b"")
+    login.secure("")
+    assert (login.step, login.is_encrypted) == (Step.STARTUP, True)
+    login.feed(STARTUP)
+    assert login.step is Step.AUTHENTICATED
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_tls_only_the_lenient_modes_let_in(mode: TlsMode) -> None:
+    login = ask_for_tls(mode, STARTUP)
+    if mode in ("allow", "prefer"):
+        assert login.step is Step.AUTHENTICATED
+        return
+    fields = error_of(login)
+    assert fields["sqlstate"] == "28000"
+    assert mode in fields["message"]
+    assert "sslmode=require" in fields["hint"]
+
+
+def test_a_cancel_request_needs_no_tls() -> None:
+    assert ask_for_tls("verify-full", messages.build_cancel_request(1, b"1234")).step is Step.CANCEL
+
+
+def test_gssapi_is_declined_and_tls_granted_after_it() -> None:
+    login = ask_for_tls("require", GSSENC_REQUEST)
+    assert login.take_outgoing() == b"N"
+    login.feed(SSL_REQUEST)
+    assert (login.step, login.take_outgoing()) == (Step.ENCRYPTING, b"S")
+
+
+@pytest.mark.parametrize("more", [b"\x16", STARTUP, b"Q"])
+def test_bytes_smuggled_in_behind_the_request_for_tls_are_refused(more: bytes) -> None:
+    login = ask_for_tls("require", SSL_REQUEST + more)
+    assert error_of(login)["message"] == "received unencrypted data after a request for encryption"
+
+
+@pytest.mark.parametrize("request_packet", [SSL_REQUEST, GSSENC_REQUEST])
+def test_under_tls_nothing_more_is_encrypted(request_packet: bytes) -> None:
+    login = ask_for_tls("require", SSL_REQUEST)
+    login.take_outgoing()
+    login.secure("")
+    login.feed(request_packet)
+    assert error_of(login)["sqlstate"] == "08P01"
+
+
+def test_direct_tls_is_known_by_its_first_byte_and_needs_its_protocol() -> None:
+    login = ask_for_tls("require", CLIENT_HELLO)
+    assert (login.step, login.is_direct) == (Step.ENCRYPTING, True)
+    assert (login.take_outgoing(), login.take_ciphertext()) == (b"", CLIENT_HELLO)
+    login.secure("postgresql")
+    login.feed(STARTUP)
+    assert login.step is Step.AUTHENTICATED
+
+
+@pytest.mark.parametrize("protocol", ["", "h2"])
+def test_direct_tls_without_its_protocol_is_refused(protocol: str) -> None:
+    login = ask_for_tls("require", CLIENT_HELLO)
+    login.take_ciphertext()
+    login.secure(protocol)
+    assert 'ALPN protocol "postgresql"' in error_of(login)["message"]
+
+
+@pytest.mark.parametrize("mode", ["disable", "require"])
+def test_direct_tls_where_it_cannot_be_is_refused_by_its_name(mode: TlsMode) -> None:
+    pieces = [CLIENT_HELLO] if mode == "disable" else [GSSENC_REQUEST, CLIENT_HELLO]
+    login = ask_for_tls(mode, *pieces)
+    assert "TLS, which is not offered here" in error_of(login)["message"]
+
+
+def test_a_failed_handshake_is_told_to_the_log_alone() -> None:
+    login = ask_for_tls("require", SSL_REQUEST)
+    login.take_outgoing()
+    login.lose("unknown ca")
+    assert (login.step, login.reason, login.take_outgoing()) == (
+        Step.REFUSED,
+        "TLS handshake: unknown ca",
+        b"",
+    )
+    login = ask_for_tls("require", SSL_REQUEST)
+    login.lose("")
+    assert login.reason == ""
+
+
+def test_a_handshake_that_takes_too_long_is_refused() -> None:
+    login = ask_for_tls("require", SSL_REQUEST)
+    login.refuse(Refusal.LOGIN_TIMEOUT, timeout="60s")
+    assert login.step is Step.REFUSED
