@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from pgmux.config.addresses import socket_path
-from pgmux.config.settings import Database, OnPin, PoolMode, Settings, User
+from pgmux.config.settings import Database, OnPin, PoolMode, SessionAttributes, Settings, User
 from pgmux.errors import Problem
 
 ANY_DATABASE = "*"
@@ -37,6 +37,7 @@ class PoolSettings(msgspec.Struct, frozen=True):
     min_pool_size: int
     reserve_pool_size: int
     max_backends: int  # of all pools of this database together; 0 = no limit of its own
+    target_session_attrs: SessionAttributes
     on_pin: OnPin
     most_pinned: int  # of the pool's backends may be kept by a client beyond its transaction, at once
 
@@ -47,8 +48,11 @@ class PoolSettings(msgspec.Struct, frozen=True):
 
     def leads_where(self, other: "PoolSettings") -> bool:
         """Whether a backend opened by `other` leads to the same place, as the same PostgreSQL user."""
-        mine = (self.hosts, self.port, self.dbname, self.server_user)
-        return mine == (other.hosts, other.port, other.dbname, other.server_user)
+        return self._place == other._place
+
+    @property
+    def _place(self) -> tuple[object, ...]:
+        return self.hosts, self.port, self.dbname, self.server_user, self.target_session_attrs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Config:
                 own.reserve_pool_size, declared.reserve_pool_size, self.pgmux.reserve_pool_size
             ),
             max_backends=declared.max_backends,
+            target_session_attrs=declared.target_session_attrs,
             on_pin=_first(declared.on_pin, self.pgmux.on_pin),
             most_pinned=max(1, pool_size * self.pgmux.max_pinned_percent // 100),
         )

@@ -31,11 +31,7 @@ def _is_one_of(*values: str) -> Callable[[object], bool]:
     return lambda value: value in values
 
 
-def _has_several(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) > 1
-
-
-NOT_YET = (NotYet("host", _has_several, "failover between hosts is not supported yet", "name one host"),)
+NOT_YET: tuple[NotYet, ...] = ()
 
 
 def is_missing(key: str) -> bool:

@@ -24,6 +24,7 @@ AuthType = Literal["trust", "password", "md5", "scram-sha-256", "cert", "hba"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 TlsNegotiation = Literal["postgres", "direct"]
 OnPin = Literal["allow", "warn", "reject"]
+SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -252,6 +253,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Option("How long a pool waits after PostgreSQL refused it before it tries again."),
     ] = parse_duration("1s")
 
+    fail_fast: Annotated[
+        bool,
+        Option(
+            "Refuse at once while PostgreSQL cannot be used; false = clients wait up to query_wait_timeout."
+        ),
+    ] = True
+
     auth_type: Annotated[
         AuthType,
         Option(
@@ -355,9 +363,17 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     host: Annotated[
         Hosts,
-        Option("PostgreSQL's host name or address, or its Unix socket's directory; not yet: a list."),
+        Option(
+            "PostgreSQL's host name or address, or its Unix socket's directory; a list is tried in its order."
+        ),
     ] = ("/var/run/postgresql",)
     port: Annotated[int, Option("PostgreSQL's port.", bounds=(1, 65_535))] = 5432
+    target_session_attrs: Annotated[
+        SessionAttributes,
+        Option(
+            "Which of several hosts will do, with libpq's words; PostgreSQL 14 or newer tells what it is."
+        ),
+    ] = "any"
     dbname: Annotated[
         str,
         Option('Name of the database in PostgreSQL; "" = the same name.', example="app"),

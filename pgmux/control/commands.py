@@ -78,6 +78,18 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
                 "SET", "OPTION VALUE", "Change an option until the next RELOAD or restart.", Operator.set
             ),
             Command(
+                "DRAIN",
+                "WORKER",
+                "Replace a worker: its clients go to other workers with their sessions, and notice nothing.",
+                Operator.drain,
+            ),
+            Command(
+                "UPGRADE",
+                "",
+                "Have the version that is installed now take over; clients notice nothing.",
+                Operator.upgrade,
+            ),
+            Command(
                 "SHUTDOWN",
                 "[WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
                 "Stop pgmux: at once, when transactions are finished, or when all clients have left.",

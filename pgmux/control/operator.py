@@ -16,13 +16,14 @@ from pgmux.control.answers import Done, Notice, Reply
 from pgmux.control.figures import SILENT_AFTER_US, Figures, backends_of
 from pgmux.control.request import RequestError
 from pgmux.errors import ConfigError, PgmuxError
-from pgmux.shm.workers import Errand
+from pgmux.shm.workers import Errand, WorkerState
 
 if TYPE_CHECKING:
     from pgmux.shm.board import _DatabaseRow
 
 _WORKERS_WITHIN_SECONDS = 3.0  # a worker that has not done something by then is stuck, or stopped
 _SUPERVISOR_WITHIN_SECONDS = 5.0
+_UPGRADE_WITHIN_SECONDS = 60.0  # two Pythons are started to ask the installed version
 
 AT_ONCE, WHEN_SERVERS_ARE_FREE, WHEN_CLIENTS_ARE_GONE = range(3)
 SHUTDOWNS = {
@@ -34,6 +35,11 @@ SHUTDOWNS = {
 
 class Levers(Protocol):
     """What only a worker can do for the operator."""
+
+    worker: int  # its own number
+
+    def upgrade(self) -> None:
+        """Ask the supervisor to let the installed version take over."""
 
     def reload(self) -> None:
         """Ask the supervisor to read the configuration again."""
@@ -197,6 +203,45 @@ class Operator:
             raise RequestError("22023", f"{problem.key}: {problem.message}", problem.hint) from None
         yield from self._change_configuration(lambda: self._levers.set(key, text), asker)
         yield Done("SET")
+
+    def drain(self, arguments: tuple[str, ...], asker: Waiting) -> Outcome:
+        """Replace one worker; done when its successor serves."""
+        (text,) = arguments
+        workers = self._pools.workers
+        count = self._pools.segment.worker_count
+        if not text.isdecimal() or int(text) >= count:
+            raise RequestError(
+                "22023", f"no such worker: {text}", f"They are numbered from 0 to {count - 1}."
+            )
+        number = int(text)
+        pid = workers.read(number)["pid"]
+        workers.send_on_errand(number, Errand.DRAIN)
+        if number == self._levers.worker:
+            yield Notice("it is the worker that answers you: it drains now")
+        else:
+            asker.wait_until(
+                lambda: (
+                    workers.read(number)["pid"] not in (0, pid)
+                    and workers.read(number)["state"] == WorkerState.SERVING
+                ),
+                lambda: f"waiting for {_count(workers.read(number)['clients'], 'client')} of worker {number}",
+            )
+        yield Done("DRAIN")
+
+    def upgrade(self, _: tuple[str, ...], asker: Waiting) -> Outcome:
+        """Have the installed version take over; done when the supervisor is of that version."""
+        before = self._board.configuration
+        self._levers.upgrade()
+        if not asker.wait_until(
+            lambda: self._board.configuration > before,
+            lambda: "waiting for the supervisor to examine the installed version",
+            _UPGRADE_WITHIN_SECONDS,
+        ):
+            raise RequestError(
+                "F0000", "not upgraded, nothing has changed", "The log of the supervisor says why."
+            )
+        yield Notice("the workers are replaced now, one after the other")
+        yield Done("UPGRADE")
 
     def shut_down(self, arguments: tuple[str, ...], _: Waiting) -> Outcome:
         """Stop pgmux."""

@@ -11,7 +11,7 @@ Three things are never done: act on half a ReadyForQuery; let go of a backend th
 a reply or waits for the rest of a message; pass on a reply that nobody asked for.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from pgmux.protocol.replies cimport (
     FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, expect, has_turns, is_ours, is_settled, match,
@@ -491,6 +491,8 @@ cdef class Exchange(Carrying):
             self.pools.baggage.outdate()
             if self.can_retry(backend):
                 backend.errand = RETRYING
+        if memmem(message, min(total, chunk.size - chunk.at), b"\0C25006", 7) != NULL:
+            self.news.append(("read only", backend.pool))        # perhaps it is a standby now
         if backend.replies.lapsed:
             self.lapse_notes(backend, backend.replies.lapsed)
         if backend.overtime is not None and memmem(message, total, b"\0C57014", 7) != NULL:
@@ -511,6 +513,9 @@ cdef class Exchange(Carrying):
         """What a backend may say at any moment. Of what our own requests bring about the client hears nothing."""
         if chunk.data[chunk.at] == c"A":
             return SWALLOW                   # notifications come by way of the listening backend
+        if chunk.data[chunk.at] == c"S" and total > HEADER_BYTES + 15 \
+                and memcmp(chunk.data + chunk.at + HEADER_BYTES, b"in_hot_standby", 15) == 0:
+            self.news.append(("read only", backend.pool))        # or it is none any more
         if not is_ours(&backend.replies):
             return FORWARD
         if chunk.data[chunk.at] == c"S" and backend.client.unsure is not None:

@@ -45,7 +45,7 @@ cdef class Leasing(Poller):
     cdef bint may_move(self, Client client) noexcept:
         """Whether a client is between two transactions, with nothing of either in our memory: all that is left of
         it is its session, and what has come since lies in its socket, for whoever serves it."""
-        return (client.phase == IDLE and client.backend is None and not client.stays
+        return (client.phase == IDLE and client.lobby is not None and client.backend is None and not client.stays
                 and not client.remain and not client.carried and not client.wanted
                 and not client.dropping and not client.skipping and not client.terminated
                 and not length(&client.held) and not length(&client.out)

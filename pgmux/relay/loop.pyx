@@ -130,8 +130,13 @@ cdef class Loop(Handshakes):
             has_served = True
             self.is_collecting = self.volley.is_possible
             self.now = now_us()
+            # Backends first: a request must not be sent to one whose end lies in the same batch.
             for at in range(count):
-                self.on_event(self.events[at].data.u64, self.events[at].events)
+                if kind_of(self.events[at].data.u64) == BACKEND:
+                    self.on_event(self.events[at].data.u64, self.events[at].events)
+            for at in range(count):
+                if kind_of(self.events[at].data.u64) != BACKEND:
+                    self.on_event(self.events[at].data.u64, self.events[at].events)
 
     cdef int serve_ready(self) except -1:
         cdef list ready = self.ready

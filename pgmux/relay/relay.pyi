@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from pgmux.relay.endpoint import Client, Greeting, Lobby
 from pgmux.relay.moving import Moving
@@ -105,6 +105,9 @@ class Relay(Moving):
 
     def overstayed(self, stay: Stay, limit_us: int) -> list[Client]:
         """The clients of which something has lasted longer than it may."""
+
+    def peer_of(self, slot: int) -> tuple[Any, ...] | str | None:
+        """Where a backend's socket leads: (host, port, …), or the path of a Unix socket; None without a socket."""
 
     def is_awaited(self, slot: int) -> bool:
         """Whether we have leased the slot without having its socket."""

@@ -19,6 +19,7 @@ from pgmux.shm.leases cimport (
 )
 from pgmux.shm.pools cimport NO_SLOT
 
+import os
 import socket
 
 from pgmux.protocol.messages import channel_of
@@ -338,6 +339,14 @@ cdef class Relay(Moving):
         self.now = now_us()
         if client.backend is not None and client.backend.errand == SUBSCRIBING:
             self.conclude(client, client.backend)
+
+    def peer_of(self, uint32_t slot):
+        """Where a backend's socket leads: (host, port, …), or the path of a Unix socket; None without a socket."""
+        cdef Backend backend = self.backends[slot]
+        if backend.fd < 0:
+            return None
+        with socket.socket(fileno=os.dup(backend.fd)) as peer:
+            return peer.getpeername()
 
     def is_awaited(self, uint32_t slot):
         """Whether we have leased the slot without having its socket."""

@@ -277,6 +277,8 @@ class Supervisor:
         for order in orders:
             if order.kind is Kind.RELOAD:
                 self._reload()
+            elif order.kind is Kind.UPGRADE:
+                self.upgrade()
             elif order.kind is Kind.SET:
                 self._set(order)
             elif order.target == WHEN_CLIENTS_ARE_GONE:

@@ -35,7 +35,7 @@ class Vault:
             elif message.kind is Kind.FETCH and message.target in self.sockets:
                 generation, fd = self.sockets[message.target]
                 self._mailboxes[message.note].send(Message(Kind.SOCKET, message.target, generation, 0, fd))
-            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN):
+            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE):
                 self.orders.append(message)
 
     def sweep(self) -> None:

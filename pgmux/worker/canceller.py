@@ -10,9 +10,11 @@ import logging
 from contextlib import closing
 
 import gevent
+import msgspec
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
+from pgmux.config import PoolSettings
 from pgmux.errors import PgmuxError
 from pgmux.protocol.messages import build_cancel_request
 from pgmux.relay.endpoint import Client, ClientPhase
@@ -103,6 +105,21 @@ class Canceller:
         """Whether some cancel request is on its way."""
         return bool(self._greenlets)
 
+    def _place_of(self, slot: int, pool: int) -> PoolSettings:
+        """The pool's settings; of several hosts the one that this backend is at."""
+        settings = self.reception.settings(pool)
+        if len(settings.hosts) == 1:
+            return settings
+        match self.relay.peer_of(slot):
+            case str(path) if path:
+                directory, _, name = path.rpartition("/")
+                return msgspec.structs.replace(
+                    settings, hosts=(directory,), port=int(name.rpartition(".")[2])
+                )
+            case (host, port, *_):
+                return msgspec.structs.replace(settings, hosts=(host,), port=port)
+        return settings
+
     def _send(self, slot: int, generation: int, pid: int, key: bytes) -> None:
         """One CancelRequest, to its end: PostgreSQL closes the connection when it has sent the signal."""
         self._pools.count_cancel(slot, +1)
@@ -111,15 +128,15 @@ class Canceller:
             if backend["pool"] is None:
                 return  # EMPTY: nothing is left to be cancelled
             with self._turns, gevent.Timeout(_WITHIN_SECONDS, TimeoutError("no answer")):
-                self._deliver(backend["pool"], build_cancel_request(pid, key), backend["home"] is not None)
+                place = self._place_of(slot, backend["pool"])
+                self._deliver(place, build_cancel_request(pid, key), backend["home"] is not None)
         except (OSError, PgmuxError) as error:
             self._log.warning("cannot send a cancel request: %s", error)
         finally:
             self._pools.count_cancel(slot, -1)
             self.relay.cancel_settled(slot, generation)
 
-    def _deliver(self, pool: int, request: bytes, is_encrypted: bool) -> None:
-        settings = self.reception.settings(pool)
+    def _deliver(self, settings: PoolSettings, request: bytes, is_encrypted: bool) -> None:
         with closing(self._connector.open_for_cancel(settings, is_encrypted=is_encrypted)) as channel:
             channel.sendall(request)
             while channel.recv():

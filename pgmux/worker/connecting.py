@@ -1,9 +1,15 @@
-"""Connecting to PostgreSQL: dialled, under TLS or not, and logged in, within server_connect_timeout."""
+"""Connecting to PostgreSQL: dialled, under TLS or not, and logged in, within server_connect_timeout.
+
+Of several hosts the first that answers, lets us in and is what target_session_attrs asks for; each has
+server_connect_timeout to itself. What a host is, it says at the log-in (in_hot_standby and
+default_transaction_read_only, from PostgreSQL 14 on). Manual: "Parameter Key Words", `target_session_attrs`.
+"""
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
 import gevent
+import msgspec
 
 from pgmux.config import Config, PoolSettings
 from pgmux.protocol.messages import LATEST_VERSION
@@ -63,15 +69,37 @@ class Connector:
 
         `parameters` are the start-up packet's.
         """
+        wanted = pool.target_session_attrs
+        for attributes in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
+            trouble = None
+            for host in pool.hosts:
+                try:
+                    here = msgspec.structs.replace(pool, hosts=(host,))
+                    return self._connect_to_one(here, attributes, parameters)
+                except OpenError as error:
+                    trouble = error
+                    if str(error).startswith("28"):
+                        break  # a wrong password is one everywhere, and asking everywhere would hide it
+        assert trouble is not None
+        raise trouble
+
+    def _connect_to_one(
+        self, pool: PoolSettings, attributes: str, parameters: Mapping[str, str]
+    ) -> tuple[Channel, BackendLogin]:
+        """The same with the only host of `pool`, if it is what `attributes` ask for."""
         limit_s = self._settings.server_connect_timeout
         too_late = OpenError(f"08001: no log-in within server_connect_timeout ({limit_s:g}s)")
         try:
             with gevent.Timeout(limit_s or None, too_late):
-                return self._connect(pool, parameters)
+                channel, login = self._connect(pool, parameters)
         except OSError as error:
             raise OpenError(f"08001: {error.strerror or error}") from None
         except TlsError as error:
             raise OpenError(f"08001: {error}") from None
+        if not has_attributes(login.welcome, attributes):
+            channel.close()
+            raise OpenError(f'08001: {pool.host} is not what target_session_attrs = "{attributes}" asks for')
+        return channel, login
 
     def open_for_cancel(self, pool: PoolSettings, *, is_encrypted: bool) -> Channel:
         """A connection for a CancelRequest, which nobody logs in on. Raises OSError, TlsError. May switch.
@@ -127,6 +155,23 @@ class Connector:
                 raise
             failing.pop_all()
             return channel, login
+
+
+def has_attributes(parameters: Mapping[str, str], wanted: str) -> bool:
+    """Whether a server that has reported these parameters is what is wanted, in libpq's words."""
+    is_standby = parameters.get("in_hot_standby")
+    is_read_only = "on" in (is_standby, parameters.get("default_transaction_read_only"))
+    match wanted:
+        case "any":
+            return True
+        case "primary":
+            return is_standby == "off"
+        case "standby":
+            return is_standby == "on"
+        case "read-only":
+            return is_read_only
+        case _:
+            return is_standby is not None and not is_read_only
 
 
 def _log_in(channel: Channel, login: BackendLogin) -> None:

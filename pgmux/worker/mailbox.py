@@ -22,6 +22,7 @@ stop at net.unix.max_dgram_qlen):
     RELOAD  -       -            -        to the supervisor: read the configuration again
     SET     -       -            -        to the supervisor, with "key=value": change an option
     SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
+    UPGRADE  -      -            -        to the supervisor: let the installed version take over
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
@@ -68,6 +69,7 @@ class Kind(IntEnum):
     SET = 13
     SHUTDOWN = 14
     GIVE_UP = 15
+    UPGRADE = 16
 
 
 class Message(NamedTuple):

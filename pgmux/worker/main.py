@@ -317,6 +317,8 @@ class Worker:
                 self._moving.move(client)
             case "newcomer", (int(fd), int(heir)):
                 self._moving.pass_on(fd, heir)
+            case "read only", int(pool):
+                self._opener.doubt(pool)
             case "fetch", int(slot):
                 self._fetch(slot)
             case "queue full", Client() as client:
@@ -451,7 +453,7 @@ class Worker:
         elif self._stopping:
             if not self._waits_for_clients:
                 self._send_off_idle()
-        elif not self._relay.is_accepting:
+        elif not self._relay.is_accepting and not self._moving.is_draining:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
@@ -475,6 +477,8 @@ class Worker:
     def _is_done(self) -> bool:
         if self._relay.client_count or not (self._stopping or self._moving.is_draining):
             return False
+        if self._office.workload.is_at_work and not self._stopping:
+            return False  # somebody is being answered
         # In order means: what a client asked before it left has been done, and nothing has come in the last moment.
         if self._moving.is_draining and self._mailbox_watcher.active:
             self._collect()

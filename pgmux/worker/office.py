@@ -29,7 +29,7 @@ class Levers:
         self, worker: int, mailboxes: list[Mailbox], kill_client: Callable[[int, int], None]
     ) -> None:
         """`kill_client(record, number)`: send off a client of this worker."""
-        self._worker = worker
+        self.worker = worker
         self._mailboxes = mailboxes
         self._kill_client = kill_client
 
@@ -43,13 +43,17 @@ class Levers:
             Message(Kind.SET, 0, body=f"{key}={text}".encode("utf-8", "surrogateescape"))
         )
 
+    def upgrade(self) -> None:
+        """Ask the supervisor to let the installed version take over."""
+        self._mailboxes[-1].send(Message(Kind.UPGRADE, 0))
+
     def shut_down(self, mode: int) -> None:
         """Ask the supervisor to stop pgmux."""
         self._mailboxes[-1].send(Message(Kind.SHUTDOWN, mode))
 
     def kill_client(self, worker: int, record: int, number: int) -> None:
         """Ask a worker to send off a client."""
-        if worker == self._worker:
+        if worker == self.worker:
             self._kill_client(record, number)
         else:
             self._mailboxes[worker].send(Message(Kind.KILL, record, number))

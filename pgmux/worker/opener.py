@@ -12,6 +12,7 @@ pool has no backend at all, its clients are told so at once, in every worker.
 import logging
 import random
 import time
+from collections import Counter, defaultdict
 
 import gevent
 from gevent.pool import Group
@@ -34,6 +35,9 @@ _STRANGERS_AT_ONCE = 4  # pools nobody has heard of: who asks for ever new names
 _COOL_DOWN_SECONDS = 0.5  # after the failure of one of them, before its turn is another's
 _LIFETIME_JITTER = 0.1  # backends opened together must not all expire together
 _VAULT_RETRY_SECONDS = 0.05
+_AT_ONCE = 8  # backends that one worker opens for one pool at the same time
+_DOUBT_EVERY_SECONDS = 1.0
+_RETRY_JITTER = 1.25  # pools that were refused together must not all come back together
 
 
 class Opener:
@@ -61,6 +65,8 @@ class Opener:
         self._vault = mailboxes[-1]
         self._others = [box for number, box in enumerate(mailboxes[:-1]) if number != worker]
         self._greenlets = Group()
+        self._opening: Counter[int] = Counter()  # backends that are being opened here, by pool
+        self._not_doubted_before: defaultdict[int, float] = defaultdict(float)  # time.monotonic(), by pool
         self._keyless: set[int] = set()  # pools for which we lacked what PostgreSQL asked for
         self._strangers = 0  # backends that are being opened for pools nobody has heard of
         self._later: dict[int, None] = {}  # such pools that wait for their turn, oldest first
@@ -103,7 +109,7 @@ class Opener:
             if not serving:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
             return
-        for _ in range(wanted):
+        for _ in range(min(wanted, self._room(pool, opening, has_trouble=bool(trouble)))):
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
                 if slot in (POOL_FULL, DATABASE_FULL, ALL_FULL):
@@ -112,6 +118,15 @@ class Opener:
                 return
             self._strangers += is_first
             self._greenlets.spawn(self._open, pool, slot, is_first)
+
+    def _room(self, pool: int, opening: int, *, has_trouble: bool) -> int:
+        """How many backends may be opened now, so that a PostgreSQL that comes back is not overrun.
+
+        While its last log-in has failed, one in all of pgmux; then some at a time, each of which looks again.
+        """
+        if has_trouble:
+            return 0 if opening else 1
+        return max(_AT_ONCE - self._opening[pool], 0)
 
     def _leaves_to_others(self, pool: int, settings: PoolSettings) -> bool:
         """Whether PostgreSQL wants to know what this worker does not, and nobody waits here."""
@@ -139,10 +154,29 @@ class Opener:
 
     def refuse_waiters(self, pool: int, trouble: str) -> None:
         """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
+        if not self._config.pgmux.fail_fast:
+            return  # they wait, up to query_wait_timeout or client_login_timeout
         error = Refusal.NO_POSTGRESQL.build(trouble, severity="ERROR", server=self.reception.server(pool))
         for client in self.relay.waiting_clients(pool):
             self.relay.turn_down(client, error)
         self.reception.turn_away_waiting(pool, trouble)
+
+    def doubt(self, pool: int) -> None:
+        """A server has refused to write, or has become a standby or none. Where it matters what it is, backends are
+        replaced, for which each host is looked at anew; not more than once in a while, as it may be a client's wish.
+        """
+        now = time.monotonic()
+        try:
+            settings = self.reception.settings(pool)
+        except KeyError:
+            return
+        if settings.target_session_attrs == "any" or now < self._not_doubted_before[pool]:
+            return
+        self._not_doubted_before[pool] = now + _DOUBT_EVERY_SECONDS
+        self._log.warning(
+            "%s may be another server than it was: backends are replaced", self.reception.server(pool)
+        )
+        self._pools.outdate(pool)
 
     def heed_trouble(self) -> None:
         """Some worker's log-in failed: refuse those who have nothing left to wait for."""
@@ -167,6 +201,7 @@ class Opener:
 
     def _open(self, pool: int, slot: int, is_first: bool) -> None:
         channel, begun_us, edition = None, Clock().now_us, self._connector.edition
+        self._opening[pool] += 1
         try:
             settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
             channel, login = self._connector.connect(settings, application_name="pgmux")
@@ -188,6 +223,8 @@ class Opener:
         finally:
             if channel is not None:
                 channel.close()
+            self._opening[pool] -= 1
+            self.look(pool)  # others may have had to wait for their turn
             if is_first:
                 self._end_first(pool)
 
@@ -249,7 +286,7 @@ class Opener:
         self._counters.add(self._worker, pool, "login_failures")
         if self._pools.trouble(pool)[0].decode("utf-8", "replace") != trouble:
             self._log.error("cannot open a backend at %s: %s", self.reception.server(pool), trouble)
-        retry_us = int(self._config.pgmux.server_login_retry * 1_000_000)
+        retry_us = int(self._config.pgmux.server_login_retry * random.uniform(1, _RETRY_JITTER) * 1_000_000)
         self._pools.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
         if self._pools.shut(slot, self._worker):
             self._pools.clear(slot, self._worker)

@@ -300,10 +300,19 @@ class Reception:
         """A log-in has taken longer than client_login_timeout."""
         self._refuse(client, Refusal.LOGIN_TIMEOUT, timeout=f"{self._config.pgmux.client_login_timeout:g}s")
 
+    def trouble_of(self, client: "Client") -> bytes | None:
+        """What a client is told that has waited long enough because PostgreSQL cannot be used; None = it can."""
+        pool = self.relay.pool_of(client)
+        trouble = b"" if pool is None else self._pools.trouble(pool)[0]
+        if pool is None or not trouble or self._pools.count(pool)[3]:
+            return None
+        told = trouble.decode("utf-8", "replace")
+        return Refusal.NO_POSTGRESQL.build(told, severity="ERROR", server=self.server(pool))
+
     def server(self, pool: int) -> str:
         """PostgreSQL's address for a pool, as people write it."""
         settings = self.settings(pool)
-        return f"{settings.host}:{settings.port}"
+        return f"{','.join(settings.hosts)}:{settings.port}"
 
     # --- steps of a log-in
 

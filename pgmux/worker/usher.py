@@ -42,7 +42,9 @@ class Usher:
         waited_us, ahead = self._relay.waiting_place(client)
         limit = config.pgmux.query_wait_timeout
         detail = f"It waited {waited_us / 1_000_000:.1f}s, at last behind {ahead} other clients of its pool."
-        error = Refusal.WAITED_TOO_LONG.build(detail, severity="ERROR", timeout=f"{limit:g}s")
+        error = self._reception.trouble_of(client) or Refusal.WAITED_TOO_LONG.build(
+            detail, severity="ERROR", timeout=f"{limit:g}s"
+        )
         self._journal.turned_down(self._reception.passenger(client.record), error, waited_us)
         self._relay.turn_down(client, error)
 

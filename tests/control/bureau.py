@@ -46,6 +46,8 @@ pool_size = 4
 class Levers:
     """Notes what was asked of it."""
 
+    worker = 0
+
     def __init__(self) -> None:
         self.pulled: list[tuple[Any, ...]] = []
 
@@ -54,6 +56,9 @@ class Levers:
 
     def set(self, key: str, text: str) -> None:
         self.pulled.append(("set", key, text))
+
+    def upgrade(self) -> None:
+        self.pulled.append(("upgrade",))
 
     def shut_down(self, mode: int) -> None:
         self.pulled.append(("shut down", mode))

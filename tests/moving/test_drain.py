@@ -22,8 +22,12 @@ from tests.wire import Wire, WireClosedError, frontend
 
 def drain(pgmux: Pgmux, worker: int) -> None:
     """Drains a worker and waits for its successor."""
+    wait_for_successor(pgmux, worker, start_draining(pgmux, worker))
+
+
+def wait_for_successor(pgmux: Pgmux, worker: int, pid: int) -> None:
+    """Waits until the worker's place is another process's."""
     inside = Inside(pgmux)
-    pid = start_draining(pgmux, worker)
     wait_until(lambda: inside.pid_of(worker) not in (0, pid), what="a successor")
 
 
@@ -190,6 +194,21 @@ def answers(client: Wire, number: bytes) -> bool:
     except (WireClosedError, ConnectionResetError, BrokenPipeError):
         return False
     return True
+
+
+def test_the_operator_drains_a_worker(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=3)
+    inside = Inside(pgmux)
+    clients = [connect(pgmux) for _ in range(9)]
+    for worker in range(3):
+        before = inside.pid_of(worker)
+        pgmux.ctl("drain", str(worker))
+        wait_for_successor(pgmux, worker, before)
+    for number, client in enumerate(clients):
+        assert client.query(f"SELECT {number}").value == b"%d" % number
+        client.close()
+    with pytest.raises(AssertionError, match="no such worker: 3"):
+        pgmux.ctl("drain", "3")
 
 
 def test_newcomers_go_to_who_has_fewest_clients(make_pgmux: MakePgmux) -> None:

@@ -53,6 +53,17 @@ def test_clients_are_served_on_by_the_same_supervisor_and_other_workers(
     assert left == {"pgmux.toml", "pgmux.log", "run"}
 
 
+def test_the_operator_upgrades(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2)
+    before = set(pgmux.worker_pids())
+    with connect(pgmux) as client:
+        pgmux.ctl("upgrade")
+        pgmux.wait_for_log("all workers have been replaced", 60)
+        assert not before & set(pgmux.worker_pids())
+        assert client.query("SELECT 1").value == b"1"
+        assert "pgmux" in pgmux.ctl("show", "version")
+
+
 def test_a_reload_upgrades_when_another_version_is_installed(make_pgmux: MakePgmux, tmp_path: Path) -> None:
     pgmux = make_pgmux(workers=2, environ={"PYTHONPATH": str(tmp_path)})
     with connect(pgmux) as client:
