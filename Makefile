@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast test-systemd chaos bench bench-quick lint clean
+.PHONY: help build demo test test-fast test-systemd chaos docs bench bench-quick lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -17,7 +17,7 @@ build: .venv/built ## make .venv with pgmux built and installed (seconds when no
 
 .venv/tested: pyproject.toml $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top,test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top,test,lint,docs]'
 	@touch .venv/built $@
 
 demo: build ## a throw-away PostgreSQL with pgmux in front, compared with direct connections (KEEP=1: stays up)
@@ -41,6 +41,10 @@ bench: .venv/tested ## side by side with direct connections and PgBouncer, under
 bench-quick: .venv/tested ## the same in under two minutes
 	$(BIN)/python -m loadtest --quick
 
+docs: .venv/tested ## the manual as HTML in site/, and man pages in site/man
+	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python -m docs.man site/man
+
 docs/top.svg: docs/top_picture.py $(wildcard pgmux/top/*.py) | .venv/tested
 	$(BIN)/python -m docs.top_picture $@
 
@@ -51,10 +55,10 @@ lint: .venv/tested ## ruff, mypy --strict, cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict -p pgmux
-	$(BIN)/mypy --strict tests loadtest
+	$(BIN)/mypy --strict tests loadtest docs
 	PATH=$(BIN):$$PATH $(BIN)/cython-lint pgmux
 
 clean: ## remove .venv and everything built
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find pgmux -name '*.so' -delete -o -name '*.c' -delete

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pgmux.top.app import TopApp
 from pgmux.top.observer import Observer
+from pgmux.top.steering import Steering
 from tests.servers import Pgmux, Postgres
 
 SIZE = (170, 38)  # of the terminal, columns and lines
@@ -31,9 +32,9 @@ def under_load(postgres: Postgres, pgmux: Pgmux) -> Iterator[None]:
             path = Path(folder, f"{application}.sql")
             path.write_text(script)
             place = ["-h", pgmux.host, "-p", str(pgmux.port), "-U", user, database]
-            command = [postgres.bin("pgbench"), "-n", "-f", path, "-c", str(clients), "-T", "600", *place]
+            options = ["-n", "-f", str(path), "-c", str(clients), "-T", "600"]
             process = subprocess.Popen(
-                command,
+                [str(postgres.bin("pgbench")), *options, *place],
                 env={**os.environ, "PGAPPNAME": application},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -45,7 +46,8 @@ def under_load(postgres: Postgres, pgmux: Pgmux) -> Iterator[None]:
 
 async def take_picture(pgmux: Pgmux, path: str) -> None:
     """The view after some seconds, as an SVG."""
-    app = TopApp(Observer(str(pgmux.folder / "run" / "pgmux.shm")), 0.5)
+    runtime_dir = pgmux.folder / "run"
+    app = TopApp(Observer(str(runtime_dir / "pgmux.shm")), Steering(str(runtime_dir / "control.sock")), 0.5)
     async with app.run_test(size=SIZE):
         await asyncio.sleep(SECONDS)
         picture = app.export_screenshot()
@@ -59,7 +61,7 @@ def main(path: str) -> None:
         postgres.sql("CREATE DATABASE billing")
         with Pgmux(postgres, workers=2, default_pool_size=6, max_backends=20) as pgmux:
             with pgmux.connect(application_name="migration") as forgotten, under_load(postgres, pgmux):
-                forgotten.execute("BEGIN")
+                forgotten.execute("BEGIN; SELECT 1")
                 asyncio.run(take_picture(pgmux, os.path.abspath(path)))
 
 

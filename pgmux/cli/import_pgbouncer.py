@@ -58,8 +58,8 @@ def _look_into_auth_file(lines: list[Line]) -> tuple[int, list[str], list[Proble
     hashed = sum(not isinstance(secret, Password) for secret in secrets.values())
     if hashed:
         notes.append(
-            f"{path}: {hashed} users have a hash there, which lets them in; to log in to PostgreSQL as them "
-            "pgmux needs the password itself, or PostgreSQL's trust"
+            f"{path}: {hashed} users have a hash there, which lets them in; whether it is enough to log in "
+            "to PostgreSQL as them depends on what its pg_hba.conf asks of pgmux"
         )
     return max(1, len(secrets)), notes, []
 

@@ -82,6 +82,7 @@ keys:
   Tab     the next panel          s, r   sort by the next column, reverse (or click a head)
   /       filter the panel        z      zoom the panel
   space   freeze                  + -    look more, less often
+  k       disconnect the client   p, c   pause, resume (each after a question, by the control socket)
   ?       what columns mean       q      quit
 
 Into a pipe or a file goes one look, as with --once.
@@ -120,7 +121,7 @@ class _CtlHelp(argparse.Action):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: the process's own) and give its exit code."""
-    parser = _build_parser()
+    parser = build_parser()
     chosen = parser.parse_args(arguments)
     subcommand: Callable[[argparse.Namespace], int] | None = chosen.subcommand
     if subcommand is None:
@@ -135,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; the man page is made from it, too."""
     parser = argparse.ArgumentParser(prog="pgmux", description=ABOUT, epilog=EXAMPLES, **STYLE)
     parser.add_argument(
         "--version", dest="subcommand", action="store_const", const=_version, help="print the version"

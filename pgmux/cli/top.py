@@ -4,7 +4,7 @@ import sys
 import time
 
 from pgmux.cli.output import print_answer
-from pgmux.config import Settings, load
+from pgmux.config import Config, load
 from pgmux.errors import ConfigError, PgmuxError
 from pgmux.top.observer import Observer
 from pgmux.top.plain import render_plain
@@ -26,7 +26,8 @@ def watch(path: str | None, seconds: float, *, is_once: bool) -> int:
     """Run the command. Raises NotRunningError, UsageError, ConfigError, NoTextualError."""
     if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
         raise UsageError(f"--interval must be between {SHORTEST_SECONDS} and {LONGEST_SECONDS:.0f} seconds")
-    observer = Observer(_find_segment(path))
+    segment, control_socket = _find_places(path)
+    observer = Observer(segment)
     observer.look()  # whatever is wrong is said before the terminal is taken
     if is_once or not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         time.sleep(seconds)  # rates need two looks
@@ -34,19 +35,21 @@ def watch(path: str | None, seconds: float, *, is_once: bool) -> int:
         return 0
     try:
         from pgmux.top.app import TopApp
+        from pgmux.top.steering import Steering
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("textual", "rich"):
             raise
         raise NoTextualError("the live view needs textual: pip install 'pgmux[top]'; or use --once") from None
-    TopApp(observer, seconds).run()
+    TopApp(observer, Steering(control_socket), seconds).run()
     return 0
 
 
-def _find_segment(path: str | None) -> str:
-    """The segment of the configuration; without one, when none was named, that of the default runtime_dir."""
+def _find_places(path: str | None) -> tuple[str, str]:
+    """Segment and control socket of the configuration; without one, when none was named, the default ones."""
     try:
-        return load(path).segment_path
+        config = load(path)
     except ConfigError:
         if path is not None:
             raise
-        return f"{Settings().runtime_dir}/pgmux.shm"
+        config = Config()
+    return config.segment_path, config.control_socket

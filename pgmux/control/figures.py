@@ -20,6 +20,7 @@ from pgmux.shm.leases import Phase
 from pgmux.shm.periods import Periods
 from pgmux.shm.pools import Pools
 from pgmux.shm.survey import Standing, Survey
+from pgmux.shm.workers import WorkerState
 
 if TYPE_CHECKING:
     from pgmux.shm.survey import _PoolSurvey
@@ -142,6 +143,8 @@ class BackendFigures:
     released_us: int
     leases: int
     cancels: int
+    pins: int  # bits of session.inquiry.Pin: why its client keeps it
+    statements: int  # prepared on it
     is_outdated: bool
     clock: Clock
 
@@ -159,6 +162,8 @@ class WorkerFigures:
     cpu_us: int
     configuration: int
     is_accepting: bool
+    is_draining: bool
+    listening: int  # clients that LISTEN
     backends: int  # that it owns now
     clock: Clock
 
@@ -248,6 +253,8 @@ class Figures:
                 released_us=row["released_at_us"] if is_known else 0,
                 leases=row["lease_count"] if is_known else 0,
                 cancels=row["cancels"],
+                pins=row["pins"] if row["phase"] == Phase.LEASED else 0,
+                statements=self.pools_table.baggage.prepared_count(slot) if is_known else 0,
                 is_outdated=is_known and 0 < row["expires_s"] < clock.now_us // 1_000_000,
                 clock=clock,
             )
@@ -269,6 +276,8 @@ class Figures:
                 cpu_us=row["cpu_us"],
                 configuration=row["configuration"],
                 is_accepting=row["is_accepting"],
+                is_draining=row["state"] == WorkerState.DRAINING,
+                listening=row["listening"],
                 backends=owned[row["worker"]],
                 clock=clock,
             )

@@ -4,6 +4,7 @@ Names and units follow OpenMetrics: counters end in _total, durations are second
 counter, and never goes back while pgmux runs, not even when a worker dies.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,7 @@ from pgmux import __version__
 from pgmux.control.figures import Clock, Figures, PoolFigures, WorkerFigures
 from pgmux.control.histogram import cumulative
 from pgmux.control.reasons import REASONS
+from pgmux.session.inquiry import REASONS as PINS
 
 FIRST_BUCKET: Final = 6  # of a histogram of the segment: what took less than 128us is told together
 LAST_BUCKET: Final = 25  # and what took more than a minute
@@ -151,6 +153,19 @@ def _backends(reading: Reading) -> Iterator[Sample]:
         yield Sample((*_of_pool(pool), "closing"), pool.closing)
 
 
+def _pinned(reading: Reading) -> Iterator[Sample]:
+    held = Counter(
+        (backend.database, backend.user, reason)
+        for backend in reading.figures.backends()
+        if backend.client is not None
+        for pin, reason in PINS.items()
+        if backend.pins & pin
+    )
+    for pool in reading.pools:
+        for reason in PINS.values():
+            yield Sample((*_of_pool(pool), reason), held[pool.database, pool.user, reason])
+
+
 METRICS: Final = (
     Metric("pgmux", "info", "The version.", ("version",), lambda _: (Sample((__version__,), 1),)),
     _whole(
@@ -221,6 +236,30 @@ METRICS: Final = (
     _count("pgmux_backends_opened", "backends_opened", "Connections to PostgreSQL opened."),
     _count("pgmux_backends_closed", "backends_closed", "Connections to PostgreSQL closed."),
     _count("pgmux_backend_login_failures", "login_failures", "Connections to PostgreSQL that failed."),
+    # --- pools: what it took to carry sessions over backends
+    Metric(
+        "pgmux_pinned_clients",
+        "gauge",
+        "Clients that keep their backend beyond the transaction now, by reason; who has several is told under each.",
+        (*_POOL, "reason"),
+        _pinned,
+    ),
+    _count("pgmux_pins", "pins", "Times that a client began to keep its backend."),
+    _count("pgmux_catch_ups", "catch_ups", "Leases that began with settings to be brought to the backend."),
+    _count("pgmux_inquiries", "inquiries", "Transactions after which the backend was asked what is left."),
+    _count("pgmux_parses", "parses", "Parse messages of clients."),
+    _count("pgmux_server_parses", "server_parses", "Parse messages to PostgreSQL, pgmux's own included."),
+    _count("pgmux_injections", "injections", "Statements that were prepared on a backend that lacked them."),
+    _count("pgmux_cleanings", "cleanings", "Backends whose client left in the middle of something."),
+    _count("pgmux_audits", "audits", "Releases after which a backend was looked at."),
+    _count("pgmux_findings", "findings", "Of these, where something was left that nothing had announced."),
+    _count("pgmux_notifications", "notifications", "Notifications handed to clients that LISTEN."),
+    _count(
+        "pgmux_notifications_dropped",
+        "notifications_dropped",
+        "Notifications of clients that did not take them, and had to go.",
+    ),
+    _count("pgmux_listening_backends_lost", "ears_lost", "Listening backends that were lost and replaced."),
     _histogram("pgmux_wait_seconds", "wait", "How long clients waited for a backend, when they had to."),
     _histogram("pgmux_query_seconds", "query", "How long PostgreSQL took for a request."),
     _histogram("pgmux_transaction_seconds", "transaction", "How long clients kept a backend."),

@@ -1,6 +1,6 @@
-"""What can be shown that PgBouncer does not have: workers, leases, waits."""
+"""What can be shown that PgBouncer does not have: workers, leases, waits, pins."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ from pgmux.control.figures import SILENT_AFTER_US, BackendFigures, Figures, Pool
 from pgmux.control.histogram import describe, percentile_us
 from pgmux.control.processes import resident_bytes
 from pgmux.control.table import BIG, INT, TEXT, Column, Show, item
+from pgmux.session.inquiry import name_pins
 
 
 def _status(worker: WorkerFigures) -> str:
@@ -15,6 +16,8 @@ def _status(worker: WorkerFigures) -> str:
         return "vacant"
     if worker.clock.since(worker.heartbeat_us) > SILENT_AFTER_US:
         return "silent"
+    if worker.is_draining:
+        return "draining"
     return "running" if worker.is_accepting else "leaving"
 
 
@@ -24,7 +27,9 @@ WORKERS: Final = Show(
     (
         Column("worker", INT, lambda worker: worker.number, "Its number."),
         item("pid", INT, "The process; 0 = the place is vacant."),
-        Column("state", TEXT, _status, "running, leaving, silent (no heartbeat for 1.5s) or vacant."),
+        Column(
+            "state", TEXT, _status, "running, draining, leaving, silent (no heartbeat for 1.5s) or vacant."
+        ),
         item("clients", INT, "Clients whose sockets it holds."),
         item("backends", INT, "Backends that it owns at this instant."),
         Column("cpu_ms", BIG, lambda worker: worker.cpu_us // 1000, "Processor time of this process so far."),
@@ -43,6 +48,7 @@ WORKERS: Final = Show(
             "Since it last said that it lives.",
         ),
         item("configuration", INT, "Number of the configuration it works by."),
+        item("listening", INT, "Clients of it that LISTEN."),
     ),
     lambda figures: figures.workers(),
 )
@@ -113,4 +119,36 @@ WAITS: Final = Show(
     _waits,
 )
 
-SHOWS: Final = (WORKERS, LEASES, WAITS)
+
+def _pins(figures: Figures) -> Iterator[BackendFigures]:
+    return (backend for backend in figures.backends() if backend.pins and backend.client is not None)
+
+
+def _of_client(name: str) -> Callable[[BackendFigures], Any]:
+    return lambda backend: getattr(backend.client, name)
+
+
+PINS: Final = Show(
+    "PINS",
+    "Each client that keeps its backend beyond its transactions, and why.",
+    (
+        Column("client", BIG, _of_client("number"), "Its id in SHOW CLIENTS, by which KILL_CLIENT names it."),
+        item("database", TEXT, "Of its pool."),
+        item("user", TEXT, "Of its pool: who logs in to PostgreSQL."),
+        Column(
+            "reason", TEXT, lambda backend: name_pins(backend.pins), "What it would lose without its backend."
+        ),
+        Column(
+            "pinned_us", BIG, lambda backend: backend.clock.since(backend.leased_us), "It has had it so long."
+        ),
+        Column("application_name", TEXT, _of_client("application_name"), "As it calls itself."),
+        Column("addr", TEXT, _of_client("address"), "Where it comes from."),
+        Column("port", INT, _of_client("port"), "And from which port."),
+        item("backend_pid", INT, "PostgreSQL's process."),
+        item("slot", INT, "Of the lease table."),
+        Column("worker", INT, lambda backend: backend.worker, "That serves it."),
+    ),
+    _pins,
+)
+
+SHOWS: Final = (WORKERS, LEASES, WAITS, PINS)

@@ -200,7 +200,7 @@ SERVERS: Final = Show(
             TEXT,
             lambda backend: backend.client.application_name if backend.client else "",
         ),
-        constant("prepared_statements", INT, 0),
+        Column("prepared_statements", INT, lambda backend: backend.statements),
         Column("id", INT, lambda backend: backend.slot + 1),
         item("worker", INT, "The worker that owns it now."),
         Column("assignments", BIG, lambda backend: backend.leases, "How often it was given to a client."),

@@ -44,8 +44,8 @@ MEASURES: Final = (
     Measure("xact_time", "transaction_us", "transactions"),
     Measure("query_time", "query_us", "queries"),
     Measure("wait_time", "wait_us"),
-    Measure("client_parse_count", "", listed="ps_client_parse_count", is_late=True),
-    Measure("server_parse_count", "", listed="ps_server_parse_count", is_late=True),
+    Measure("client_parse_count", "parses", listed="ps_client_parse_count", is_late=True),
+    Measure("server_parse_count", "server_parses", listed="ps_server_parse_count", is_late=True),
     Measure("bind_count", "", listed="ps_bind_count", is_late=True),
     Measure("client_login_count", "logins", is_late=True),
 )

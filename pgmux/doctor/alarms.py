@@ -23,6 +23,7 @@ class Check(NamedTuple):
 
 
 def _find_idle_in_transaction(report: Report) -> Iterator[tuple[str, str]]:
+    """A backend is idle in a transaction for more than a minute."""
     for backend in report.backends:
         if backend.state.startswith("idle in transaction") and backend.state_s > IDLE_IN_TRANSACTION_S:
             yield (
@@ -34,6 +35,7 @@ def _find_idle_in_transaction(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _find_blockers(report: Report) -> Iterator[tuple[str, str]]:
+    """A backend that is idle in a transaction blocks others by its locks."""
     idle = {backend.pid: backend for backend in report.backends if backend.state.startswith("idle in tr")}
     for pid, backend in idle.items():
         blocked = sum(pid in other.blocked_by for other in report.backends)
@@ -45,6 +47,7 @@ def _find_blockers(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _find_old_snapshots(report: Report) -> Iterator[tuple[str, str]]:
+    """A snapshot is held for more than 10 minutes, or is more than a million transactions old."""
     for holder in report.holders:
         is_long = holder.held_s is not None and holder.held_s > OLD_SNAPSHOT_S
         if not is_long and holder.snapshot_age <= OLD_SNAPSHOT_AGE:
@@ -59,6 +62,7 @@ def _find_old_snapshots(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _find_full(report: Report) -> Iterator[tuple[str, str]]:
+    """85 of 100 connections that clients can have are taken."""
     used, limit = len(report.backends), report.server.for_clients
     if used >= NEARLY_FULL * limit:
         yield (
@@ -68,6 +72,7 @@ def _find_full(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _find_idleness(report: Report) -> Iterator[tuple[str, str]]:
+    """More than half of max_connections is spent on idle backends."""
     idle = sum(backend.state == "idle" and not backend.is_pgmuxs for backend in report.backends)
     if idle >= FEW and idle > MOSTLY_IDLE * report.server.max_connections:
         yield (
@@ -77,6 +82,7 @@ def _find_idleness(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _find_trouble(report: Report) -> Iterator[tuple[str, str]]:
+    """pgmux cannot log in to PostgreSQL for one of its pools."""
     for pool in report.pooler.pools if report.pooler else ():
         if pool.trouble:
             yield (
@@ -86,6 +92,7 @@ def _find_trouble(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _find_waits(report: Report) -> Iterator[tuple[str, str]]:
+    """A client of pgmux has waited for a backend for more than 5 seconds."""
     for pool in report.pooler.pools if report.pooler else ():
         if pool.longest_wait_s > LONG_WAIT_S:
             yield (

@@ -28,7 +28,7 @@ cdef class Asking(Retrying):
     cdef int ask(self, Client client, Backend backend) except -1
     cdef int hear(self, Client client, Backend backend, object resets) except -1
     cdef int conclude(self, Client client, Backend backend) except -1
-    cdef int go_on(self, Client client) except -1
+    cdef int proceed(self, Client client) except -1
     cdef int forget_traces(self, Backend backend) except -1
     cdef int send_ready(self, Client client, uint8_t status) except -1
     cdef int settle_if_due(self, Backend backend) except -1

@@ -48,6 +48,7 @@ cdef class Asking(Retrying):
         """The transaction has left traces: ask what of its session's state is left."""
         cdef Chunk nothing
         names = backend.touched or ()
+        self.counters[backend.pool].inquiries += 1
         backend.errand = ASKING
         backend.heard = bytearray()
         self.put_query(backend, build_question(names, backend.traces, every=backend.touched_any))
@@ -150,9 +151,9 @@ cdef class Asking(Retrying):
         self.forget_traces(backend)
         self.send_ready(client, c"I")
         self.settle_if_due(backend)
-        return self.go_on(client)
+        return self.proceed(client)
 
-    cdef int go_on(self, Client client) except -1:
+    cdef int proceed(self, Client client) except -1:
         """While an errand was on its way nothing was read from the client, and what it had asked was held.
 
         Half a message (`wanted`) is held, too: its rest may lie in the socket, and makes no new edge.

@@ -311,13 +311,13 @@ cdef class Carrying(Asking):
         backend.errand = NO_ERRAND
         if finished == STALE and client is not None:
             self.retry(client, backend)
-            return self.go_on(client)
+            return self.proceed(client)
         if finished == CAUGHT_UP and client is not None:
             return self.resume(client)
         if finished == UNDONE and client is not None:
             self.send_ready(client, c"I")
         self.settle_if_due(backend)
-        return 0 if client is None else self.go_on(client)
+        return 0 if client is None else self.proceed(client)
 
     cdef int undo(self, Client client, Backend backend) except -1:
         """The client has begun a transaction that its pool mode does not allow."""

@@ -192,6 +192,8 @@ cdef class Exchange(Carrying):
         backend = client.backend
         if backend.awaited or backend.errand:
             return WAIT
+        if backend.cancels and not backend.replies.count:
+            return WAIT                      # a cancel on its way was meant for what has been answered
         if backend.at_rest and (kind == NUDGE or kind == COPYING):
             return DROP                      # PostgreSQL ignores them too, and would not answer
         if client.mode == STATEMENT and backend.segment and kind == WORK:
@@ -585,7 +587,7 @@ cdef class Exchange(Carrying):
             if client.terminated:
                 self.see_out(client)
             elif client.phase == IDLE:
-                self.go_on(client)
+                self.proceed(client)
         return 0
 
     cdef int keep_backend(self, Client client, Backend backend) except -1:
@@ -702,6 +704,7 @@ cdef class Exchange(Carrying):
         if midway or backend.broken or length(&backend.out):
             self.ask_cancel(backend)
             return self.retire(backend, False)
+        self.counters[backend.pool].cleanings += 1
         backend.orphaned = True
         backend.deadline_us = NEVER if politely else self.now + ORPHAN_US
         if backend.at_rest:
@@ -754,7 +757,7 @@ cdef class Exchange(Carrying):
         PostgreSQL's own last error, else ours; one whose transaction is over notices nothing."""
         cdef Client client = backend.client
         cdef bint is_over = (backend.at_rest and (client is None or not client.remain or client.dropping)
-                             and not backend.errand and (client is None or client.mode != SESSION and not client.pins))
+                             and not backend.errand and not backend.finished and (client is None or client.mode != SESSION and not client.pins))
         self.news.append(("lost" if is_gone else "out of step", backend.slot))
         if client is not None:
             client.pins = 0
@@ -764,7 +767,7 @@ cdef class Exchange(Carrying):
                 self.enter(client, IDLE)
                 if client.pending is not None:
                     self.deliver(client)
-                self.go_on(client)
+                self.proceed(client)
             else:
                 # In the middle of a message ours would be read as part of it.
                 is_told = backend.last_reply == c"E" or backend.remain > 0

@@ -70,6 +70,7 @@ cdef class Naming(Streams):
         cdef uint32_t traces
         cdef Statement statement
         cdef bytes own_name, body
+        self.counters[backend.pool].parses += 1
         if types == NULL:
             expect(&backend.replies, c"P")
             return PASS                      # PostgreSQL says what is wrong with it
@@ -130,6 +131,7 @@ cdef class Naming(Streams):
         if traces:
             self.touch(client, backend, traces, study)
         if body is None:
+            self.counters[backend.pool].server_parses += 1
             expect(&backend.replies, c"P")
             return PASS
         self.cut_requests(chunk, total)
@@ -382,6 +384,7 @@ cdef class Naming(Streams):
             is_owed = self.put_parse(backend, statement.name, statement.body, c"P" | OURS | NOTED)
         else:
             is_owed = self.put_execution(backend, statement.sql)
+        self.counters[backend.pool].injections += 1
         if is_owed:
             backend.inflight[statement.name] = (backend.segment, True)
             backend.notes.append((INJECTED, None, None, statement))
@@ -435,6 +438,7 @@ cdef class Naming(Streams):
             self.put_request(b"", 1)
             self.put_request(client.unnamed.data + client.unnamed.start, length(&client.unnamed))
             expect(&backend.replies, c"P" | OURS)
+            self.counters[backend.pool].server_parses += 1
         self.pools.baggage.slots[backend.slot].unnamed = client.unnamed_token
         return 0
 
@@ -465,6 +469,7 @@ cdef class Naming(Streams):
         self.put_header(c"P", len(name) + 1 + len(body))
         self.put_request(name, len(name) + 1)
         self.put_request(body, len(body))
+        self.counters[backend.pool].server_parses += 1
         backend.unsynced = True
         return expect(&backend.replies, request)
 

@@ -46,6 +46,9 @@ class Relay(Moving):
     def send_off(self, client: Client, last_words: bytes = b"") -> None:
         """End a client's session with an ErrorResponse."""
 
+    def give_away(self, client: Client) -> None:
+        """Another process has a client's connection and ends it: let go of our descriptor, without a word."""
+
     def turn_down(self, client: Client, error: bytes) -> None:
         """Tell a parked client that it gets no backend. Its session goes on."""
 
@@ -93,6 +96,9 @@ class Relay(Moving):
 
     def expect_cancel(self, slot: int) -> None:
         """A cancel request is about to be sent: no other gets the backend before it has settled."""
+
+    def is_asked(self, slot: int) -> bool:
+        """Whether a backend owes something that can be cancelled."""
 
     def cancel_settled(self, slot: int, generation: int) -> None:
         """The cancel request has been carried out, or has failed."""

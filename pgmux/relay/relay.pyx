@@ -6,6 +6,7 @@ never does any of it block. Each call takes the time once, as the loop does for 
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from pgmux.protocol.replies cimport is_settled
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
@@ -133,6 +134,11 @@ cdef class Relay(Moving):
         """End a client's session with an ErrorResponse."""
         self.now = now_us()
         self.dismiss(client, last_words)
+
+    def give_away(self, Client client):
+        """Another process has a client's connection and ends it: let go of our descriptor, without a word."""
+        self.now = now_us()
+        self.vanish(client, True)
 
     def turn_down(self, Client client, bytes error):
         """Tell a parked client that it gets no backend. Its session goes on."""
@@ -324,6 +330,10 @@ cdef class Relay(Moving):
         """A cancel request is about to be sent: the backend is not leased to another before it has settled."""
         (<Backend>self.backends[slot]).cancels += 1
 
+    def is_asked(self, uint32_t slot):
+        """Whether a backend owes something that can be cancelled."""
+        return not is_settled(&(<Backend>self.backends[slot]).replies)
+
     def cancel_settled(self, uint32_t slot, uint64_t generation):
         """The cancel request has been carried out, or has failed."""
         cdef Backend backend = self.backends[slot]
@@ -331,8 +341,12 @@ cdef class Relay(Moving):
         if backend.generation != generation or not backend.cancels:
             return
         backend.cancels -= 1
-        if not backend.cancels and backend.at_rest and backend.client is None and backend.orphaned:
+        if backend.cancels:
+            return
+        if backend.at_rest and backend.client is None and backend.orphaned:
             self.settle_if_due(backend)
+        elif backend.client is not None:
+            self.proceed(backend.client)           # it may have asked the next meanwhile
 
     def subscribed(self, Client client):
         """Notifications of a client's channels reach us from now on: its transaction is over."""

@@ -22,7 +22,7 @@ cdef enum:
     DIGEST_BYTES = 16
     CHANGES_BYTES = 4024     # what SET has changed, as key=value lines
     PERIODS = 3              # snapshots of the counters that are kept: one being written, two to compare
-    TOTALS = 27              # counters in a snapshot: those of Counters before its histograms
+    TOTALS = 28              # counters in a snapshot: those of Counters before its histograms
     QUESTION_BYTES = 32      # of a question's digest (SHA-256)
     ANSWER_BYTES = 440       # what PostgreSQL said of a user, as text
     ANSWER_WAYS = 8          # places that one answer may lie in
@@ -209,10 +209,11 @@ cdef struct Counters:            # one per (worker, pool), single writer: the wo
     uint64_t notifications       # handed to clients that LISTEN
     uint64_t notifications_dropped  # never handed over: the client did not take them, and had to go
     uint64_t ears_lost           # listening backends of this pool's user that were lost and replaced
+    uint64_t server_parses       # Parse messages to PostgreSQL, ours included
     uint64_t wait[BUCKETS]       # histograms
     uint64_t query[BUCKETS]
     uint64_t transaction[BUCKETS]
-    uint8_t _pad[CACHE_LINE - 24]
+    uint8_t _pad[CACHE_LINE - 32]
 
 cdef struct Ear:                 # five cache lines: the one backend of a database that listens for all
     uint64_t word                # who holds it, and since which epoch: see ears.pyx

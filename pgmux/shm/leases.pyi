@@ -43,6 +43,7 @@ class _SlotRow(TypedDict):
     home: int | None
     expires_s: int
     cancels: int
+    pins: int
     address: bytes
     port: int
     local_address: bytes
@@ -86,3 +87,6 @@ class LeaseTable:
 
     def describe(self, slot: int) -> _SlotRow:
         """A slot as a dict; times in CLOCK_MONOTONIC microseconds; owner and pool may be None."""
+
+    def pins(self, slot: int) -> int:
+        """Why the client of a slot keeps it beyond its transaction: bits of session.inquiry.Pin."""

@@ -147,6 +147,7 @@ cdef class LeaseTable:
                 "lease_count": self.slots[slot].lease_count, "client": self.slots[slot].client,
                 "home": self.slots[slot].home - 1 if self.slots[slot].home else None,
                 "expires_s": self.slots[slot].expires_s, "cancels": self.slots[slot].cancels,
+                "pins": self.slots[slot].pins,
                 "address": identity.address[:strlen(identity.address)], "port": identity.port,
                 "local_address": identity.local_address[:strlen(identity.local_address)],
                 "local_port": identity.local_port}
@@ -156,3 +157,8 @@ cdef class LeaseTable:
             raise IndexError(f"slot {slot} of {self.count}")
         if not self.segment.header:
             raise ValueError("no segment")
+
+    def pins(self, uint32_t slot):
+        """Why the client of a slot keeps it beyond its transaction: bits of session.inquiry.Pin."""
+        self._check(slot)
+        return self.slots[slot].pins

@@ -5,13 +5,17 @@ from typing import ClassVar
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid
+from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Static
 
 from pgmux.errors import PgmuxError
 from pgmux.top.headline import describe
+from pgmux.top.lines import ClientLine, PoolLine
 from pgmux.top.observer import Observer
 from pgmux.top.panels import PANELS
+from pgmux.top.questions import Command, ask_to_kill, ask_to_pause, ask_to_resume
+from pgmux.top.steering import Steering
 from pgmux.top.table import PanelTable
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 60.0
@@ -19,7 +23,7 @@ WIDE = 150  # columns of the terminal from which on panels stand side by side
 
 
 class TopApp(App[None]):
-    """`TopApp(Observer(path), 1.0).run()` is `pgmux top`."""
+    """`TopApp(Observer(segment), Steering(socket), 1.0).run()` is `pgmux top`."""
 
     TITLE = "pgmux top"
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 -- textual declares it so
@@ -36,9 +40,10 @@ class TopApp(App[None]):
     PanelTable:focus { border: round $accent; }
     #filter { display: none; height: 3; }
     #filter.-open { display: block; }
-    ColumnHelp { align: center middle; }
-    ColumnHelp Static { width: 90; height: auto; max-height: 90%; padding: 1 2; }
+    ColumnHelp, Question { align: center middle; }
+    ColumnHelp Static, Question Static { width: 90; height: auto; max-height: 90%; padding: 1 2; }
     ColumnHelp Static { border: round $accent; background: $panel; }
+    Question Static { border: round $warning; background: $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "Next panel", show=False),
@@ -50,14 +55,18 @@ class TopApp(App[None]):
         Binding("space", "freeze", "Freeze"),
         Binding("plus,equals_sign", "faster", "Faster", show=False),
         Binding("minus", "slower", "Slower", show=False),
+        Binding("k", "kill", "Kill client"),
+        Binding("p", "pause", "Pause"),
+        Binding("c", "resume", "Resume"),
         Binding("question_mark", "columns", "Columns"),
         Binding("q", "quit", "Quit"),
     ]
 
-    def __init__(self, observer: Observer, seconds: float) -> None:
+    def __init__(self, observer: Observer, steering: Steering, seconds: float) -> None:
         """`seconds`: between two looks."""
         super().__init__()
         self._observer = observer
+        self._steering = steering
         self._seconds = seconds
         self._is_frozen = False
 
@@ -130,6 +139,47 @@ class TopApp(App[None]):
     def action_slower(self) -> None:
         """Look half as often."""
         self._pace(self._seconds * 2)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that need the control socket are not there without it."""
+        return self._steering.is_possible if action in ("kill", "pause", "resume") else True
+
+    def action_kill(self) -> None:
+        """Ask whether the chosen client is to be disconnected."""
+        line = self._panel.chosen
+        if isinstance(line, ClientLine) and line.number is not None:
+            self.push_screen(ask_to_kill(line.address, line.application, line.number), self._carry_out)
+        else:
+            self.notify("choose a client first: Tab goes to their panel", severity="warning", timeout=3)
+
+    def action_pause(self) -> None:
+        """Ask what is to be paused."""
+        self.push_screen(ask_to_pause(self._chosen_database), self._carry_out)
+
+    def action_resume(self) -> None:
+        """Ask what is to be resumed."""
+        self.push_screen(ask_to_resume(self._chosen_database), self._carry_out)
+
+    @property
+    def _chosen_database(self) -> str | None:
+        line = self._panel.chosen
+        return line.database if isinstance(line, PoolLine) else None
+
+    def _carry_out(self, command: Command | None) -> None:
+        """Give a command that the user has agreed to; the view goes on while pgmux carries it out."""
+        if command is not None:
+            self.run_worker(lambda: self._give(command), thread=True, exit_on_error=False)
+
+    def _give(self, command: Command) -> None:
+        """In a thread of its own: nothing here touches the screen but by call_from_thread."""
+
+        def tell(text: str, severity: SeverityLevel = "information") -> None:
+            self.call_from_thread(self.notify, text, severity=severity, timeout=5, markup=False)
+
+        try:
+            tell(f"{self._steering.give(command, tell)}: done")
+        except PgmuxError as error:
+            tell(str(error), "error")
 
     def _pace(self, seconds: float) -> None:
         self._seconds = min(max(seconds, SHORTEST_SECONDS), LONGEST_SECONDS)

@@ -48,9 +48,11 @@ class ClientLine:
     application: str
     pool: str
     backend_pid: int | None
+    pins: str  # why it keeps its backend beyond the transaction; "" = it does not
     worker: int
     transactions: int  # so far
     connected: float
+    number: int | None  # by which it can be killed; None = this pgmux does not number its clients
 
 
 @dataclass(frozen=True, slots=True)

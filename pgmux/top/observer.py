@@ -15,6 +15,7 @@ import psutil
 
 from pgmux.errors import PgmuxError
 from pgmux.relay.endpoint import ClientPhase
+from pgmux.session.inquiry import name_pins
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
@@ -151,9 +152,11 @@ class Observer:
             application=_text(client["application_name"]),
             pool=_name(pools.get(client["pool"])),
             backend_pid=None if slot is None else self._pools.identity(slot)[0],
+            pins="" if slot is None else name_pins(self._pools.leases.pins(slot)),
             worker=client["worker"],
             transactions=client["transactions"],
             connected=self._since(client["connected_at_us"]),
+            number=client["number"],
         )
 
     def _backend_lines(self, pools: dict[int, "_PoolRow"]) -> Iterator[BackendLine]:

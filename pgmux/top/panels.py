@@ -121,6 +121,7 @@ _CLIENTS: Final = (
     Column("application", lambda line: line.application, str, "application_name at log-in", is_text=True),
     Column("pool", lambda line: line.pool, str, "database/user", is_text=True),
     Column("backend", lambda line: line.backend_pid, str, "PostgreSQL's pid"),
+    Column("pinned by", lambda line: line.pins, str, "why it keeps its backend longer", is_text=True),
     Column("worker", lambda line: line.worker, str, "that holds it"),
     Column("transactions", lambda line: line.transactions, show_count, "so far"),
     Column("connected", lambda line: line.connected, show_duration, "so long"),

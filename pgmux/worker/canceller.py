@@ -58,16 +58,22 @@ class Canceller:
         self._greenlets = Group()
         self._log = logging.getLogger(f"worker {worker}")
 
-    def request(self, pid: int, key: bytes) -> None:
-        """A client's CancelRequest, whichever worker it reached."""
+    def request(self, messenger: Client, pid: int, key: bytes) -> None:
+        """A CancelRequest, whichever worker it reached.
+
+        Who sent it waits for the end of the connection, and may ask the next then: so it ends only when the
+        cancel is counted. Where that is another worker's to do, it has the connection, and closes it.
+        """
         record = pid - 1
-        if record < 0:
-            return
-        worker = self.relay.records.find(record, key)
+        worker = self.relay.records.find(record, key) if record >= 0 else None
         if worker == self._worker:
             self.cancel(record, key)
         elif worker is not None:
-            self._mailboxes[worker].send(Message(Kind.CANCEL, record, body=key))
+            fd = -1 if messenger.stays else messenger.fd
+            if self._mailboxes[worker].send(Message(Kind.CANCEL, record, fd=fd, body=key)) and fd >= 0:
+                self.relay.give_away(messenger)
+                return
+        self.relay.send_off(messenger)
 
     def cancel(self, record: int, key: bytes) -> None:
         """Cancel what a client of this worker is doing, if the key still is its key."""
@@ -79,7 +85,7 @@ class Canceller:
         elif client.phase == ClientPhase.PARKED:
             self._note(client, "it was waiting for a backend")
             self.relay.turn_down(client, Refusal.CANCELLED.build())
-        elif (slot := self.relay.backend_of(client)) is not None:
+        elif (slot := self.relay.backend_of(client)) is not None and self.relay.is_asked(slot):
             self._note(client, "it was being served")
             self.cancel_backend(slot)
 

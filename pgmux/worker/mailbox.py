@@ -14,7 +14,8 @@ stop at net.unix.max_dgram_qlen):
 
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
-    CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing
+    CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing, then
+                                          close the descriptor, if any: who asked for the cancel waits for that
     GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
     CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
     NEWCOMER  -     -            -        with an accepted socket: it is to log in here

@@ -273,6 +273,8 @@ class Worker:
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
+                if message.fd >= 0:
+                    os.close(message.fd)
             elif message.kind is Kind.GIVE_UP:
                 self._relay.give_up(message.target, message.number)
             elif message.kind is Kind.CLIENT:

@@ -74,13 +74,13 @@ class Reception:
         *,
         tls: TlsContext | None,
         want_backend: Callable[[int], None],
-        cancel: Callable[[int, bytes], None],
+        cancel: "Callable[[Client, int, bytes], None]",
         want_own_backend: "Callable[[Client, ClientLogin, int], None]",
         informant: Informant,
     ) -> None:
         """`tls`: for clients that ask for it. `want_backend(pool)`: a client waits for its first backend.
-        `want_own_backend(client, login, pool)`: a replication client waits for its own. `cancel(pid, key)`: a
-        CancelRequest.
+        `want_own_backend(client, login, pool)`: a replication client waits for its own. `cancel(client,
+        pid, key)`: a CancelRequest.
         """
         self.relay: Relay
         self.consoles: Consoles
@@ -106,8 +106,7 @@ class Reception:
         assert login is not None
         if login.step is Step.CANCEL:
             assert login.cancel_request is not None
-            self._cancel(*login.cancel_request)
-            self.relay.send_off(client)
+            self._cancel(client, *login.cancel_request)
         elif login.step is Step.REFUSED:
             if login.was_looked_up:
                 self._informant.distrust(client)

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from pgmux.config import Settings, read_config
 from pgmux.config.findings import environment_name
@@ -21,6 +23,7 @@ from tests.fix_pgmux import MakePgmux
 ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = (ROOT / "container" / "compose.yaml").read_text()
+KUBERNETES = [path.read_text() for path in sorted((ROOT / "container" / "kubernetes").glob("*.yaml"))]
 IGNORE = (ROOT / ".containerignore").read_text().splitlines()
 ANSWERS = ROOT / "container" / "answers.py"
 
@@ -45,7 +48,7 @@ def test_it_does_not_run_as_root() -> None:
     assert int(user) > 0
 
 
-@pytest.mark.parametrize("text", [CONTAINERFILE, COMPOSE], ids=["Containerfile", "compose.yaml"])
+@pytest.mark.parametrize("text", [CONTAINERFILE, COMPOSE, *KUBERNETES])
 def test_every_variable_is_an_option(text: str) -> None:
     known = {environment_name(key) for key in rows_of(Settings)}
     named = set(re.findall(r"\bPGMUX_[A-Z_]+", text))
@@ -61,9 +64,48 @@ def test_the_images_configuration_waits_only_for_a_list_of_users(tmp_path: Path)
     assert [str(listen) for listen in config.pgmux.listen] == [":6432"]
 
 
+def things_in(text: str) -> list[dict[str, Any]]:
+    """The documents of a manifest."""
+    return [thing for thing in yaml.safe_load_all(text) if thing]
+
+
+def pods() -> list[dict[str, Any]]:
+    """The specification of every pod in the manifests for Kubernetes."""
+    things = [thing for text in KUBERNETES for thing in things_in(text)]
+    templates = [thing["spec"]["template"]["spec"] for thing in things if thing["kind"] == "Deployment"]
+    return templates + [thing["spec"] for thing in things if thing["kind"] == "Pod"]
+
+
 def test_a_container_is_given_time_to_stop() -> None:
-    [seconds] = re.findall(r"stop_grace_period: (\d+)s", COMPOSE)
-    assert int(seconds) > Settings().drain_timeout
+    [compose] = things_in(COMPOSE)
+    assert float(compose["services"]["pgmux"]["stop_grace_period"].rstrip("s")) > Settings().drain_timeout
+    assert len(pods()) == 2
+    for pod in pods():
+        assert pod["terminationGracePeriodSeconds"] > Settings().drain_timeout
+
+
+def test_pods_give_pgmux_no_rights_and_memory_to_share() -> None:
+    for pod in pods():
+        [pgmux] = [container for container in pod["containers"] if container["name"] == "pgmux"]
+        own = pgmux["securityContext"]
+        assert own["readOnlyRootFilesystem"]
+        assert not own["allowPrivilegeEscalation"]
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        assert pgmux["livenessProbe"]["exec"]["command"] == ["python3", "/opt/pgmux/answers.py"]
+        [memory] = [mount["name"] for mount in pgmux["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+        assert [volume["emptyDir"]["medium"] for volume in pod["volumes"] if volume["name"] == memory] == [
+            "Memory"
+        ]
+        assert {mount["name"] for mount in pgmux["volumeMounts"]} <= {
+            volume["name"] for volume in pod["volumes"]
+        }
+
+
+def test_the_configuration_of_the_deployment_is_accepted(tmp_path: Path) -> None:
+    [config] = [thing for text in KUBERNETES for thing in things_in(text) if thing["kind"] == "ConfigMap"]
+    (tmp_path / "userlist.txt").write_text('"app" "secret"\n')
+    environ = {"PGMUX_AUTH_FILE": str(tmp_path / "userlist.txt")}
+    assert read_config(config["data"]["pgmux.toml"], environ).databases["*"].host == ("postgres",)
 
 
 def test_the_entry_is_the_command() -> None:

@@ -132,6 +132,52 @@ def test_a_cancel_that_comes_late_waits_for_no_other_query(make_pgmux: MakePgmux
     assert replies.rows == [[b"", b"1"]]
 
 
+def test_a_cancel_that_comes_late_waits_for_no_later_query_of_its_own_client(
+    make_pgmux: MakePgmux, postgres: Postgres
+) -> None:
+    """As before, but the client goes on in its transaction: what it asks next waits for the cancel, too."""
+    pgmux = make_pgmux(workers=2, default_pool_size=1)
+    client = pgmux.wire()
+    client.startup()
+    client.query("BEGIN")
+    with postgres.connect("app", "postgres") as lock:
+        lock.execute(f"SELECT pg_advisory_lock({LOCK})".encode())
+        client.send(frontend.query(WAIT_FOR_LOCK))
+        wait_for_running(postgres, WAIT_FOR_LOCK)
+        os.kill(postgres.pid, signal.SIGSTOP)
+        try:
+            client.cancel()
+            lock.execute(f"SELECT pg_advisory_unlock({LOCK})".encode())
+            assert not client.read_until(b"Z").errors
+            client.send(frontend.query("SELECT pg_sleep(0.2), 1"))
+            assert client.is_silent(for_s=0.5)
+        finally:
+            os.kill(postgres.pid, signal.SIGCONT)
+    replies = client.read_until(b"Z")
+    assert not replies.errors
+    assert replies.rows == [[b"", b"1"]]
+
+
+def test_who_has_seen_its_cancel_end_may_ask_the_next(make_pgmux: MakePgmux) -> None:
+    """The end of its connection says that the cancel can hit nothing that is asked from then on."""
+    pgmux = make_pgmux(workers=2, default_pool_size=1, log_level="info")
+
+    def member(_: int) -> Iterator[None]:
+        with connect(pgmux) as client:
+            client.query("BEGIN")
+            while True:
+                client.send(frontend.query("SAVEPOINT a"))
+                client.cancel()
+                if client.read_until(b"Z").errors:
+                    client.query("ROLLBACK")
+                    client.query("BEGIN")
+                assert client.query("SELECT 1").value == b"1"
+                yield
+
+    with Crowd(1, member) as crowd:
+        crowd.wait_for_rounds(300)
+
+
 def test_a_storm_of_cancels_hits_only_its_own_client(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=2, default_pool_size=1, log_level="info")
 

@@ -408,3 +408,29 @@ def test_nobody_is_told_twice_or_by_the_wrong_words(make_pgmux: MakePgmux) -> No
         pgmux.ctl("kill-client", str(found[0]["id"]))
         with pytest.raises(psycopg.errors.AdminShutdown, match="due to administrator command"):
             connection.execute("SELECT 1")
+
+
+# --- pins, statements
+
+
+def test_who_keeps_a_backend_is_shown_with_the_reason(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2)
+    assert show(pgmux, "pins") == []
+    with connect(pgmux) as client:
+        client.query("CREATE TEMP TABLE mine (n int)")
+        (pin,) = show(pgmux, "pins")
+        assert (pin["reason"], pin["database"], pin["addr"]) == ("temporary table", "app", "127.0.0.1")
+        (row,) = [row for row in show(pgmux, "clients") if row["id"] == pin["client"]]
+        assert row["link"] == f"backend-{pin['slot']}"
+        client.query("DROP TABLE mine")
+        assert show(pgmux, "pins") == []
+
+
+def test_what_is_prepared_is_counted_for_clients_and_for_postgresql(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1)
+    for _ in range(3):
+        with connect(pgmux) as client:
+            client.ask(frontend.parse("SELECT 1", "one"), frontend.sync())
+    (stats,) = [row for row in show(pgmux, "stats-totals") if row["database"] == "app"]
+    assert (stats["client_parse_count"], stats["server_parse_count"]) == (3, 1)
+    assert sum(column(pgmux, "servers", "prepared_statements")) == 1

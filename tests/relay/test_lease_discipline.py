@@ -285,3 +285,25 @@ def test_an_audit_that_is_not_answered_harms_nobody(make_rig: MakeRig, answer: b
     rig.run()
     assert rig.world.phase(slot) in (Phase.FREE, Phase.CLOSING)
     assert not application.has_ended()
+
+
+def test_what_a_client_asks_while_a_cancel_is_on_its_way_waits_for_its_end(make_rig: MakeRig) -> None:
+    """The cancel was meant for what has been answered meanwhile, and would hit what comes next."""
+    rig = make_rig()
+    (relay,) = rig.relays
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    assert relay.is_asked(slot)
+    relay.expect_cancel(slot)
+    backend.send(DONE, IN_TRANSACTION)
+    rig.run()
+    assert not relay.is_asked(slot)
+    assert backend.received() == SELECT
+    application.send(SELECT)
+    rig.run()
+    assert backend.received() == b""
+    relay.cancel_settled(slot, rig.world.pools.generation(slot))
+    rig.run()
+    assert backend.received() == SELECT

@@ -42,7 +42,7 @@ def worker(key: int) -> WorkerLine:
 
 def client(key: int, *, since: float = 1.0, state: str = "active", application: str = "shop") -> ClientLine:
     return ClientLine(
-        key, state, since, f"10.0.0.{key}:4312", application, "app/alice", 900 + key, 0, 5, 60.0
+        key, state, since, f"10.0.0.{key}:4312", application, "app/alice", 900 + key, "", 0, 5, 60.0, 70 + key
     )
 
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pgmux.errors import PgmuxError
 from pgmux.top.app import ColumnHelp, TopApp
+from pgmux.top.questions import Question
+from pgmux.top.steering import Steering
 from pgmux.top.table import MOST_ROWS, PanelTable
+from tests.top.control import Control
 from tests.top.observations import Given, backend, client, observation, overview, pool
 
 THREE_POOLS = [pool(0, "app", tps=5.0), pool(1, "billing", tps=50.0), pool(2, "cron", tps=20.0)]
 Script = Callable[[TopApp, Any], Awaitable[None]]
 
 
-def play(observer: Given, script: Script, size: tuple[int, int] = (190, 50)) -> None:
+def play(
+    observer: Given, script: Script, size: tuple[int, int] = (190, 50), control: str = "/nowhere/control.sock"
+) -> None:
     """Run the view on a terminal of this size, and the script beside it."""
 
     async def run() -> None:
-        app = TopApp(observer, 60.0)  # type: ignore[arg-type]
+        app = TopApp(observer, Steering(control), 60.0)  # type: ignore[arg-type]
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             await script(app, pilot)
@@ -224,3 +230,80 @@ def test_q_ends_it() -> None:
         assert not app.is_running
 
     play(Given(observation()), script)
+
+
+# What needs the control socket
+
+
+def test_without_a_control_socket_there_are_no_keys_for_it() -> None:
+    async def script(app: TopApp, pilot: Any) -> None:
+        await pilot.press("tab", "tab", "k", "p", "c")
+        assert not isinstance(app.screen, Question)
+        shown = {binding.binding.action for binding in app.screen.active_bindings.values()}
+        assert not {"kill", "pause", "resume"} & shown
+
+    play(Given(observation(clients=[client(1)])), script)
+
+
+@pytest.mark.parametrize(
+    ("keys", "command"),
+    [
+        (["tab", "tab", "k", "y"], ["kill-client", "71"]),
+        (["p", "a"], ["pause"]),
+        (["p", "d"], ["pause", "app"]),
+        (["c", "a"], ["resume"]),
+        (["c", "d"], ["resume", "app"]),
+    ],
+)
+def test_a_command_is_given_after_a_question(keys: list[str], command: list[str], tmp_path: Path) -> None:
+    async def script(app: TopApp, pilot: Any) -> None:
+        *before, question, answer = keys
+        await pilot.press(*before, question)
+        await pilot.pause()
+        assert isinstance(app.screen, Question)
+        assert control.asked == []
+        await pilot.press(answer)
+        await app.workers.wait_for_complete()
+        assert control.asked == [command]
+
+    with Control(tmp_path / "control.sock", [{"type": "done", "tag": "PAUSE"}]) as control:
+        play(Given(observation(pools=[pool(0)], clients=[client(1)])), script, control=control.path)
+
+
+@pytest.mark.parametrize("answer", ["n", "escape", "enter", "k"])
+def test_any_other_answer_means_no(answer: str, tmp_path: Path) -> None:
+    async def script(app: TopApp, pilot: Any) -> None:
+        await pilot.press("tab", "tab", "k", answer)
+        await pilot.pause()
+        assert not isinstance(app.screen, Question)
+
+    with Control(tmp_path / "control.sock", []) as control:
+        play(Given(observation(clients=[client(1)])), script, control=control.path)
+        assert control.asked == []
+
+
+def test_what_pgmux_answers_is_told(tmp_path: Path) -> None:
+    replies = [
+        {"type": "progress", "message": "waiting for 2 backends"},
+        {"type": "error", "message": "no such client", "hint": "it has gone", "sqlstate": "42704"},
+    ]
+
+    async def script(app: TopApp, pilot: Any) -> None:
+        await pilot.press("tab", "tab", "k", "y")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        told = [notification.message for notification in app._notifications]
+        assert told == ["waiting for 2 backends", "no such client (it has gone)"]
+
+    with Control(tmp_path / "control.sock", replies) as control:
+        play(Given(observation(clients=[client(1)])), script, control=control.path)
+
+
+def test_nobody_is_killed_where_no_client_is_chosen(tmp_path: Path) -> None:
+    async def script(app: TopApp, pilot: Any) -> None:
+        await pilot.press("k")
+        await pilot.pause()
+        assert not isinstance(app.screen, Question)
+
+    with Control(tmp_path / "control.sock", []) as control:
+        play(Given(observation(pools=[pool(0)], clients=[client(1)])), script, control=control.path)

@@ -54,6 +54,16 @@ def test_a_client_in_a_transaction_is_seen_with_its_backend(make_pgmux: MakePgmu
     assert seen.overview.is_moving
 
 
+def test_a_client_that_keeps_its_backend_is_seen_with_the_reason(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1)
+    with pgmux.connect(application_name="reports") as client:
+        client.execute("CREATE TEMPORARY TABLE kept (n int)")
+        client.execute("SELECT pg_advisory_lock(7)")
+        seen = observer_of(pgmux).look()
+    [line] = seen.clients
+    assert line.pins == "temporary table, advisory lock"
+
+
 def test_rates_come_from_two_looks(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=2)
     observer = observer_of(pgmux)
@@ -73,7 +83,7 @@ def test_a_client_that_waits_is_seen_waiting(make_pgmux: MakePgmux) -> None:
     observer = observer_of(pgmux)
     lobbies = Lobbies(pgmux)
     with pgmux.connect() as holder, connect(pgmux) as waiter:
-        holder.execute("BEGIN")
+        holder.execute("BEGIN; SELECT 1")
         waiter.send(frontend.query("SELECT 1"))
         lobbies.wait_for_parked(1)
         seen = observer.look()
@@ -130,7 +140,7 @@ def test_something_else_than_a_segment_is_an_error(tmp_path: Path) -> None:
 def test_into_a_pipe_goes_one_look(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=2)
     with pgmux.connect(application_name="billing") as client:
-        client.execute("BEGIN")
+        client.execute("BEGIN; SELECT 1")
         said = run_top("-c", str(pgmux.config_path), "--interval", "0.25")
     assert said.stderr == ""
     assert said.returncode == 0
