@@ -301,6 +301,7 @@ cdef class Loop(Handshakes):
         client.fd = fd
         client.record = record
         client.row = &self.records.records[record]
+        client.row.tls = 0
         self.next_serial += 1
         client.serial = self.next_serial
         self.clients[record] = client
