@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pgmux.config import Config, PoolSettings
 from pgmux.control.reasons import why
+from pgmux.control.suites import name_suite
 from pgmux.shm.board import Board
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
@@ -109,6 +110,7 @@ class ClientFigures:
     port: int
     local_address: str
     local_port: int
+    tls: str
     application_name: str
     connected_us: int
     since_us: int  # when its standing began
@@ -136,6 +138,7 @@ class BackendFigures:
     port: int
     local_address: str
     local_port: int
+    tls: str
     backend_pid: int
     client: ClientFigures | None
     opened_us: int
@@ -246,6 +249,7 @@ class Figures:
                 port=row["port"] if is_known else 0,
                 local_address=shown(row["local_address"]) if is_known else "",
                 local_port=row["local_port"] if is_known else 0,
+                tls=name_suite(row["tls"]) if is_known else "",
                 backend_pid=row["backend_pid"] if is_known else 0,
                 client=client if client is not None and client.slot == slot else None,
                 opened_us=row["opened_at_us"] if is_known else 0,
@@ -309,6 +313,7 @@ class Figures:
             port=row["port"] if is_tcp else port,
             local_address=(listen.host or "0.0.0.0") if listen else "unix",
             local_port=port,
+            tls=name_suite(row["tls"]),
             application_name=shown(row["application_name"]),
             connected_us=row["connected_at_us"],
             since_us=row["since_us"],

@@ -146,7 +146,7 @@ CLIENTS: Final = Show(
         Column("ptr", TEXT, _client_pointer),
         Column("link", TEXT, lambda client: "" if client.slot is None else f"backend-{client.slot}"),
         constant("remote_pid", INT, 0),
-        constant("tls", TEXT, ""),
+        item("tls", TEXT),
         item("application_name", TEXT),
         constant("prepared_statements", INT, 0),
         Column("id", INT, lambda client: client.number),
@@ -194,7 +194,7 @@ SERVERS: Final = Show(
         Column("ptr", TEXT, lambda backend: f"backend-{backend.slot}"),
         Column("link", TEXT, lambda backend: _client_pointer(backend.client) if backend.client else ""),
         Column("remote_pid", INT, lambda backend: backend.backend_pid),
-        constant("tls", TEXT, ""),
+        item("tls", TEXT),
         Column(
             "application_name",
             TEXT,

@@ -128,6 +128,7 @@ cdef class Backend(Endpoint):
     cdef set unlistened                  # channels that it gave up; None = none
     cdef bint unlistened_all
     cdef bint undone                     # its last command was a ROLLBACK, or failed
+    cdef bint redefines                  # its transaction has altered or dropped something
     cdef bint soiled                     # something was left on it that only DISCARD ALL takes away
     cdef bytes cleaning                  # what is to be run when it is at rest and its client has left; None = nothing
     cdef uint8_t finished                # OwnNote or Finished: what to go on from when the chunk has been dealt with

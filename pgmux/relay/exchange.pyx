@@ -424,6 +424,10 @@ cdef class Exchange(Carrying):
             backend.done += 1
         if reply == c"C" and not backend.errand:     # our own question about what is left undoes nothing
             backend.undone = message[HEADER_BYTES] == c"R" and message[HEADER_BYTES + 1] == c"O"
+            if message[HEADER_BYTES] == c"A" and message[HEADER_BYTES + 1] == c"L" \
+                    or message[HEADER_BYTES] == c"D" and message[HEADER_BYTES + 1] == c"R":
+                backend.redefines = True             # ALTER, DROP: for itself now, for others at its end
+                self.pools.baggage.redefine()
         elif reply == c"E":
             if verdict == FORWARD and is_carried and self.mend_error(backend.client, backend, chunk, total):
                 verdict = SWALLOW
@@ -469,6 +473,9 @@ cdef class Exchange(Carrying):
             backend.wavering.clear()
         if status == c"I":
             backend.at_rest = True
+            if backend.redefines:
+                backend.redefines = False
+                self.pools.baggage.redefine()
             if backend.errand == RETRYING and client is not None:
                 backend.finished = STALE
                 return SWALLOW

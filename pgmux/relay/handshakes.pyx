@@ -57,6 +57,7 @@ cdef class Handshakes(Exchange):
     cdef int shake_hands(self, Client client) except -1:
         """Tell the log-in how the handshake has ended, once it has."""
         if client.tls.is_secured:
+            client.row.tls = client.tls.suite()
             client.login.secure(client.tls.protocol if client.login.is_direct else "")
         elif client.tls.has_ended:
             client.login.lose(client.tls.trouble)

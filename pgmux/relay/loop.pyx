@@ -301,6 +301,7 @@ cdef class Loop(Handshakes):
         client.fd = fd
         client.record = record
         client.row = &self.records.records[record]
+        client.row.tls = 0
         self.next_serial += 1
         client.serial = self.next_serial
         self.clients[record] = client
@@ -456,6 +457,8 @@ cdef class Loop(Handshakes):
         for word, what in self.news:
             if word == "gone":
                 self.forget(what)
+                if (<Client>what).channels is not None:
+                    news.append((word, what))        # who listened is the worker's affair too
             elif word == "leaving":
                 self.leaving.add(what)
                 self.end_login(what)

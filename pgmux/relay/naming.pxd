@@ -28,6 +28,7 @@ cdef class Naming(Streams):
     cdef list altered            # names in it: (place in bytes, bytes of the client's, bytes of ours)
 
     cdef Step study_parse(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
+    cdef bytes meaning_of(self, Client client)
     cdef Step parse_unnamed(self, Client client, Backend backend, Chunk *chunk, uint32_t total, const char *text,
                             size_t body_size, bytes body, uint32_t traces, object study) except? STOP
     cdef Step study_bind(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP

@@ -4,7 +4,7 @@ They are pointers, because no header and no library of OpenSSL is needed to buil
 openssl.pyx finds each in the library that Python's own `ssl` module uses. Where a line says
 "macro", OpenSSL has a macro of that name, which is a call of the function beside it.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
 # What OpenSSL allocates and only it looks into. The members stand for nothing: C wants one.
@@ -130,6 +130,8 @@ cdef int (*X509_VERIFY_PARAM_set1_host)(X509_VERIFY_PARAM *, const char *name, s
 cdef int (*X509_VERIFY_PARAM_set1_ip_asc)(X509_VERIFY_PARAM *, const char *address) noexcept nogil
 cdef void (*X509_VERIFY_PARAM_set_hostflags)(X509_VERIFY_PARAM *, unsigned int flags) noexcept nogil
 cdef const char *(*SSL_get_version)(const SSL *) noexcept nogil
+cdef int (*SSL_version)(const SSL *) noexcept nogil
+cdef uint16_t (*SSL_CIPHER_get_protocol_id)(const SSL_CIPHER *) noexcept nogil
 cdef const SSL_CIPHER *(*SSL_get_current_cipher)(const SSL *) noexcept nogil
 cdef const char *(*SSL_CIPHER_get_name)(const SSL_CIPHER *) noexcept nogil
 cdef int (*SSL_session_reused)(const SSL *) noexcept nogil

@@ -120,6 +120,8 @@ cdef int find_all() except -1:
     find(<void **>&X509_VERIFY_PARAM_set1_ip_asc, "X509_VERIFY_PARAM_set1_ip_asc")
     find(<void **>&X509_VERIFY_PARAM_set_hostflags, "X509_VERIFY_PARAM_set_hostflags")
     find(<void **>&SSL_get_version, "SSL_get_version")
+    find(<void **>&SSL_version, "SSL_version")
+    find(<void **>&SSL_CIPHER_get_protocol_id, "SSL_CIPHER_get_protocol_id")
     find(<void **>&SSL_get_current_cipher, "SSL_get_current_cipher")
     find(<void **>&SSL_CIPHER_get_name, "SSL_CIPHER_get_name")
     find(<void **>&SSL_session_reused, "SSL_session_reused")

@@ -220,6 +220,8 @@ cdef class Relay(Moving):
         self.now = now_us()
         if client is None or client.phase != IDLE and client.phase != PARKED and client.phase != LEASED:
             return
+        if client.channels is None or message[0] == c"A" and channel_of(message) not in client.channels:
+            return                               # meant for who had the record before, and has just left
         if client.overrun:
             self.counters[client.lobby.pool].notifications_dropped += 1
             return

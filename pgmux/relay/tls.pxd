@@ -1,3 +1,5 @@
+from libc.stdint cimport uint32_t
+
 from pgmux.relay.openssl cimport SSL
 from pgmux.relay.tls_context cimport TlsContext
 
@@ -18,6 +20,7 @@ cdef class Tls:
     cdef Py_ssize_t receive(self, int fd, char *into, size_t room, bint *has_more) noexcept
     cdef Py_ssize_t open(self, const char *data, size_t size, char *into, size_t room) noexcept
     cdef bint seal(self, const char *data, size_t size) noexcept
+    cdef uint32_t suite(self) noexcept
     cdef void _end(self) noexcept
     cdef void part(self, int fd, const char *last_words, size_t size) noexcept
 

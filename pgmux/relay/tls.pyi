@@ -26,6 +26,10 @@ class Tls:
     def is_resumed(self) -> bool:
         """Whether a ticket of an earlier session spared the handshake's expensive half."""
 
+    @property
+    def code(self) -> int:
+        """Version and cipher suite by their numbers, for shared memory; not before the handshake is done."""
+
     def describe(self) -> str:
         """Version and cipher, as "TLSv1.3/TLS_AES_256_GCM_SHA384"."""
 

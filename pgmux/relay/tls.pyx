@@ -13,7 +13,7 @@ of their own, use the same by `unseal` and `seal_bytes`.
 """
 import ipaddress
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from pgmux.relay.tls_context import TlsError
 
@@ -23,10 +23,11 @@ from pgmux.relay.openssl cimport (
     BIO_TYPE_SOURCE_SINK, BIO_clear_flags, BIO_free, BIO_meth_new, BIO_meth_set_ctrl, BIO_meth_set_read,
     BIO_meth_set_write, BIO_new, BIO_read, BIO_s_mem, BIO_set_flags, BIO_set_init, CRYPTO_free, ERR_clear_error,
     ERR_peek_error, ERR_reason_error_string, NID_commonName, SSL_CIPHER_get_name,
+    SSL_CIPHER_get_protocol_id,
     SSL_CTRL_SET_TLSEXT_HOSTNAME, SSL_ctrl, SSL_do_handshake, SSL_free, SSL_get0_alpn_selected, SSL_get0_param,
     SSL_get1_peer_certificate, SSL_get_current_cipher, SSL_get_shutdown, SSL_get_verify_result, SSL_get_version,
     SSL_is_init_finished, SSL_new, SSL_read, SSL_session_reused, SSL_set_accept_state, SSL_set_bio,
-    SSL_set_connect_state, SSL_shutdown, SSL_write, X509, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_NAME,
+    SSL_set_connect_state, SSL_shutdown, SSL_version, SSL_write, X509, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_NAME,
     X509_NAME_ENTRY_get_data, X509_NAME_get_entry, X509_NAME_get_index_by_NID, X509_NAME_print_ex, X509_V_OK,
     X509_VERIFY_PARAM_set1_host, X509_VERIFY_PARAM_set1_ip_asc, X509_VERIFY_PARAM_set_hostflags, X509_free,
     X509_get_subject_name, X509_verify_cert_error_string, XN_FLAG_RFC2253, load,
@@ -146,6 +147,10 @@ cdef class Tls:
         if size:
             send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
 
+    cdef uint32_t suite(self) noexcept:
+        """Version and cipher suite by their numbers (RFC 8446, sections 4.1.2 and B.4): version << 16 | suite."""
+        return <uint32_t>SSL_version(self.ssl) << 16 | SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(self.ssl))
+
     cdef void _end(self) noexcept:
         """OpenSSL reads no more: the peer said so, or has not kept to the rules."""
         self.has_ended = True
@@ -186,6 +191,11 @@ cdef class Tls:
             self.is_broken = True
             ERR_clear_error()
         return take_sealed_bytes()
+
+    @property
+    def code(self):
+        """Version and cipher suite by their numbers, for shared memory; not before the handshake is done."""
+        return self.suite()
 
     @property
     def trouble(self):

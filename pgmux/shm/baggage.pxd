@@ -21,6 +21,8 @@ cdef class BaggageTable:
     cdef bint remove(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef bint oldest(self, uint32_t slot, StatementId *statement) noexcept nogil
     cdef void outdate(self) noexcept nogil
+    cdef void redefine(self) noexcept nogil
+    cdef uint64_t definitions(self) noexcept nogil
     cdef void refresh(self, uint32_t slot) noexcept nogil
     cdef void forget_statements(self, uint32_t slot) noexcept nogil
     cdef void forget(self, uint32_t slot) noexcept nogil

@@ -93,6 +93,15 @@ cdef class BaggageTable:
     cdef void outdate(self) noexcept nogil:
         """What a statement means has changed: all that is prepared anywhere is to be prepared anew."""
         store(&self.segment.header.plans, now_us())
+        self.redefine()
+
+    cdef void redefine(self) noexcept nogil:
+        """Something was altered or dropped: what is prepared from now on is not what the same text was before."""
+        store(&self.segment.header.definitions, now_us())
+
+    cdef uint64_t definitions(self) noexcept nogil:
+        """As of when a statement that is prepared now is defined; 0 = nothing was altered yet."""
+        return load(&self.segment.header.definitions)
 
     cdef void refresh(self, uint32_t slot) noexcept nogil:
         """As a lease begins: statements that were prepared before the last change are not relied upon."""

@@ -11,6 +11,7 @@ class _ClientRow(TypedDict):
     pool: int
     phase: int
     listener: int
+    tls: int  # 0 = not encrypted
     slot: int | None
     since_us: int
     connected_at_us: int

@@ -195,7 +195,7 @@ cdef class Clients:
         if owner == 0:
             return None
         return {"client": record, "number": self.number_of(record), "worker": holder_of(owner) - 1, "pool": client.pool,
-                "phase": client.phase, "listener": client.listener,
+                "phase": client.phase, "listener": client.listener, "tls": client.tls,
                 "slot": None if client.slot < 0 else client.slot, "since_us": client.since_us,
                 "connected_at_us": client.connected_at_us, "transactions": client.transactions,
                 "address": client.address[:strlen(client.address)], "port": client.port,

@@ -63,7 +63,8 @@ cdef struct Header:              # one page at the start; written once by the su
     uint64_t periods_at
     uint64_t answers_at
     uint64_t guests_at
-    uint8_t _pad[512 - 224]
+    uint64_t definitions         # the moment of the last ALTER or DROP that was seen; 0 = none; by any worker
+    uint8_t _pad[512 - 232]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -106,7 +107,8 @@ cdef struct Identity:            # who PostgreSQL says the backend is; by the op
     uint16_t local_port          # and from where
     char address[ADDRESS_BYTES]
     char local_address[ADDRESS_BYTES]
-    uint8_t _pad[CACHE_LINE * 6 - 368]
+    uint32_t tls                 # as in ClientRecord
+    uint8_t _pad[CACHE_LINE * 6 - 372]
 
 cdef struct Baggage:             # what sessions left on a backend; by the slot's owner, under its lease
     uint64_t settings_digest     # of `settings`; 0 = as after the log-in
@@ -154,7 +156,8 @@ cdef struct ClientRecord:        # five cache lines, single writer: the worker t
     uint8_t phase                # ClientPhase of the relay
     uint8_t listener             # which of the worker's listening sockets it came to
     uint32_t serial              # clients that had this record before and with this one
-    uint8_t _pad1[12]
+    uint32_t tls                 # version << 16 | cipher suite, by their numbers in RFC 8446; 0 = not encrypted
+    uint8_t _pad1[8]
     char address[NAME_BYTES]     # textual; "unix" for the Unix socket
     char application_name[NAME_BYTES]
     char user[NAME_BYTES]        # who it logged in as, which may not be its pool's user

@@ -48,6 +48,7 @@ class _SlotRow(TypedDict):
     port: int
     local_address: bytes
     local_port: int
+    tls: int  # 0 = not encrypted
 
 class LeaseTable:
     """The lease words of one segment."""
@@ -79,8 +80,10 @@ class LeaseTable:
     ) -> None:
         """Write down who a backend is, before its first lease. `expires_s`: CLOCK_MONOTONIC, 0 = never."""
 
-    def locate(self, slot: int, address: tuple[str, int], local_address: tuple[str, int]) -> None:
-        """Write down where a backend's connection leads to, and from where: (host, port) each."""
+    def locate(
+        self, slot: int, address: tuple[str, int], local_address: tuple[str, int], tls: int = 0
+    ) -> None:
+        """Write down where a backend's connection leads to, and from where: (host, port) each; and under what."""
 
     def identity(self, slot: int) -> tuple[int, bytes]:
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""

@@ -118,10 +118,11 @@ cdef class LeaseTable:
         self.slots[slot].expires_s = expires_s
         self.slots[slot].home = 0 if home is None else home + 1
 
-    def locate(self, uint32_t slot, address, local_address):
-        """Write down where a backend's connection leads to, and from where: (host, port) each."""
+    def locate(self, uint32_t slot, address, local_address, uint32_t tls=0):
+        """Write down where a backend's connection leads to, and from where: (host, port) each; and under what."""
         self._check(slot)
         cdef Identity *identity = &self.segment.identities[slot]
+        identity.tls = tls
         host, identity.port = address[0].encode()[:ADDRESS_BYTES - 1], address[1]
         local_host, identity.local_port = local_address[0].encode()[:ADDRESS_BYTES - 1], local_address[1]
         memset(identity.address, 0, ADDRESS_BYTES)
@@ -150,7 +151,7 @@ cdef class LeaseTable:
                 "pins": self.slots[slot].pins,
                 "address": identity.address[:strlen(identity.address)], "port": identity.port,
                 "local_address": identity.local_address[:strlen(identity.local_address)],
-                "local_port": identity.local_port}
+                "local_port": identity.local_port, "tls": identity.tls}
 
     def _check(self, uint32_t slot):
         if slot >= self.count:

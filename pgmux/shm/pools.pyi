@@ -119,8 +119,10 @@ class Pools:
     ) -> None:
         """Write down who the backend in a slot is, before its first lease."""
 
-    def locate(self, slot: int, address: tuple[str, int], local_address: tuple[str, int]) -> None:
-        """Write down where a backend's connection leads to, and from where: (host, port) each."""
+    def locate(
+        self, slot: int, address: tuple[str, int], local_address: tuple[str, int], tls: int = 0
+    ) -> None:
+        """Write down where a backend's connection leads to, and from where: (host, port) each; and under what."""
 
     def identity(self, slot: int) -> tuple[int, bytes]:
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""

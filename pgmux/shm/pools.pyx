@@ -408,9 +408,9 @@ cdef class Pools:
         self.baggage.forget(slot)
         self.leases.introduce(slot, backend_pid, key, expires_s, home)
 
-    def locate(self, uint32_t slot, address, local_address):
-        """Write down where a backend's connection leads to, and from where: (host, port) each."""
-        self.leases.locate(slot, address, local_address)
+    def locate(self, uint32_t slot, address, local_address, uint32_t tls=0):
+        """Write down where a backend's connection leads to, and from where: (host, port) each; and under what."""
+        self.leases.locate(slot, address, local_address, tls)
 
     def identity(self, uint32_t slot):
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""

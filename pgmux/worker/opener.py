@@ -250,7 +250,7 @@ class Opener:
         home = None if channel.tls is None else self._worker
         self._pools.introduce(slot, login.pid, login.key, self._expiry(), home)
         self._pools.expire_if_outdated(slot, begun_us)
-        self._pools.locate(slot, *channel.addresses())
+        self._pools.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
         self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):

@@ -621,11 +621,21 @@ def offers_tls(pgmux: Pgmux) -> bool:
         return wire.read_byte() == b"S"
 
 
-def test_the_console_is_under_tls_too(make_pgmux: MakePgmux, certificate: Certificate) -> None:
-    pgmux = make_pgmux(**tls_options(certificate), admin_users=["app"], auth_type="trust")
+def test_the_console_is_under_tls_too_and_shows_who_is(
+    make_pgmux: MakePgmux, certificate: Certificate
+) -> None:
+    pgmux = make_pgmux(**tls_options(certificate, "prefer"), admin_users=["app"], auth_type="trust")
     with pgmux.connect(dbname="pgmux", sslmode="require", autocommit=True) as console:
         assert console.pgconn.ssl_in_use
-        assert console.execute("SHOW DATABASES").fetchall()
-        row = console.execute("SHOW CLIENTS").fetchone()
-        assert row is not None
-        assert "app" in row
+        with (
+            pgmux.connect(sslmode="disable", application_name="open"),
+            pgmux.connect(sslmode="require", ssl_max_protocol_version="TLSv1.2", application_name="old"),
+        ):
+            cursor = console.execute("SHOW CLIENTS")
+            assert cursor.description is not None
+            names = [column.name for column in cursor.description]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    shown = {row["application_name"]: row["tls"] for row in rows}
+    assert shown["open"] == ""
+    assert shown["old"].startswith("TLSv1.2/ECDHE-")
+    assert any(tls.startswith("TLSv1.3/TLS_") for tls in shown.values())

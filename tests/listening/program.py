@@ -43,13 +43,15 @@ class ListeningWorker(Worker):
         for line in connection.makefile("r"):
             number, verb, record, *words = line.rstrip("\n").split(" ")
             done = Answer(connection, number)
-            if self._relay.client(int(record)) is None:
+            client = self._relay.client(int(record))
+            if client is None:
                 continue  # it has gone meanwhile
             if verb == "catch_up":
                 self._listening.catch_up(int(record), done)
             else:
                 pool, names = words
                 channels = frozenset(bytes.fromhex(name) for name in names.split(",") if name)
+                client.channels = channels or None
                 self._listening.subscribe(int(record), int(pool), channels, done)
 
 

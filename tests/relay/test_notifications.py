@@ -21,6 +21,7 @@ def news(number: int, channel: bytes = b"news", size: int = 0) -> bytes:
 def test_an_idle_client_is_told_at_once(make_rig: MakeRig) -> None:
     rig = make_rig()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     rig.relays[0].notify(client.record, news(1))
     rig.relays[0].notify(client.record, news(2))
     assert application.received() == news(1) + news(2)
@@ -29,6 +30,7 @@ def test_an_idle_client_is_told_at_once(make_rig: MakeRig) -> None:
 def test_a_client_that_waits_for_a_backend_is_told_at_once(make_rig: MakeRig) -> None:
     rig = make_rig()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     application.send(SELECT)
     rig.run()
     assert client.phase is ClientPhase.PARKED
@@ -40,6 +42,7 @@ def test_nothing_comes_between_the_messages_of_a_transaction(make_rig: MakeRig) 
     rig = make_rig()
     backend, _ = rig.open()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     answers = [message(b"D", b"first half, second half"), DONE, IN_TRANSACTION]
     application.send(SELECT)
     rig.run()
@@ -61,6 +64,7 @@ def test_what_was_kept_of_a_channel_is_dropped_with_it(make_rig: MakeRig) -> Non
     rig = make_rig()
     backend, _ = rig.open()
     application, client = rig.connect()
+    client.channels = frozenset({b"a", b"b"})
     application.send(SELECT)
     rig.run()
     notice = message(b"N", b"SWARNING\0C01000\0Mnews\0\0")
@@ -76,6 +80,7 @@ def test_a_client_whose_backend_dies_after_its_transaction_is_told_what_was_kept
     rig = make_rig()
     backend, _ = rig.open()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     application.send(SELECT)
     rig.run()
     rig.relays[0].notify(client.record, news(1))
@@ -90,6 +95,7 @@ def test_a_client_that_reads_slowly_gets_all_in_order(make_rig: MakeRig) -> None
     rig = make_rig()
     backend, _ = rig.open()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     for number in range(300):
         rig.relays[0].notify(client.record, news(number, size=8000))
     application.send(SELECT)
@@ -110,6 +116,7 @@ def test_a_client_that_reads_slowly_gets_all_in_order(make_rig: MakeRig) -> None
 def test_a_client_that_reads_nothing_is_sent_off_and_the_worker_told(make_rig: MakeRig) -> None:
     rig = make_rig()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     count = flood(rig, client.record)
     rig.run()
     assert ("overrun", client) in rig.news[0]
@@ -125,6 +132,7 @@ def test_a_client_that_is_in_a_transaction_for_too_long_is_sent_off_at_its_end(m
     rig = make_rig()
     backend, slot = rig.open()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     application.send(SELECT)
     rig.run()
     flood(rig, client.record)
@@ -144,6 +152,7 @@ def test_a_client_that_is_in_a_transaction_for_too_long_is_sent_off_at_its_end(m
 def test_who_has_gone_or_has_not_come_is_not_told(make_rig: MakeRig) -> None:
     rig = make_rig()
     application, client = rig.connect()
+    client.channels = frozenset({b"news"})
     record = client.record
     rig.relays[0].notify(record + 1, news(1))
     rig.relays[0].send_off(client, ERROR)
@@ -153,6 +162,17 @@ def test_who_has_gone_or_has_not_come_is_not_told(make_rig: MakeRig) -> None:
     rig.run()
     rig.relays[0].notify(record, news(1))
     rig.relays[0].drop_notifications(record, {b"news"})
+
+
+def test_who_has_the_record_of_one_that_listened_is_not_told(make_rig: MakeRig) -> None:
+    """The one before has left, which the audience has yet to hear."""
+    rig = make_rig()
+    application, client = rig.connect()
+    rig.relays[0].notify(client.record, news(1))
+    client.channels = frozenset({b"other news"})
+    rig.relays[0].notify(client.record, news(2))
+    rig.relays[0].send_off(client, ERROR)
+    assert application.received() == ERROR
 
 
 def messages(heard: bytes) -> list[Message]:
