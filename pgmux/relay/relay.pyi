@@ -98,7 +98,7 @@ class Relay(Moving):
         """A cancel request is about to be sent: no other gets the backend before it has settled."""
 
     def is_asked(self, slot: int) -> bool:
-        """Whether a backend owes something that can be cancelled."""
+        """Whether a backend is busy with what its client has asked."""
 
     def cancel_settled(self, slot: int, generation: int) -> None:
         """The cancel request has been carried out, or has failed."""
