@@ -6,7 +6,7 @@ never does any of it block. Each call takes the time once, as the loop does for 
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from pgmux.protocol.replies cimport is_ours, is_settled
+from pgmux.protocol.replies cimport is_settled
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
@@ -335,7 +335,7 @@ cdef class Relay(Moving):
     def is_asked(self, uint32_t slot):
         """Whether a backend is busy with what its client has asked. What we ask ourselves must not be cancelled."""
         cdef Backend backend = self.backends[slot]
-        return not is_settled(&backend.replies) and not backend.errand and not is_ours(&backend.replies)
+        return not is_settled(&backend.replies) and not backend.errand
 
     def cancel_settled(self, uint32_t slot, uint64_t generation):
         """The cancel request has been carried out, or has failed."""

@@ -10,6 +10,7 @@ It never makes a gevent hub: workers are forked from it and must each have their
 import contextlib
 import fcntl
 import gc
+import errno
 import logging
 import math
 import os
@@ -456,6 +457,9 @@ class Supervisor:
             self._selector.close()
             Worker(number, self._config, self._estate).run()
             code = 0
+        except OSError as error:
+            is_short = error.errno in (errno.EMFILE, errno.ENFILE)  # the successor may have more luck
+            logging.getLogger(f"worker {number}").critical("failed: %s", error, exc_info=not is_short)
         except BaseException:
             logging.getLogger(f"worker {number}").critical("failed", exc_info=True)
         finally:
