@@ -8,9 +8,9 @@ It never makes a gevent hub: workers are forked from it and must each have their
 """
 
 import contextlib
+import errno
 import fcntl
 import gc
-import errno
 import logging
 import math
 import os
