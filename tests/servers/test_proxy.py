@@ -142,6 +142,7 @@ def test_a_cut_ends_both_sides(proxy: Proxy, client: socket.socket) -> None:
 
 
 def test_a_cut_throws_away_what_is_held(proxy: Proxy, client: socket.socket) -> None:
+    proxy.wait_for_connections(1)
     proxy.hold()
     client.sendall(b"lost")
     proxy.cut()
