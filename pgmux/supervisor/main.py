@@ -219,7 +219,8 @@ class Supervisor:
         self._signals_in.setblocking(False)
         self._signals_out.setblocking(False)
         for number in _SIGNALS:
-            signal.signal(number, lambda _number, _frame: None)
+            with contextlib.suppress(OSError):  # valgrind keeps the last real-time signal for itself
+                signal.signal(number, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._signals_out.fileno(), warn_on_full_buffer=False)
         signal.pthread_sigmask(
             signal.SIG_UNBLOCK, signal.valid_signals()
