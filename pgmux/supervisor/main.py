@@ -332,6 +332,7 @@ class Supervisor:
         if self._stop_signal is None:
             self._log.info("SHUTDOWN: no new clients, stopping when the last has left")
             self._stop_signal = signal.SIGTERM
+            self._stop_deadline = math.inf
             self._pools.workers.send_all_on_errand(Errand.LET_LEAVE)
 
     def _stop(self, number: signal.Signals, word: str, *, is_urgent: bool = False) -> None:
@@ -399,7 +400,9 @@ class Supervisor:
 
     def _press_on(self, now: float) -> None:
         """Stopping: remind the workers (one may have been too young to hear), and in the end insist."""
-        if now < self._stop_deadline:
+        if self._stop_deadline == math.inf:  # it is the clients who say when
+            self._pools.workers.send_all_on_errand(Errand.LET_LEAVE)
+        elif now < self._stop_deadline:
             self._signal_workers(BREAK_OFF if self._is_breaking_off else FINISH)
         elif self._is_breaking_off:
             self._signal_workers(signal.SIGKILL)

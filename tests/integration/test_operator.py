@@ -267,8 +267,13 @@ def test_reconnect_replaces_backends_at_the_end_of_their_transactions(
         pgmux.ctl("reconnect", "app")
         waiting = Doing(pgmux, "wait-close", "app")
         assert busy.query("SELECT pg_backend_pid()").value == old
-        (outdated,) = [row for row in show(pgmux, "servers") if row["close_needed"]]
-        assert str(outdated["remote_pid"]).encode() == old
+        wait_until(
+            lambda: (
+                [row["remote_pid"] for row in show(pgmux, "servers") if row["close_needed"]]
+                == [int(old or 0)]
+            ),
+            what="the idle backend to be closed",
+        )
         assert not waiting.is_done()
         busy.query("COMMIT")
         assert waiting.wait() == "WAIT_CLOSE"
