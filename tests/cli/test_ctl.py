@@ -46,7 +46,10 @@ class StandIn:
 
     def _serve(self) -> None:
         for answer in self._answers:
-            connection, _ = self._listener.accept()
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return  # it has been closed: nobody asks any more
             with connection:
                 asked: Asked = decode_asked(connection.recv(65_536))
                 self.heard.append(asked.command)

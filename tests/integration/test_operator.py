@@ -432,7 +432,7 @@ def test_who_keeps_a_backend_is_shown_with_the_reason(make_pgmux: MakePgmux) -> 
 
 
 def test_what_is_prepared_is_counted_for_clients_and_for_postgresql(make_pgmux: MakePgmux) -> None:
-    pgmux = make_pgmux(workers=1)
+    pgmux = make_pgmux(workers=1, default_pool_size=1)
     for _ in range(3):
         with connect(pgmux) as client:
             client.ask(frontend.parse("SELECT 1", "one"), frontend.sync())
