@@ -471,6 +471,8 @@ cdef class Exchange(Carrying):
             backend.inflight.clear()
         if backend.wavering:
             backend.wavering.clear()
+        if backend.errand != RETRYING:
+            backend.recorded = None              # a segment is asked again whole, or not at all
         if status == c"I":
             backend.at_rest = True
             if backend.redefines:
@@ -479,7 +481,6 @@ cdef class Exchange(Carrying):
             if backend.errand == RETRYING and client is not None:
                 backend.finished = STALE
                 return SWALLOW
-            backend.recorded = None
             if backend.traces and client is not None and verdict == FORWARD and not backend.finished:
                 backend.finished = WITHHELD
                 return SWALLOW

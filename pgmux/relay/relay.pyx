@@ -187,6 +187,7 @@ cdef class Relay(Moving):
         self.take_from_hub(fd)
         backend.fd = fd
         backend.tls = tls
+        backend.cancels = 0                          # those on their way were for the slot's socket before
         backend.generation = generation
         backend.serial += 1
         if backend.closing:

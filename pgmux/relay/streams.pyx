@@ -122,7 +122,10 @@ cdef class Streams(Leasing):
 
     cdef int take_outcome(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1:
         """What became of a send: the bytes that its socket took, or -errno. Keeps the rest."""
-        if outcome >= 0 or outcome == -EAGAIN or outcome == -EINTR:
+        if outcome == -EINTR:                    # the socket may take it: no edge would tell us
+            outcome = send(endpoint.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            outcome = outcome if outcome >= 0 else -errno
+        if outcome >= 0 or outcome == -EAGAIN:
             outcome = max(outcome, 0)
             return append(&endpoint.out, data + outcome, size - outcome) if <size_t>outcome < size else 0
         endpoint.readable = endpoint.hung_up = True      # its end will be read; until then there is nobody

@@ -30,10 +30,6 @@ TELLERS, POOL_SIZE, WORKERS = 24, 4, 3
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "PGMUX_CHAOS_SECONDS" not in os.environ,
-    reason="run it by `make chaos`: in one run of four a teller waits in vain, and it is not known yet for what",
-)
 @pytest.mark.timeout(SECONDS + 180)
 def test_whatever_dies_no_acknowledged_transfer_is_lost(
     make_pgmux: MakePgmux, make_postgres: MakePostgres

@@ -307,3 +307,14 @@ def test_what_a_client_asks_while_a_cancel_is_on_its_way_waits_for_its_end(make_
     relay.cancel_settled(slot, rig.world.pools.generation(slot))
     rig.run()
     assert backend.received() == SELECT
+
+
+def test_a_cancel_for_the_backend_before_holds_back_nothing_of_the_next(make_rig: MakeRig) -> None:
+    """A worker that inherits a dead one's slot cancels what ran there, and the slot may be another backend's soon."""
+    rig = make_rig()
+    rig.relays[0].expect_cancel(0)
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    assert (slot, backend.received()) == (0, SELECT)
