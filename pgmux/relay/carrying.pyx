@@ -14,11 +14,13 @@ from pgmux.protocol.replies cimport NOTED, expect
 from pgmux.relay.asking cimport (
     ASKED, AUDITED, CAUGHT_UP, CLEANED, OVERSTEPPED, REFUSED, STALE, UNDONE, WITHHELD,
 )
+from pgmux.relay.describing cimport EXAMINED_COLUMNS
 from pgmux.relay.endpoint cimport (
     ASKING, Backend, CATCHING_UP, Client, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
 )
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
-from pgmux.relay.naming cimport DROP, INJECTED, PASS, STOP, TAKEN, Step
+from pgmux.relay.naming cimport DROP, PASS, STOP, TAKEN, Step
+from pgmux.relay.preparing cimport INJECTED
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport SESSION, STATEMENT
 from pgmux.session.traces cimport (
@@ -48,6 +50,7 @@ cdef class Carrying(Asking):
         """Put in front of the client's first request what its session needs. Whether it must be waited for."""
         cdef bint is_behind
         backend.fresh = False
+        backend.examined = backend.untold = None
         self.pools.baggage.refresh(backend.slot)
         is_behind = (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
                      or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS)
@@ -312,7 +315,7 @@ cdef class Carrying(Asking):
         if finished == STALE and client is not None:
             self.retry(client, backend)
             return self.proceed(client)
-        if finished == CAUGHT_UP and client is not None:
+        if (finished == CAUGHT_UP or finished == EXAMINED_COLUMNS) and client is not None:
             return self.resume(client)
         if finished == UNDONE and client is not None:
             self.send_ready(client, c"I")
