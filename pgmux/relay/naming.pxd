@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from pgmux.relay.describing cimport Columns, OTHERS
 from pgmux.relay.endpoint cimport Backend, Client
