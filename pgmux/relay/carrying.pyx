@@ -50,7 +50,6 @@ cdef class Carrying(Asking):
         """Put in front of the client's first request what its session needs. Whether it must be waited for."""
         cdef bint is_behind
         backend.fresh = False
-        backend.examined = backend.untold = None
         self.pools.baggage.refresh(backend.slot)
         is_behind = (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
                      or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS)
@@ -230,7 +229,7 @@ cdef class Carrying(Asking):
         client.pins = 0
         self.pools.slots[backend.slot].pins = 0
         backend.errand = NO_ERRAND
-        backend.heard = None
+        backend.heard = backend.examined = None
         return self.forget_traces(backend)
 
     cdef int clean(self, Backend backend) except -1:

@@ -175,7 +175,7 @@ cdef class Naming(Noting):
             columns = self.settle_columns(client, backend, statement, chunk, total)
             if columns == ASKED:
                 return WAIT
-        backend.examined = None
+        backend.examined = backend.untold = None
         if statement is None and columns == AS_TOLD and not own_name.startswith(PREFIX):
             expect(&backend.replies, c"B")
             return PASS
@@ -186,7 +186,8 @@ cdef class Naming(Noting):
             self.rely_on(backend, statement)
             if statement.traces:
                 self.touch(client, backend, statement.traces, statement.study)
-            backend.untold = None if statement.told else (portal_name, own_name, statement)
+            if not statement.told:
+                backend.untold = (portal_name, own_name, statement)
         name_there = statement.name if statement is not None else b"?" + own_name
         if columns == OTHERS:
             name_there = b"?" + PREFIX + own_name        # nobody's

@@ -170,6 +170,14 @@ def test_who_learned_the_columns_from_a_portal_is_told_as_well(pgmux: Pgmux, pos
         assert client.ask(undescribed()).sqlstate == "0A000"
 
 
+def test_what_a_portal_of_another_statement_tells_is_not_taken_for_it(pgmux: Pgmux) -> None:
+    with connect(pgmux) as client:
+        client.ask(parse(READ, "s") + bind((), "s") + execute() + sync())
+        client.ask(parse("SELECT 1, 2") + bind() + describe_portal() + execute() + sync())
+        for _ in range(2 * BACKENDS):
+            assert client.ask(undescribed()).errors == []
+
+
 def test_the_unnamed_statement_is_not_read_by_other_columns(pgmux: Pgmux, postgres: Postgres) -> None:
     with connect(pgmux) as client:
         client.ask(parse(READ) + describe_statement() + sync())
