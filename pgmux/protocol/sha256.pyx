@@ -81,7 +81,7 @@ cdef int load() except -1:
     except ImportError:
         return 0                             # a Python without OpenSSL
     path = getattr(_hashlib, "__file__", "").encode("utf-8", "surrogateescape")
-    library = dlopen(path if path else NULL, RTLD_LAZY)
+    library = dlopen(path, RTLD_LAZY) if path else dlopen(NULL, RTLD_LAZY)
     if library == NULL or dlsym(library, "SHA256_Init") == NULL:
         return 0
     SHA256_Update = <int (*)(void *, const void *, size_t) noexcept nogil>dlsym(library, "SHA256_Update")

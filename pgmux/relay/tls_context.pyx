@@ -13,7 +13,8 @@ from libc.stdint cimport uint8_t
 from pgmux.relay.openssl cimport (
     CRYPTO_free, ERR_clear_error, ERR_peek_error, ERR_reason_error_string, OBJ_nid2sn, SSL,
     SSL_BUILD_CHAIN_FLAG_CLEAR_ERROR, SSL_BUILD_CHAIN_FLAG_IGNORE_ERROR, SSL_BUILD_CHAIN_FLAG_NO_ROOT,
-    SSL_CTRL_BUILD_CERT_CHAIN, SSL_CTRL_GET_CHAIN_CERTS, SSL_CTRL_MODE, SSL_CTRL_SET_GROUPS_LIST, SSL_CTRL_SET_MAX_PROTO_VERSION, SSL_CTRL_SET_MIN_PROTO_VERSION,
+    SSL_CTRL_BUILD_CERT_CHAIN, SSL_CTRL_GET_CHAIN_CERTS, SSL_CTRL_MODE, SSL_CTRL_SET_GROUPS_LIST,
+    SSL_CTRL_SET_MAX_PROTO_VERSION, SSL_CTRL_SET_MIN_PROTO_VERSION,
     SSL_CTRL_SET_SESS_CACHE_MODE, SSL_CTRL_SET_TLSEXT_TICKET_KEYS, SSL_CTX_check_private_key, SSL_CTX_ctrl,
     SSL_CTX_free, SSL_CTX_get0_certificate, SSL_CTX_load_verify_locations, SSL_CTX_new, SSL_CTX_set_alpn_protos,
     SSL_CTX_set_alpn_select_cb, SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites, SSL_CTX_set_client_CA_list,

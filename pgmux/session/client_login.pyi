@@ -58,9 +58,7 @@ class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
     step: Step
-    def __init__(
-        self, doors: Doors, visitor: Visitor | None = None, tls_mode: TlsMode = "disable"
-    ) -> None:
+    def __init__(self, doors: Doors, visitor: Visitor | None = None, tls_mode: TlsMode = "disable") -> None:
         """`visitor` is asked for the client's Arrival when that is needed, once, after the handshake if there
         is one; None = nothing is known of it. `tls_mode`: client_tls_sslmode, as far as it holds here.
         """

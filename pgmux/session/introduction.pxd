@@ -8,7 +8,7 @@ cdef class Introduction:
     cdef readonly str database
     cdef readonly bint is_console
     cdef readonly bint is_replication    # it wants a backend of its own, which speaks the replication protocol too
-    cdef readonly tuple protocol_version # the one that is spoken
+    cdef readonly tuple protocol_version  # the one that is spoken
     cdef readonly int key_bytes          # of its cancel key
     cdef readonly bytes answer           # to be sent before anything else
     cdef readonly tuple refusal          # why nobody is let in with this, and the names in its text; None
