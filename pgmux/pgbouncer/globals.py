@@ -4,6 +4,7 @@ from pgmux.pgbouncer.draft import Draft, absolute
 from pgmux.pgbouncer.in_force import DEFAULT_SOCKET_DIR, InForce
 from pgmux.pgbouncer.ini import Line
 from pgmux.pgbouncer.options import BY_PLACE, GLOBAL, OPTIONS, UNKNOWN, Fate, Row
+from pgmux.pgbouncer.tables import NAMES
 
 MOST_POOLS = 256  # pgmux's default of max_pools
 IS_DEFAULT = "PgBouncer's default"
@@ -94,7 +95,7 @@ def _translate_listen(draft: Draft, line: Line, ini: InForce) -> None:
 
 
 def _translate_database_limit(draft: Draft, line: Line, ini: InForce) -> None:
-    draft.add_comment(f"{line.key} = {line.value} (renamed: max_backends of each database)")
+    draft.add_comment(f"{line.key} = {line.value} (renamed: {NAMES[line.key]} of each database)")
 
 
 def _translate_verbosity(draft: Draft, line: Line, ini: InForce) -> None:
@@ -109,5 +110,6 @@ _RENAMED = {
     "listen_addr": _translate_listen,
     "listen_port": _translate_listen,
     "max_db_connections": _translate_database_limit,
+    "max_db_client_connections": _translate_database_limit,
     "verbose": _translate_verbosity,
 }

@@ -70,8 +70,8 @@ cdef class Naming(Streams):
         cdef uint32_t traces
         cdef Statement statement
         cdef bytes own_name, body
-        self.counters[backend.pool].parses += 1
         if types == NULL:
+            self.counters[backend.pool].parses += 1
             expect(&backend.replies, c"P")
             return PASS                      # PostgreSQL says what is wrong with it
         own_name = name[:min(text - 1 - name, LONGEST_NAME)]
@@ -90,6 +90,7 @@ cdef class Naming(Streams):
                 body = self.rewrite_text(client, backend, text[:types - 1 - text], study)
                 tail = types - 1
                 body += tail[:body_size - (tail - text)]
+        self.counters[backend.pool].parses += 1      # each once: from here on it does not wait
         if not own_name:
             return self.parse_unnamed(client, backend, chunk, total, text, body_size, body, traces, study)
         self.waver(backend, own_name)
@@ -162,6 +163,7 @@ cdef class Naming(Streams):
             if available < total:
                 client.wanted = min(total, 2 * available + NAME_BYTES)
                 return MORE
+            self.counters[backend.pool].binds += 1
             expect(&backend.replies, c"B")
             return PASS
         own_name = name[:min(rest - 1 - name, LONGEST_NAME)]
@@ -170,6 +172,7 @@ cdef class Naming(Streams):
         statement = None if client.names is None else client.names.get(own_name)
         if statement is not None and self.is_unsettled(backend, statement):
             return WAIT
+        self.counters[backend.pool].binds += 1
         study = client.unnamed_study if not own_name else None if statement is None else statement.study
         backend.poised = study is not None and study.forgets_at >= 0
         if not own_name:

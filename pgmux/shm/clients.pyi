@@ -16,6 +16,8 @@ class _ClientRow(TypedDict):
     since_us: int
     connected_at_us: int
     transactions: int
+    statements: int
+    process: int  # 0 = not known
     address: bytes
     port: int
     application_name: bytes

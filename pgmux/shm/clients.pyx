@@ -91,6 +91,7 @@ cdef class Clients:
         client.pool = pool
         client.slot = -1
         client.transactions = 0
+        client.statements = 0
         client.connected_at_us = client.since_us = now_us()
         memcpy(client.secret, <const char *>secret, len(secret))
         client.secret_bytes = len(secret)
@@ -198,6 +199,7 @@ cdef class Clients:
                 "phase": client.phase, "listener": client.listener, "tls": client.tls,
                 "slot": None if client.slot < 0 else client.slot, "since_us": client.since_us,
                 "connected_at_us": client.connected_at_us, "transactions": client.transactions,
+                "statements": client.statements, "process": client.process,
                 "address": client.address[:strlen(client.address)], "port": client.port,
                 "application_name": client.application_name[:strlen(client.application_name)],
                 "user": client.user[:strlen(client.user)]}
