@@ -1,5 +1,6 @@
 """Pools as the segment tells them: clients, backends, and why somebody waits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -68,26 +69,11 @@ class SurveyFigures:
     @cached_property
     def pools(self) -> list[PoolFigures]:
         """One a pool."""
-        by_database: dict[bytes, int] = {}
-        for row in self._rows:
-            by_database[row["database"]] = by_database.get(row["database"], 0) + backends_of(row)
-        in_all = sum(by_database.values())
-        return [self._pool(row, by_database[row["database"]], in_all) for row in self._rows]
+        is_paused = self._figures.pools_table.is_pool_paused
+        reasons = explain_waits(self._rows, is_paused, self._figures.segment.slot_count)
+        return [self._pool(row, *reason) for row, reason in zip(self._rows, reasons, strict=True)]
 
-    def _pool(self, row: "_PoolSurvey", in_database: int, in_all: int) -> PoolFigures:
-        is_paused = self._figures.pools_table.is_pool_paused(row["pool"])
-        reason, detail = why(
-            is_paused=is_paused,
-            trouble=shown(row["trouble"]),
-            usable=row["free"] + row["serving"] + row["cleaning"] + row["being_cancelled"],
-            opening=row["opening"],
-            backends=backends_of(row),
-            pool_size=row["pool_size"],
-            in_database=in_database,
-            database_limit=row["database_limit"],
-            in_all=in_all,
-            max_backends=self._figures.segment.slot_count,
-        )
+    def _pool(self, row: "_PoolSurvey", reason: str, detail: str) -> PoolFigures:
         try:
             settings = self._figures.config.settings_of_pool(known(row["database"]), known(row["user"]))
         except KeyError:
@@ -97,7 +83,7 @@ class SurveyFigures:
             database=shown(row["database"]),
             user=shown(row["user"]),
             pool_size=row["pool_size"],
-            is_paused=is_paused,
+            is_paused=self._figures.pools_table.is_pool_paused(row["pool"]),
             settings=settings,
             idle=row["idle"],
             served=row["served"],
@@ -115,6 +101,31 @@ class SurveyFigures:
             cancels=row["cancels"],
             trouble=shown(row["trouble"]),
         )
+
+
+def explain_waits(
+    rows: "list[_PoolSurvey]", is_paused: Callable[[int], bool], max_backends: int
+) -> list[tuple[str, str]]:
+    """Why clients of each pool wait, or would: a word of `reasons.REASONS`, and a sentence."""
+    by_database: dict[bytes, int] = {}
+    for row in rows:
+        by_database[row["database"]] = by_database.get(row["database"], 0) + backends_of(row)
+    in_all = sum(by_database.values())
+    return [
+        why(
+            is_paused=is_paused(row["pool"]),
+            trouble=shown(row["trouble"]),
+            usable=row["free"] + row["serving"] + row["cleaning"] + row["being_cancelled"],
+            opening=row["opening"],
+            backends=backends_of(row),
+            pool_size=row["pool_size"],
+            in_database=by_database[row["database"]],
+            database_limit=row["database_limit"],
+            in_all=in_all,
+            max_backends=max_backends,
+        )
+        for row in rows
+    ]
 
 
 def backends_of(row: "_PoolSurvey") -> int:

@@ -28,6 +28,7 @@ def begin_table(draft: Draft, section: Line, ini: InForce) -> None:
         draft.add_unwritten("listen", [], f"{IS_DEFAULT}: no TCP address", section)
     if ini.line(GLOBAL, "unix_socket_dir") is None:
         draft.add_unwritten("unix_socket_dir", DEFAULT_SOCKET_DIR, IS_DEFAULT, section)
+        _note_socket(draft, DEFAULT_SOCKET_DIR)
     _add_budget(draft, section, ini)
     draft.add_blank()
 
@@ -61,6 +62,16 @@ def translate_option(draft: Draft, line: Line, ini: InForce) -> None:
         _RENAMED[row.name](draft, line, ini)
     else:
         draft.add_value(row.name, _value(row, line), line, row.name, guards=row.guards)
+        if row.name == "unix_socket_dir" and line.value:
+            _note_socket(draft, line.value)
+
+
+def _note_socket(draft: Draft, directory: str) -> None:
+    """systemd keeps its services out of most directories, and ours more than others."""
+    draft.notes.append(
+        f'unix_socket_dir = "{directory}": as a service pgmux can be reached by a socket in "/run/pgmux" at once, '
+        "elsewhere with two lines in its unit (systemd/README.md)"
+    )
 
 
 def _why_not(row: Row, text: str) -> str:

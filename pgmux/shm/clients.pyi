@@ -86,5 +86,8 @@ class Clients:
     def mark(self) -> int:
         """Records from here on were never used."""
 
+    def busy(self) -> list[_ClientRow]:
+        """Every record whose client has a backend or waits for one, as dicts."""
+
     def snapshot(self) -> list[_ClientRow]:
         """Every record in use, as dicts."""

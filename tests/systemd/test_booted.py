@@ -16,7 +16,7 @@ from tests.servers import wait_until
 from tests.systemd.guest import CannotBootError, Guest, guest_files
 
 FOLDER = Path(__file__).parents[2] / "systemd"
-IMPATIENT = "\n[Service]\nWatchdogSec=3\nTimeoutAbortSec=1\n"
+IMPATIENT = "\n[Service]\nWatchdogSec=5\nTimeoutAbortSec=1\n"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
