@@ -164,7 +164,6 @@ cdef class Naming(Noting):
         statement = None if client.names is None else client.names.get(own_name)
         if statement is not None and self.is_unsettled(backend, statement):
             return WAIT
-        self.counters[backend.pool].binds += 1
         study = client.unnamed_study if not own_name else None if statement is None else statement.study
         backend.poised = study is not None and study.forgets_at >= 0
         if not own_name:
@@ -179,6 +178,7 @@ cdef class Naming(Noting):
             if columns == ASKED:
                 return WAIT
         backend.examined = backend.untold = None
+        self.counters[backend.pool].binds += 1
         if statement is None and columns == AS_TOLD and not own_name.startswith(PREFIX):
             expect(&backend.replies, c"B")
             return PASS

@@ -229,7 +229,7 @@ class Pgmux:
     def connect_dsn(self, dbname: str = "app", user: str = "app", password: str | None = None) -> str:
         """Its TCP address for libpq and psycopg."""
         return make_conninfo(
-            host=self.host, port=self.port, dbname=dbname, user=user, password=password, connect_timeout=10
+            host=self.host, port=self.port, dbname=dbname, user=user, password=password, connect_timeout=30
         )
 
     def connect_url(self, dbname: str = "app", user: str = "app", password: str | None = None) -> str:
