@@ -38,6 +38,7 @@ from tests.wire import Wire, WireClosedError, WireTimeoutError, frontend
 PGMUX = (sys.executable, "-m", "pgmux")
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
+CTL_TIMEOUT_S = 30.0  # a Python is started
 
 Tables = Mapping[str, toml.Table]
 
@@ -229,7 +230,7 @@ class Pgmux:
     def connect_dsn(self, dbname: str = "app", user: str = "app", password: str | None = None) -> str:
         """Its TCP address for libpq and psycopg."""
         return make_conninfo(
-            host=self.host, port=self.port, dbname=dbname, user=user, password=password, connect_timeout=30
+            host=self.host, port=self.port, dbname=dbname, user=user, password=password, connect_timeout=10
         )
 
     def connect_url(self, dbname: str = "app", user: str = "app", password: str | None = None) -> str:
@@ -264,7 +265,7 @@ class Pgmux:
             capture_output=True,
             text=True,
             env=environment(),
-            timeout=STOP_TIMEOUT_S,
+            timeout=CTL_TIMEOUT_S,
             check=False,
         )
         assert answer.returncode == 0, f"pgmux ctl {' '.join(arguments)} failed: {answer.stderr}"
