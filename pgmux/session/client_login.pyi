@@ -49,16 +49,14 @@ TRANSITIONS: Final[Mapping[tuple[Step, Event], Step]]
 class StepError(Exception):
     """The caller asked for what TRANSITIONS does not have: a defect of pgmux, never of a client."""
 
-class Visitor(Protocol):
-    """Who knows how the client came in."""
-
+class _Visitor(Protocol):
     def arrival(self) -> Arrival: ...
 
 class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
     step: Step
-    def __init__(self, doors: Doors, visitor: Visitor | None = None, tls_mode: TlsMode = "disable") -> None:
+    def __init__(self, doors: Doors, visitor: _Visitor | None = None, tls_mode: TlsMode = "disable") -> None:
         """`visitor` is asked for the client's Arrival when that is needed, once, after the handshake if there
         is one; None = nothing is known of it. `tls_mode`: client_tls_sslmode, as far as it holds here.
         """

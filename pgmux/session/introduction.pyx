@@ -8,7 +8,7 @@ Compiled, because a client that connects for each query has its packet looked up
 """
 from pgmux.protocol import messages
 from pgmux.protocol.startup import StartupMessage, parse_options, parse_startup_packet
-from pgmux.session.doors import VIRTUAL_DATABASES
+from pgmux.session import doors
 from pgmux.session.refusals import Refusal
 
 cdef object NOT_SETTINGS = frozenset({"user", "database", "options", "replication"})
@@ -34,7 +34,7 @@ cdef class Introduction:
         self.user = parameters.get("user", "")
         self.user_name = self.user.encode("utf-8", "surrogateescape")
         self.database = parameters.get("database") or self.user
-        self.is_console = self.database in VIRTUAL_DATABASES
+        self.is_console = self.database in doors.VIRTUAL_DATABASES
         self.is_replication = parameters.get("replication", "").lower() not in NO_REPLICATION
         self.protocol_version = min(version, messages.LATEST_VERSION)
         self.key_bytes = LONG_KEY_BYTES if self.protocol_version >= (3, 2) else KEY_BYTES
