@@ -65,7 +65,8 @@ cdef class Asking(Retrying):
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         have = client.settings.changed(told)
         self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
-        client.settings = settle_settings(client.settings, client.startup, told, resets)
+        client.settings = settle_settings(client.settings, client.startup, told, resets,
+                                          undone=backend.undone)
         client.settings.prove()
         client.digest = client.settings.digest
         client.backslashes = client.settings.values.get("standard_conforming_strings") == "off"
