@@ -35,7 +35,7 @@ test-systemd: .venv/tested ## the unit under a real systemd, booted in a contain
 chaos: .venv/tested ## servers die at random for minutes, and nothing acknowledged is lost (SECONDS=300 SEED=)
 	PGMUX_CHAOS_SECONDS=$(or $(SECONDS),300) PGMUX_CHAOS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -v -s tests/chaos
 
-bench: .venv/tested ## side by side with direct connections and PgBouncer, under ten minutes
+bench: .venv/tested ## side by side with direct connections and PgBouncer, about fifteen minutes (ARGS=--help)
 	$(BIN)/python -m loadtest $(ARGS)
 
 bench-quick: .venv/tested ## the same in under two minutes
