@@ -28,6 +28,7 @@ cdef class Asking(Retrying):
     cdef int hear_channels(self, Client client, Backend backend, object heard) except -1
     cdef int ask(self, Client client, Backend backend) except -1
     cdef int hear(self, Client client, Backend backend, object resets) except -1
+    cdef int sound(self, Client client, Backend backend) except -1
     cdef int conclude(self, Client client, Backend backend) except -1
     cdef int proceed(self, Client client) except -1
     cdef int forget_traces(self, Backend backend) except -1

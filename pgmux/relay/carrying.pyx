@@ -22,7 +22,8 @@ from pgmux.relay.naming cimport DROP, INJECTED, PASS, STOP, TAKEN, Step
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport SESSION, STATEMENT
 from pgmux.session.traces cimport (
-    BLOCK, DISCARDING, FREEING, HOLDING, LISTENING, LOADING, LOCKING, NAMES, SETTINGS, TEMPORARY, UNSEEN,
+    BLOCK, DISCARDING, EMPTYING, FREEING, HOLDING, LISTENING, LOADING, LOCKING, NAMES, NOTIFYING, SETTINGS, TEMPORARY,
+    UNSEEN,
 )
 from pgmux.shm.layout cimport UNKNOWN_SETTINGS
 
@@ -72,7 +73,9 @@ cdef class Carrying(Asking):
         cdef bytes text
         cdef const char *message = chunk.data + chunk.at
         self.forget_unnamed(client, backend)
-        if not chunk.traces & ~<uint32_t>(BLOCK | FREEING) and not client.pins:
+        if not chunk.traces & ~<uint32_t>(BLOCK | FREEING | NOTIFYING) and not client.pins:
+            if client.channels is not None:
+                backend.traces |= chunk.traces & NOTIFYING
             expect(&backend.replies, c"Q")
             return PASS
         if chunk.traces & UNSEEN and chunk.size - chunk.at < total:
@@ -150,6 +153,10 @@ cdef class Carrying(Asking):
                 backend.unlistened_all = True
             elif study.unlistens:
                 backend.unlistened = (backend.unlistened or set()) | set(study.unlistens)
+        if traces & NOTIFYING and client.channels is not None:
+            lasting |= NOTIFYING
+        if traces & EMPTYING and study is not None:
+            self.news.append(("emptied", study.empties))
         backend.traces |= lasting
         return 0
 
@@ -342,7 +349,7 @@ cdef class Carrying(Asking):
         if finished == REFUSED:
             return 0 if client is None else self.refuse_settings(client, backend)
         if finished == WITHHELD and client is not None:
-            return self.ask(client, backend)
+            return self.ask(client, backend) if backend.traces != NOTIFYING else self.sound(client, backend)
         if finished == OVERSTEPPED and client is not None:
             return self.undo(client, backend)
         backend.errand = NO_ERRAND

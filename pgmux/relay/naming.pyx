@@ -29,7 +29,7 @@ from pgmux.relay.buffer cimport append, clear, length
 from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.statements cimport Statement
-from pgmux.session.traces cimport BLOCK, FREEING, find_traces
+from pgmux.session.traces cimport BLOCK, FREEING, NOTIFYING, find_traces
 from pgmux.shm.baggage cimport StatementId
 
 from pgmux.session.complaints import mend
@@ -42,7 +42,7 @@ cdef enum:
     NAME_BYTES = 64              # a first guess at how much of a Bind holds both its names
 
 cdef bytes PREFIX = _PREFIX
-cdef uint32_t TELLING = ~<uint32_t>(BLOCK | FREEING)    # traces for which a text is looked at more closely
+cdef uint32_t TELLING = ~<uint32_t>(BLOCK | FREEING | NOTIFYING)    # traces for which a text is looked at more closely
 
 cdef bytes NOTHING = b"\0\0\0"   # the body of a Parse of an empty text without types
 
