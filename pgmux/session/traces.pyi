@@ -15,6 +15,8 @@ class Trace(IntFlag):
     BLOCK = 0x100
     FREEING = 0x200
     UNSEEN = 0x400
+    NOTIFYING = 0x800
+    EMPTYING = 0x1000
 
 FIRST: Final[dict[str, int]]
 ANYWHERE: Final[dict[str, int]]

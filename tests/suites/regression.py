@@ -39,12 +39,12 @@ class Regression:
 
     def build(self) -> None:
         """Compile the functions in C that some of the tests call. Raises CalledProcessError."""
-        asked = [self._programs / "pg_config", "--includedir-server"]
+        asked = [str(self._programs / "pg_config"), "--includedir-server"]
         headers = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
         ours = self._source.parent.parent / "include"
         flags = ["-shared", "-fPIC", "-O1", f"-I{headers}", f"-I{ours}"]
         code = self._source / "regress.c"
-        subprocess.run(["gcc", *flags, "-o", self._functions, code], check=True, capture_output=True)
+        subprocess.run(["gcc", *flags, "-o", str(self._functions), str(code)], check=True, capture_output=True)
 
     def prepare(self, postgres: Postgres) -> None:
         """Make the database as the tests expect it."""
@@ -66,7 +66,7 @@ class Regression:
             each.mkdir()
             each.chmod(0o777)
         command = [
-            self._runner,
+            str(self._runner),
             *("--use-existing", f"--bindir={self._programs}", f"--dlpath={self._work}"),
             *(f"--inputdir={self._source}", f"--outputdir={folder}"),
             *(f"--schedule={self._source / 'parallel_schedule'}", f"--max-connections={AT_ONCE}"),
