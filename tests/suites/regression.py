@@ -44,7 +44,9 @@ class Regression:
         ours = self._source.parent.parent / "include"
         flags = ["-shared", "-fPIC", "-O1", f"-I{headers}", f"-I{ours}"]
         code = self._source / "regress.c"
-        subprocess.run(["gcc", *flags, "-o", str(self._functions), str(code)], check=True, capture_output=True)
+        subprocess.run(
+            ["gcc", *flags, "-o", str(self._functions), str(code)], check=True, capture_output=True
+        )
 
     def prepare(self, postgres: Postgres) -> None:
         """Make the database as the tests expect it."""
