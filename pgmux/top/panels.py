@@ -106,7 +106,7 @@ _POOLS: Final = (
         "why",
         lambda line: line.why,
         str,
-        "clients wait, or why the last log-in to PostgreSQL failed",
+        "clients wait, in a word that SHOW WAITS explains; or why the last log-in to PostgreSQL failed",
         is_text=True,
     ),
 )
