@@ -130,9 +130,7 @@ def test_what_returned_to_the_value_that_it_had_is_told_from_what_never_left_it(
 
 def test_what_a_start_up_has_set_is_set_again() -> None:
     startup = settings_of({"timezone": "UTC", "work_mem": "2MB"})
-    assert to_restore(startup, {"timezone", "a"}, every=False) == (
-        b"SET timezone TO 'UTC'",
-    )
+    assert to_restore(startup, {"timezone", "a"}, every=False) == (b"SET timezone TO 'UTC'",)
     assert to_restore(startup, {"a"}, every=False) == ()
     assert b"work_mem" in to_restore(startup, (), every=True)[0]
 
