@@ -90,6 +90,23 @@ def test_it_is_the_same_however_the_backends_bytes_are_split(
         pgmux.close()
 
 
+@pytest.mark.parametrize("piece_bytes", [997, 4099, 65_537])
+def test_long_messages_are_the_same_however_either_sides_bytes_are_split(
+    make_pgmux: MakePgmux, postgres: Postgres, piece_bytes: int
+) -> None:
+    """Headers and ends of messages fall anywhere in a piece, and pieces anywhere in the shared buffers."""
+    with Proxy(postgres.host, postgres.port) as near_server:
+        pgmux = make_pgmux(workers=1, databases={"*": by_tcp(near_server)})
+        with Proxy(pgmux.host, pgmux.port) as near_client, connect(postgres) as direct:
+            for proxy in (near_server, near_client):
+                proxy.to_server.piece_gap_s = proxy.to_client.piece_gap_s = 0.0
+                proxy.split(piece_bytes)
+            with Wire(near_client.host, near_client.port) as pooled:
+                pooled.startup()
+                assert_same(LARGE, direct, pooled)
+        pgmux.close()
+
+
 # The drivers
 
 
