@@ -66,6 +66,8 @@ cdef class Loop(Handshakes):
         self.tokens = now_us() << 8 | worker
         self.reset_query = b"DISCARD ALL"
         self.listeners = list(listeners)
+        self.own_listeners = len(self.listeners)
+        self.places = list(range(self.own_listeners))
         self.logging_in = set()
         self.awaiting = set()
         self.leaving = set()
@@ -248,11 +250,14 @@ cdef class Loop(Handshakes):
     # --- clients come and go
 
     cdef int accept(self, uint32_t index) except -1:
-        cdef int _turn, fd, listener = self.listeners[index].fileno()
+        cdef int _turn, fd, listener
         cdef int32_t record, heir
         cdef sockaddr_storage peer
         cdef unsigned int size
         cdef Client client
+        if index >= <uint32_t>len(self.listeners):
+            return 0                         # one of those that we stood in for; the event is of before
+        listener = self.listeners[index].fileno()
         for _turn in range(ACCEPTS_A_TURN):
             if len(self.logging_in) >= self.login_limit:
                 self.stop_accepting()
@@ -277,7 +282,7 @@ cdef class Loop(Handshakes):
                 continue
             client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
             client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
-            client.row.listener = index
+            client.row.listener = self.places[index]
             self.logging_in.add(client)
         return 0
 
@@ -502,6 +507,18 @@ cdef class Loop(Handshakes):
             self.is_accepting = True
             for index, listener in enumerate(self.listeners):
                 self.watch(listener.fileno(), LISTENER, index, 0, EPOLLIN)
+
+    def stand_in(self, listeners):
+        """Accept from these too, and no more from those of the last call: [(socket, its place among its worker's)]."""
+        cdef bint was_accepting = self.is_accepting, was_crowded = self.is_crowded
+        self.stop_accepting()
+        del self.listeners[self.own_listeners:], self.places[self.own_listeners:]
+        for listener, place in listeners:
+            self.listeners.append(listener)
+            self.places.append(place)
+        self.is_crowded = was_crowded
+        if was_accepting:
+            self.start_accepting()
 
     def stop_accepting(self):
         """Leave new connections in the accept queue, for a successor or for later."""

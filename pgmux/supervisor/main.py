@@ -56,8 +56,11 @@ from pgmux.worker.tls import open_tls
 
 WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
 INSIST_AFTER_SECONDS = 5.0  # a worker that has been told to break everything off is killed
-_SHORT_LIFE_SECONDS = 1.0
+_BRIEF_LIFE_SECONDS = 1.0
+_BRIEF_LIVES_FORGIVEN = 3  # in a row, before a successor has to wait
+_BACK_OFF_SECONDS = 0.1  # at first; doubled with each further brief life
 _LONGEST_BACK_OFF_SECONDS = 5.0
+_LONGEST_BACK_OFF_OF_SERVING_SECONDS = 0.2
 _TICK_SECONDS = 0.5
 UPGRADE = signal.SIGRTMAX
 _SIGNALS = (
@@ -79,8 +82,22 @@ class _Post:
 
     pid: int = 0  # 0 = vacant
     started: float = 0.0  # time.monotonic()
-    back_off: float = 0.0  # seconds
+    brief_lives: int = 0  # in a row, of those who filled it
     due: float = 0.0  # when a successor is to be forked
+
+    def plan_successor(self, now: float, lived: float, *, served: bool) -> bool:
+        """Whether a successor is to be forked at once, else it is at `due`: a place whose workers die as soon as
+        they are born must not keep the machine busy with forking.
+
+        One that has served will do so again, and was killed: by somebody, or by what some client asks.
+        """
+        self.brief_lives = self.brief_lives + 1 if lived < _BRIEF_LIFE_SECONDS else 0
+        too_many = self.brief_lives - _BRIEF_LIVES_FORGIVEN
+        longest = _LONGEST_BACK_OFF_OF_SERVING_SECONDS if served else _LONGEST_BACK_OFF_SECONDS
+        self.due = now
+        if too_many > 0:
+            self.due += min(_BACK_OFF_SECONDS * 2 ** min(too_many - 1, 10), longest)
+        return too_many <= 0
 
 
 class Supervisor:
@@ -242,7 +259,9 @@ class Supervisor:
     # --- the loop
 
     def _wait(self) -> None:
-        for key, _ in self._selector.select(_TICK_SECONDS):
+        now = time.monotonic()
+        births = [post.due - now for post in self._posts if not post.pid] if self._stop_signal is None else []
+        for key, _ in self._selector.select(max(min([_TICK_SECONDS, *births]), 0)):
             key.data()
 
     def _heed_signals(self) -> None:
@@ -487,7 +506,9 @@ class Supervisor:
         """
         lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
         self._vault.collect()
+        served = self._pools.workers.read(number)["state"] != WorkerState.STARTING
         self._pools.workers.dismiss(number)
+        self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # its accept queue waits for nobody's birth
         fenced = self._pools.fence(number, number)
         in_order = code == 0
         gone = self._clients.expel(number, keeps_coming=in_order)
@@ -504,12 +525,7 @@ class Supervisor:
             "worker %d (pid %d) died (%s) after %.0fs: %d clients lost, %d backends fenced",
             number, pid, _cause(code), lived, gone, len(fenced),
         )  # fmt: skip
-        if lived > _SHORT_LIFE_SECONDS:
-            post.back_off = 0.0
-        else:
-            post.back_off = min(max(2 * post.back_off, 0.1), _LONGEST_BACK_OFF_SECONDS)
-        post.due = time.monotonic() + post.back_off
-        if not post.back_off:
+        if post.plan_successor(time.monotonic(), lived, served=served):
             self._fork(number)
 
 
