@@ -178,7 +178,8 @@ cdef class Relay(Moving):
         cdef bint belongs = generation_of(word) == generation
         self.now = now_us()
         if is_held(word, CLOSING, self.worker):      # by CLOSE, and by as many a FENCE as workers died over it
-            belongs = backend.fd < 0 and generation == self.pools.leases.introduced(slot)
+            belongs = generation == self.pools.leases.introduced(slot) and (
+                backend.fd < 0 or not backend.closing and backend.generation != generation)
         if not belongs or backend.fd >= 0 and backend.generation == generation:
             close(fd)
             return
@@ -319,6 +320,8 @@ cdef class Relay(Moving):
         self.now = now_us()
         if not is_held(word, CLOSING, self.worker) or backend.closing:
             return False
+        if backend.fd >= 0 and backend.generation != self.pools.leases.introduced(slot):
+            self.drop_socket(backend)            # its predecessor's
         backend.pool = pool_of(word)
         backend.closing = True
         backend.client = None

@@ -501,7 +501,7 @@ class Supervisor:
 
         It is reaped, so it cannot move any more: nobody races these steps but other workers'
         hand-overs, and Pools.fence is written for those. What it had leased is left CLOSING to its
-        successor, which cancels the queries and waits for PostgreSQL to end the connections. The ears that
+        undertaker, which cancels the queries and waits for PostgreSQL to end the connections. The ears that
         it held are nobody's, and whoever wants to listen there takes them over.
         """
         lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
@@ -509,7 +509,7 @@ class Supervisor:
         served = self._pools.workers.read(number)["state"] != WorkerState.STARTING
         self._pools.workers.dismiss(number)
         self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # its accept queue waits for nobody's birth
-        fenced = self._pools.fence(number, number)
+        fenced = self._pools.fence(number, self._undertaker(number))
         in_order = code == 0
         gone = self._clients.expel(number, keeps_coming=in_order)
         self._answers.expel(number)
@@ -527,6 +527,21 @@ class Supervisor:
         )  # fmt: skip
         if post.plan_successor(time.monotonic(), lived, served=served):
             self._fork(number)
+
+
+    def _undertaker(self, dead: int) -> int:
+        """The worker that is to end what the dead one had leased: one that lives, and need not be born first.
+
+        It is given the sockets before it is told, for it may never have used them; an only worker's successor
+        inherits them.
+        """
+        heir = self._pools.workers.find_lightest(dead)
+        if heir is None:
+            return dead
+        for slot, (_, owner, _, _) in enumerate(self._pools.leases.snapshot()):
+            if owner == dead and slot in self._vault.sockets and not self._vault.send(slot, heir):
+                return dead  # its mailbox is full
+        return heir
 
 
 def _cause(code: int) -> str:

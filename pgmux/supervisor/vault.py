@@ -33,10 +33,14 @@ class Vault:
                 self._drop(message.target)
                 self.sockets[message.target] = (message.number, message.fd)
             elif message.kind is Kind.FETCH and message.target in self.sockets:
-                generation, fd = self.sockets[message.target]
-                self._mailboxes[message.note].send(Message(Kind.SOCKET, message.target, generation, 0, fd))
+                self.send(message.target, message.note)
             elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE):
                 self.orders.append(message)
+
+    def send(self, slot: int, worker: int) -> bool:
+        """Send a worker the slot's socket. False when its mailbox is full."""
+        generation, fd = self.sockets[slot]
+        return self._mailboxes[worker].send(Message(Kind.SOCKET, slot, generation, 0, fd))
 
     def sweep(self) -> None:
         """Close what no longer is its slot's socket."""

@@ -434,7 +434,11 @@ class Worker:
         return self._relay.client(client.record) is client
 
     def _bury_fenced(self) -> None:
-        """End the backends that a dead worker had leased: they were left to us CLOSING."""
+        """End the backends that a dead worker had leased: they were left to us CLOSING.
+
+        Their sockets have been sent first: of one that is not here the dead worker alone had a socket.
+        """
+        self._collect()
         for slot in range(self._pools.leases.count):
             phase, owner, _, _ = self._pools.leases.read(slot)
             if phase == Phase.CLOSING and owner == self.number and self._relay.bury_fenced(slot):
