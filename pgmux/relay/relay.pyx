@@ -327,10 +327,17 @@ cdef class Relay(Moving):
         backend.client = None
         backend.deadline_us = self.now + CLOSE_WITHIN_US
         if backend.fd < 0:
-            self.bury(backend)
+            self.news.append(("fetch", slot))    # the vault has it, unless nobody but the dead had
             return True
         self.end_connection(backend, False)
         return True
+
+    def has_no_socket(self, uint32_t slot):
+        """The vault has answered. If what we are to end has no socket even now, nobody has: it has ended."""
+        cdef Backend backend = self.backends[slot]
+        self.now = now_us()
+        if backend.closing and backend.fd < 0 and is_held(self.pools.leases.word(slot), CLOSING, self.worker):
+            self.bury(backend)
 
     def expect_cancel(self, uint32_t slot):
         """A cancel request is about to be sent: the backend is not leased to another before it has settled."""
@@ -370,8 +377,9 @@ cdef class Relay(Moving):
             return peer.getpeername()
 
     def is_awaited(self, uint32_t slot):
-        """Whether we have leased the slot without having its socket."""
-        return bool((<Backend>self.backends[slot]).awaited)
+        """Whether we have leased the slot, or are to end it, without having its socket."""
+        cdef Backend backend = self.backends[slot]
+        return bool(backend.awaited or backend.closing and backend.fd < 0)
 
     def is_between_transactions(self, Client client):
         """Whether the client can be sent off without breaking anything off."""
@@ -487,6 +495,8 @@ cdef class Relay(Moving):
                 if now > backend.deadline_us:
                     self.news.append(("slow to end", backend.slot))
                     self.bury(backend)
+                elif backend.fd < 0:
+                    self.news.append(("fetch", backend.slot))
             elif backend.orphaned:
                 if now > backend.deadline_us:
                     self.lose(backend, False)

@@ -532,16 +532,10 @@ class Supervisor:
     def _undertaker(self, dead: int) -> int:
         """The worker that is to end what the dead one had leased: one that lives, and need not be born first.
 
-        It is given the sockets before it is told, for it may never have used them; an only worker's successor
-        inherits them.
+        It gets their sockets from the vault.
         """
         heir = self._pools.workers.find_lightest(dead)
-        if heir is None:
-            return dead
-        for slot, (_, owner, _, _) in enumerate(self._pools.leases.snapshot()):
-            if owner == dead and slot in self._vault.sockets and not self._vault.send(slot, heir):
-                return dead  # its mailbox is full
-        return heir
+        return dead if heir is None else heir
 
 
 def _cause(code: int) -> str:

@@ -32,15 +32,12 @@ class Vault:
             if message.kind is Kind.SOCKET:
                 self._drop(message.target)
                 self.sockets[message.target] = (message.number, message.fd)
-            elif message.kind is Kind.FETCH and message.target in self.sockets:
-                self.send(message.target, message.note)
+            elif message.kind is Kind.FETCH:
+                generation, fd = self.sockets.get(message.target, (0, -1))
+                answer = Message(Kind.SOCKET, message.target, generation, 1, fd)
+                self._mailboxes[message.note].send(answer)
             elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE):
                 self.orders.append(message)
-
-    def send(self, slot: int, worker: int) -> bool:
-        """Send a worker the slot's socket. False when its mailbox is full."""
-        generation, fd = self.sockets[slot]
-        return self._mailboxes[worker].send(Message(Kind.SOCKET, slot, generation, 0, fd))
 
     def sweep(self) -> None:
         """Close what no longer is its slot's socket."""

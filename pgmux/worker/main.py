@@ -270,7 +270,10 @@ class Worker:
         """There are messages in the mailbox."""
         for message in self._estate.mailboxes[self.number].collect():
             if message.kind is Kind.SOCKET:
-                self._relay.adopt_socket(message.target, message.number, message.fd)
+                if message.fd >= 0:
+                    self._relay.adopt_socket(message.target, message.number, message.fd)
+                if message.note:
+                    self._relay.has_no_socket(message.target)
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
@@ -434,18 +437,14 @@ class Worker:
         return self._relay.client(client.record) is client
 
     def _bury_fenced(self) -> None:
-        """End the backends that a dead worker had leased: they were left to us CLOSING.
-
-        Their sockets have been sent first: of one that is not here the dead worker alone had a socket.
-        """
-        self._collect()
+        """End the backends that a dead worker had leased: they were left to us CLOSING."""
         for slot in range(self._pools.leases.count):
             phase, owner, _, _ = self._pools.leases.read(slot)
             if phase == Phase.CLOSING and owner == self.number and self._relay.bury_fenced(slot):
                 self._canceller.cancel_backend(slot)
 
     def _fetch(self, slot: int) -> None:
-        """We have leased a slot without having its socket: it is in our mailbox, or the vault sends it."""
+        """We have leased a slot, or are to end it, without its socket: it is in our mailbox, or the vault sends it."""
         self._collect()
         if self._relay.is_awaited(slot):
             self._estate.mailboxes[-1].send(Message(Kind.FETCH, slot, 0, self.number))

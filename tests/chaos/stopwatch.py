@@ -25,7 +25,7 @@ from typing import NamedTuple, Self
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
-from tests.servers import Pgmux
+from tests.servers import Pgmux, wait_until
 from tests.wire import Wire, WireClosedError
 
 NEWCOMERS = 4
@@ -61,11 +61,11 @@ class Stopwatch:
     ) -> None:
         self._process.communicate()
 
-    def kill(self, pid: int) -> Told:
-        """Kills a worker, and gives how long it took to get over it."""
+    def kill(self, worker: int) -> Told:
+        """Kills a worker, by its number, once it is born; gives how long it took to get over it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{pid}\n")
+        self._process.stdin.write(f"{worker}\n")
         line = self._process.stdout.readline()
         assert line, "the stopwatch has failed"
         return Told(*json.loads(line))
@@ -78,12 +78,11 @@ def main() -> None:
         print(json.dumps(_time_death(pools, host, int(port), int(line))), flush=True)
 
 
-def _time_death(pools: Pools, host: str, port: int, pid: int) -> Told:
-    workers = range(pools.segment.worker_count)
-    number = next(each for each in workers if pools.workers.read(each)["pid"] == pid)
+def _time_death(pools: Pools, host: str, port: int, number: int) -> Told:
     with Newcomers(host, port) as usual:
         pass
     with Newcomers(host, port) as newcomers:
+        pid = wait_until(lambda: pools.workers.read(number)["pid"], what="a worker")
         os.kill(pid, signal.SIGKILL)
         held = dict(_held_by(pools, number))  # it may be dead already: nobody fences before it is reaped
         recovered_s = 0.0

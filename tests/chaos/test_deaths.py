@@ -48,7 +48,7 @@ def test_workers_that_are_killed_under_load_lose_nothing(
             crowd.wait_for_rounds(5)
             while len(told) < DEATHS:
                 crowd.last(chance.uniform(0, 0.25))
-                told.append(stopwatch.kill(chance.choice(wait_until(pgmux.worker_pids, what="a worker"))))
+                told.append(stopwatch.kill(chance.randrange(WORKERS)))
             wait_until(lambda: len(pgmux.worker_pids()) == WORKERS, 20, "all workers")
             crowd.wait_for_rounds(20)
         print(f"{len(ledger.acknowledged)} transfers acknowledged; {describe(told)}")
