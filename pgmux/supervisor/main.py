@@ -528,7 +528,6 @@ class Supervisor:
         if post.plan_successor(time.monotonic(), lived, served=served):
             self._fork(number)
 
-
     def _undertaker(self, dead: int) -> int:
         """The worker that is to end what the dead one had leased: one that lives, and need not be born first.
 

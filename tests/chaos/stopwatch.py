@@ -143,7 +143,7 @@ def _held_by(pools: Pools, worker: int) -> Iterator[tuple[int, int]]:
 def _is_still_lost(pools: Pools, slot: int, generation: int) -> bool:
     """Whether a slot is as it was at its worker's death, or being closed since."""
     phase, _, _, now = pools.leases.read(slot)
-    return now == generation and phase in _HELD or phase == Phase.CLOSING
+    return (now == generation and phase in _HELD) or phase == Phase.CLOSING
 
 
 if __name__ == "__main__":

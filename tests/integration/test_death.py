@@ -142,6 +142,24 @@ def test_twenty_deaths_at_any_instant_lose_no_backend_and_exceed_no_limit(
     assert census.most == 4
 
 
+def test_who_comes_to_the_accept_queue_of_a_worker_that_does_not_accept_is_served_by_another(
+    make_pgmux: MakePgmux,
+) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=2)
+    inside = Inside(pgmux)
+    for client in inside.a_client_on_each_worker().values():
+        client.close()
+    pid = pgmux.kill_worker(inside.pid_of(0), signal.SIGSTOP)
+    try:
+        for _ in range(8):  # half of them in the queue of the one that is stopped
+            with connect(pgmux) as newcomer:
+                assert inside.worker_of(newcomer) == 1
+                assert newcomer.query("SELECT 1").value == b"1"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    inside.a_client_on_each_worker()
+
+
 @pytest.mark.slow
 def test_a_worker_that_does_not_move_is_replaced(make_pgmux: MakePgmux, postgres: Postgres) -> None:
     pgmux = make_pgmux(workers=2, default_pool_size=2)
