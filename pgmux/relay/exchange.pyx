@@ -767,7 +767,8 @@ cdef class Exchange(Carrying):
         """The backend is gone, or no longer to be trusted. A client in the middle of something hears
         PostgreSQL's own last error, else ours; one whose transaction is over notices nothing."""
         cdef Client client = backend.client
-        cdef bint is_over = ((backend.at_rest or backend.returning) and (client is None or not client.remain or client.dropping)
+        cdef bint is_over = ((backend.at_rest or backend.returning)
+                             and (client is None or not client.remain or client.dropping)
                              and not backend.errand and not backend.finished
                              and (client is None or client.mode != SESSION and not client.pins))
         self.news.append(("lost" if is_gone else "out of step", backend.slot))
