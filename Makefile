@@ -38,7 +38,7 @@ chaos: .venv/tested ## servers die at random for minutes, and nothing acknowledg
 deaths: .venv/tested ## workers are killed under load: nothing is lost, and the time it takes is told (DEATHS=200 WORKERS=4)
 	PGMUX_DEATHS=$(or $(DEATHS),200) PGMUX_WORKERS=$(or $(WORKERS),4) $(BIN)/python -m pytest -q -s tests/chaos/test_deaths.py
 
-bench: .venv/tested ## side by side with direct connections and PgBouncer, under ten minutes
+bench: .venv/tested ## side by side with direct connections and PgBouncer, about fifteen minutes (ARGS=--help)
 	$(BIN)/python -m loadtest $(ARGS)
 
 bench-quick: .venv/tested ## the same in under two minutes

@@ -1,4 +1,4 @@
-"""A PostgreSQL client of sixty lines: it logs in without a password and asks simple queries.
+"""A PostgreSQL client of sixty lines: it logs in, by trust or SCRAM, and asks simple queries.
 
 It waits with blocking sockets. Log-in is two steps, so that many clients can be on their way at once:
 send_startup on each, then wait_until_ready on each. Source: PostgreSQL manual, "Message Flow".
@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import socket
 import struct
+from base64 import b64encode
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from scramp import ScramClient, ScramMechanism
+
 from pgmux.errors import PgmuxError
 
-USER = DATABASE = "bench"
+USER = DATABASE = PASSWORD = "bench"
 _TIMEOUT_S = 30.0
 _PROTOCOL_3_0 = 3 << 16
+_SCRAM_ITERATIONS = 4096  # PostgreSQL's default
+_SASL, _SASL_CONTINUE, _SASL_FINAL = 10, 11, 12  # of Authentication messages
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,7 @@ class Client:
 
     def send_query(self, text: str) -> None:
         """Sends a simple query."""
-        body = text.encode() + b"\0"
-        self._socket.sendall(b"Q" + struct.pack("!I", len(body) + 4) + body)
+        self._send(b"Q", text.encode() + b"\0")
 
     def wait_until_ready(self) -> str | None:
         """Reads up to the next ReadyForQuery; gives the first column of the last row, None without rows."""
@@ -76,12 +81,28 @@ class Client:
             if kind == b"E":
                 raise PgmuxError(_message_of(body))
             if kind == b"R" and body != b"\0\0\0\0":
-                raise PgmuxError("the server wants a password; the measurements log in with trust")
+                self._authenticate(body)
             if kind == b"D":
                 (length,) = struct.unpack_from("!i", body, 2)
                 value = body[6 : 6 + max(0, length)].decode()
             if kind == b"Z":
                 return value
+
+    def _authenticate(self, request: bytes) -> None:
+        """Answers an Authentication message. Source: RFC 5802; PostgreSQL manual, "SASL Authentication"."""
+        (code,) = struct.unpack_from("!i", request)
+        if code == _SASL:
+            self._scram = ScramClient(["SCRAM-SHA-256"], USER, PASSWORD)
+            first = self._scram.get_client_first().encode()
+            self._send(b"p", b"SCRAM-SHA-256\0" + struct.pack("!i", len(first)) + first)
+        elif code == _SASL_CONTINUE:
+            self._scram.set_server_first(request[4:].decode())
+            self._send(b"p", self._scram.get_client_final().encode())
+        elif code != _SASL_FINAL:
+            raise PgmuxError("the server wants a log-in that is neither trust nor SCRAM")
+
+    def _send(self, kind: bytes, body: bytes) -> None:
+        self._socket.sendall(kind + struct.pack("!I", len(body) + 4) + body)
 
     def query(self, text: str) -> str | None:
         """Asks, and gives what wait_until_ready gives."""
@@ -112,6 +133,17 @@ def log_in(address: Address) -> Client:
         client.close()
         raise
     return client
+
+
+def write_userlist(folder: Path) -> Path:
+    """Writes an auth_file with our user's SCRAM verifier, which is what PostgreSQL would give; gives its path."""
+    salt, stored_key, server_key, iterations = ScramMechanism("SCRAM-SHA-256").make_auth_info(
+        PASSWORD, iteration_count=_SCRAM_ITERATIONS
+    )
+    encoded = [b64encode(each).decode() for each in (salt, stored_key, server_key)]
+    users = folder / "userlist.txt"
+    users.write_text(f'"{USER}" "SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"\n')
+    return users
 
 
 def _message_of(error_response: bytes) -> str:

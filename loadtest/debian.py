@@ -30,8 +30,13 @@ class FoundPgBouncer:
 
 
 @cache
-def find_pgbouncer() -> FoundPgBouncer | None:
-    """The installed PgBouncer, else an unpacked one, fetched if need be; None where there is neither."""
+def find_pgbouncer(named: Path | None = None) -> FoundPgBouncer | None:
+    """The one that the user has named, else the installed PgBouncer, else an unpacked one, fetched if need be.
+
+    None where there is neither.
+    """
+    if named is not None:
+        return _found(named)
     installed = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if installed:
         return _found(Path(installed))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import msgspec
 
 from loadtest.arms import Arm
+from loadtest.callgrind import instructions_per_transaction
 from loadtest.cpu import CpuReading, MachineTime, read_cpu, read_machine, strangers_share
 from loadtest.idle import IdleClients
-from loadtest.memory import Memory, read_memory
-from loadtest.nullpg import NullBackend
-from loadtest.pgbench import Load, Pgbench, Report
+from loadtest.load import Generator, Load, Player, Report
+from loadtest.memory import Memory, forget_peaks, peak_growth, read_memory
+from loadtest.nullpg import Backend
 from pgmux.errors import PgmuxError
 
 _WORKER_SERVED = 0.1  # of what an equal share of the work would have been
@@ -17,23 +21,30 @@ _FIRST_CLIENTS = 16  # come and go before memory is read: what is loaded at the 
 
 
 class LoadRun(msgspec.Struct, frozen=True, kw_only=True):
-    """pgbench against one arm. Times are microseconds, processor times microseconds per transaction."""
+    """One load against one arm. Times are microseconds, processor times microseconds per transaction."""
 
     scenario: str
     arm: str
     round: int
+    clients: int
     transactions: int
     tps: float
     p50_us: float | None  # None when no transaction fell into the sample
     p99_us: float | None
+    p999_us: float | None
     connect_us: float | None
+    fewest: int | None  # transactions of the client that was served least; None: pgbench does not tell
+    most: int | None
     errors: int
     first_error: str
     user_us: float | None  # of all the arm's processes; None for direct
     system_us: float | None
     total_us: float | None
     backend_us: float
-    pgbench_us: float
+    player_us: float  # crowd's or pgbench's
+    memory: int | None  # of all the arm's processes and its segment, bytes, each page once; None for direct
+    peak_growth: int | None  # of their resident memory during the run, bytes
+    bytes_per_second: float | None  # of rows or COPY, where that is what is moved
     strangers_share: float  # of the machine, 0 to 1: used by what has nothing to do with this run
     processes: int
     workers_that_served: int  # processes but the first with a real part of the work
@@ -58,27 +69,45 @@ class MemoryRun(msgspec.Struct, frozen=True, kw_only=True):
     segment_held: int
 
 
-class Bench:
-    """What runs share: pgbench, the null backend, how long."""
+class CountRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of one arm: seconds of processor time to start, or instructions for a transaction."""
 
-    def __init__(self, pgbench: Pgbench, backend: NullBackend, seconds: int, idle_clients: int) -> None:
-        self._pgbench = pgbench
+    scenario: str
+    arm: str
+    round: int
+    value: float
+    unit: str
+
+
+class Bench:
+    """What runs share: who plays the clients, the backend, how long."""
+
+    def __init__(
+        self, players: Mapping[Player, Generator], backend: Backend, seconds: int, idle_clients: int
+    ) -> None:
+        self._players = players
         self._backend = backend
         self._seconds = seconds
         self._idle_clients = idle_clients
 
     def warm_up(self, arm: Arm, load: Load) -> None:
         """A second of the load that is not recorded: backends are opened, code is paged in."""
-        self._pgbench.run(load, arm.address, 1)
+        with self._players[load.player].ready(load, arm.address, 1) as run:
+            run()
 
     def run_load(self, arm: Arm, scenario: str, load: Load, round_number: int) -> LoadRun:
         """One measured run. Raises PgmuxError if the arm or the backend did not survive it."""
-        before = self._read_all(arm)
-        report = self._pgbench.run(load, arm.address, self._seconds)
-        after = self._read_all(arm)
+        with self._players[load.player].ready(load, arm.address, self._seconds) as run:
+            at_rest = None if arm.pid is None else forget_peaks(arm.pid)
+            before = self._read_all(arm)
+            report = run()
+            after = self._read_all(arm)
+            memory = None if arm.pid is None else read_memory(arm.pid, arm.segment).total
+            growth = None if at_rest is None or arm.pid is None else peak_growth(arm.pid, at_rest)
         arm.check()
         self._backend.check()
-        return _load_run(arm, scenario, round_number, report, before, after)
+        measured = _load_run(arm, scenario, load, round_number, report, before, after)
+        return msgspec.structs.replace(measured, memory=memory, peak_growth=growth)
 
     def run_backends(self, arm: Arm, scenario: str, load: Load, round_number: int) -> LoadRun:
         """The same for an arm that is alone with the backend, and how many backends it had at most."""
@@ -100,6 +129,18 @@ class Bench:
         arm.check()
         return _memory_run(arm, scenario, round_number, self._idle_clients, (empty, held, busy_once))
 
+    def run_start(self, arm: Arm, scenario: str, round_number: int) -> CountRun:
+        """What an arm has used that has just answered its first query."""
+        if arm.pid is None:
+            raise PgmuxError(f"{arm.name} does not start")
+        used = read_cpu(arm.pid).total.total_s
+        return CountRun(scenario=scenario, arm=arm.name, round=round_number, value=used, unit="s")
+
+    def run_instructions(self, scenario: str, arm: str, load: Load, pool_size: int, folder: Path) -> CountRun:
+        """The relay's instructions for a transaction; once is enough, they repeat."""
+        value = instructions_per_transaction(self._backend.address, pool_size, load.clients, folder)
+        return CountRun(scenario=scenario, arm=arm, round=1, value=value, unit="instructions")
+
     def _read_all(self, arm: Arm) -> tuple[CpuReading | None, CpuReading, MachineTime]:
         ours = None if arm.pid is None else read_cpu(arm.pid)
         return ours, read_cpu(self._backend.pid), read_machine()
@@ -108,6 +149,7 @@ class Bench:
 def _load_run(
     arm: Arm,
     scenario: str,
+    load: Load,
     round_number: int,
     report: Report,
     before: tuple[CpuReading | None, CpuReading, MachineTime],
@@ -125,18 +167,25 @@ def _load_run(
         scenario=scenario,
         arm=arm.name,
         round=round_number,
+        clients=load.clients,
         transactions=report.transactions,
         tps=report.tps,
         p50_us=report.p50_us,
         p99_us=report.p99_us,
+        p999_us=report.p999_us,
         connect_us=report.connect_us,
+        fewest=report.fewest,
+        most=report.most,
         errors=report.errors,
         first_error=report.first_error,
         user_us=pooler.user_s * per_transaction if pooler else None,
         system_us=pooler.system_s * per_transaction if pooler else None,
         total_us=pooler.total_s * per_transaction if pooler else None,
         backend_us=backend.total_s * per_transaction,
-        pgbench_us=report.cpu_s * per_transaction,
+        player_us=report.cpu_s * per_transaction,
+        memory=None,
+        peak_growth=None,
+        bytes_per_second=report.tps * load.bytes_each_time or None,
         strangers_share=strangers_share(machine_before, machine_after, ours_s),
         processes=len(pooler_after.by_pid) if pooler_after else 0,
         workers_that_served=sum(used > _WORKER_SERVED * equal_share_s for used in workers),

@@ -9,6 +9,7 @@ Sources: proc_pid_smaps(5), "Pss", "Private_Clean", "Private_Dirty"; stat(2), st
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,35 @@ def read_memory(pid: int, segment: Path | None = None) -> Memory:
         except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
             continue
     return Memory(processes, _allocated_bytes(segment))
+
+
+def forget_peaks(pid: int) -> dict[int, int]:
+    """Makes the kernel begin anew with the highest resident size of every process, and gives the present ones, bytes.
+
+    Source: proc_pid_clear_refs(5), 5; proc_pid_status(5), "VmHWM".
+    """
+    sizes = {}
+    for process in family(pid):
+        with suppress(OSError):
+            Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+            sizes[process.pid] = _status_bytes(process.pid, "VmRSS")
+    return sizes
+
+
+def peak_growth(pid: int, at_rest: dict[int, int]) -> int:
+    """By how many bytes the resident memory of all processes has been above that of forget_peaks, at most."""
+    growth = 0
+    for process in family(pid):
+        with suppress(OSError):
+            growth += _status_bytes(process.pid, "VmHWM") - at_rest.get(process.pid, 0)
+    return growth
+
+
+def _status_bytes(pid: int, field: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _read_process(pid: int, segment: Path | None) -> ProcessMemory:

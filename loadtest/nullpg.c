@@ -5,7 +5,8 @@
  * statements, transaction status, ParameterStatus for SET. It is as strict as PostgreSQL where a
  * pooler could go wrong: an unknown statement name is an ERROR (26000), a taken one too (42P05).
  * Every SELECT answers one row, the int4 1; one with the comment bytes=N answers a text of N
- * bytes. SHOW peak_backends tells the most sessions at once since it was last asked.
+ * bytes, and with bytes=N rows=M that M times, as COPY … TO STDOUT does; COPY … FROM STDIN swallows
+ * what comes. SHOW peak_backends tells the most sessions at once since it was last asked.
  *
  * One thread, one epoll. All messages of one read are answered by one send, so that it costs little
  * itself; a row too large to buffer is sent from a block of filler, and stops the reading of its
@@ -56,6 +57,7 @@ static void close_session(struct session *s)
     close(s->fd);
     free(s->in.data);
     free(s->out.data);
+    free(s->pattern.data);
     free(s->statements.names);
     free(s->statements.plans);
     free(s->portals.names);
@@ -77,8 +79,12 @@ static ssize_t send_piece(struct session *s)
     }
     if (!*filler)
         memset(filler, 'x', sizeof filler);
-    n = send(s->fd, filler, s->filler < sizeof filler ? s->filler : sizeof filler, more);
+    const char *from = s->pattern.len ? s->pattern.data + s->pattern_at : filler;
+    size_t size = s->pattern.len ? s->pattern.len - s->pattern_at : sizeof filler;
+    n = send(s->fd, from, s->filler < size ? s->filler : size, more);
     s->filler -= n > 0 ? n : 0;
+    if (s->pattern.len)
+        s->pattern_at = (s->pattern_at + (n > 0 ? n : 0)) % s->pattern.len;
     return n;
 }
 
@@ -98,8 +104,9 @@ static bool flush(struct session *s)
     if (s->blocked)
         watch(s, EPOLL_CTL_MOD, EPOLLIN);
     s->blocked = false;
-    s->sent = s->out.len = 0;
+    s->sent = s->out.len = s->pattern.len = s->pattern_at = 0;
     release_if_large(&s->out);
+    release_if_large(&s->pattern);
     return true;
 }
 

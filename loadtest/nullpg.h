@@ -51,15 +51,16 @@ static inline void end(struct buffer *b, size_t at, size_t more)
 
 /* ---- nullpg_statement.c: what a statement's text asks for ---- */
 
-enum kind { NOTHING, ROW, PEAK, BEGIN, COMMIT, ROLLBACK, SET, OTHER, REFUSED };
+enum kind { NOTHING, ROW, PEAK, BEGIN, COMMIT, ROLLBACK, SET, OTHER, COPY_IN, COPY_OUT, REFUSED };
 
 struct plan {
     uint8_t kind;
     bool binary;            /* of a portal: how the client wants its row */
     int16_t parameters;     /* $1 .. $n */
     uint32_t bytes;         /* of the row; 0 = it is the value below */
+    uint32_t rows;
     const char *setting;    /* SET: the reported name, or NULL */
-    char tag[24];           /* CommandComplete */
+    char tag[32];           /* CommandComplete */
     char value[64];         /* of the row, or of the setting */
 };
 
@@ -84,11 +85,14 @@ struct session {
     bool skipping;          /* after an error, to the next Sync */
     bool blocked;           /* the socket is full: nothing is read until it has room */
     bool over;              /* to be closed */
+    bool copying;           /* between CopyInResponse and CopyDone or CopyFail */
     char status;            /* ReadyForQuery: I, T, E */
     struct buffer in, out;
     size_t sent;            /* of out */
-    size_t filler_at;       /* where in out `filler` bytes of a large row go */
+    size_t filler_at;       /* where in out `filler` bytes of a large row, or of many rows, go */
     size_t filler;
+    struct buffer pattern;  /* what the filler repeats: whole rows; empty = one large row's letters */
+    size_t pattern_at;
     struct plans statements, portals;
 };
 

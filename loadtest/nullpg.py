@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from loadtest.build import build
 from loadtest.client import Address, log_in
 from loadtest.program import Program
 
 
+class Backend(Protocol):
+    """What stands behind the poolers: nullpg or a PostgreSQL."""
+
+    @property
+    def version(self) -> str:
+        """What it is, for people."""
+
+    @property
+    def pid(self) -> int:
+        """Its first process."""
+
+    @property
+    def address(self) -> Address:
+        """Where poolers find it."""
+
+    def check(self) -> None:
+        """Raises PgmuxError if it is not running any more."""
+
+    def take_peak(self) -> int:
+        """The most backends at any instant since this was last asked."""
+
+
 class NullBackend:
     """One nullpg, from the with statement's begin to its end."""
-
-    version = "nullpg (answers as PostgreSQL 16.0)"
 
     def __init__(self, folder: Path, over_unix: bool = False) -> None:
         self._folder = folder
@@ -36,6 +56,11 @@ class NullBackend:
     ) -> None:
         self._control.close()
         self._program.stop()
+
+    @property
+    def version(self) -> str:
+        """What it is, for people."""
+        return "nullpg"
 
     @property
     def pid(self) -> int:

@@ -8,6 +8,7 @@
 
 enum {
     BUFFERED_ROW_BYTES = 32 * 1024,     /* a larger row is sent as filler, without being built */
+    BLOCK_BYTES = 128 * 1024,           /* of many rows, about what is built of them */
     MAX_MESSAGE_BYTES = 1 << 30,
     MAX_STARTUP_BYTES = 10000,
     INT4 = 23, TEXT = 25,               /* pg_type.oid */
@@ -100,6 +101,49 @@ static void put_data_row(struct session *s, const struct plan *plan)
     end(b, at, 0);
 }
 
+/* Many rows: as many as go into a block, which is then sent again and again; each as a DataRow or as CopyData. */
+static void put_rows(struct session *s, const struct plan *plan)
+{
+    struct buffer *b = &s->pattern;
+    uint32_t rows = BLOCK_BYTES / plan->bytes + 1;
+    if (s->filler)
+        put_error(s, "ERROR", "0A000", "nullpg sends one large result at a time");
+    rows = rows < plan->rows ? rows : plan->rows;
+    while (plan->rows % rows)
+        rows--;                         /* so that the block is sent a whole number of times */
+    for (uint32_t row = 0; row < rows && !s->skipping; row++) {
+        size_t at = begin(b, plan->kind == COPY_OUT ? 'd' : 'D');
+        if (plan->kind != COPY_OUT) {
+            put_int16(b, 1);
+            put_int32(b, plan->bytes);
+        }
+        memset(reserve(b, plan->bytes), 'x', plan->bytes);
+        b->len += plan->bytes;
+        if (plan->kind == COPY_OUT)
+            b->data[b->len - 1] = '\n';
+        end(b, at, 0);
+    }
+    s->filler_at = s->out.len;
+    s->filler = b->len * (plan->rows / rows);
+}
+
+/* CopyInResponse or CopyOutResponse: one column of text. */
+static void put_copy_response(struct session *s, char type)
+{
+    size_t at = begin(&s->out, type);
+    put_byte(&s->out, 0);
+    put_int16(&s->out, 1);
+    put_int16(&s->out, 0);
+    end(&s->out, at, 0);
+}
+
+static void put_command_complete(struct session *s, const char *tag)
+{
+    size_t at = begin(&s->out, 'C');
+    put_text(&s->out, tag);
+    end(&s->out, at, 0);
+}
+
 /* Answers a plan up to its CommandComplete, or with an error. */
 static void execute(struct session *s, struct plan *plan)
 {
@@ -116,8 +160,21 @@ static void execute(struct session *s, struct plan *plan)
         peak = backends;
         /* fall through */
     case ROW:
-        put_data_row(s, plan);
+        if (plan->rows > 1)
+            put_rows(s, plan);
+        else
+            put_data_row(s, plan);
         break;
+    case COPY_OUT:
+        put_copy_response(s, 'H');
+        if (plan->bytes)
+            put_rows(s, plan);
+        put_empty(s, 'c');
+        break;
+    case COPY_IN:
+        put_copy_response(s, 'G');
+        s->copying = true;
+        return;                         /* the rest when CopyDone has come */
     case BEGIN:
         s->status = s->status == 'I' ? 'T' : s->status;
         break;
@@ -132,9 +189,8 @@ static void execute(struct session *s, struct plan *plan)
     case OTHER:
         break;
     }
-    size_t at = begin(&s->out, 'C');
-    put_text(&s->out, tag);
-    end(&s->out, at, 0);
+    if (!s->skipping)
+        put_command_complete(s, tag);
 }
 
 /* ---- messages ---- */
@@ -142,7 +198,7 @@ static void execute(struct session *s, struct plan *plan)
 static void answer_query(struct session *s, char *text)
 {
     bool more = true, answered = false;
-    while (more && !s->skipping) {
+    while (more && !s->skipping && !s->copying) {
         char *stop = statement_end(text);
         more = *stop != 0;
         *stop = 0;
@@ -155,6 +211,20 @@ static void answer_query(struct session *s, char *text)
         execute(s, &plan);
         answered = true;
     }
+    if (!s->copying)
+        put_ready_for_query(s);
+}
+
+/* What comes between CopyInResponse and its end; only a simple query may begin it. */
+static void answer_copying(struct session *s, char type)
+{
+    if (type == 'd' || type == 'H' || type == 'S')
+        return;
+    s->copying = false;
+    if (type == 'c')
+        put_command_complete(s, "COPY 0");
+    else
+        put_error(s, "ERROR", "57014", "COPY from stdin failed");
     put_ready_for_query(s);
 }
 
@@ -232,6 +302,8 @@ static void answer_execute(struct session *s, const char *portal)
     int i = find_plan(&s->portals, portal);
     if (i < 0)
         put_error(s, "ERROR", "34000", "portal does not exist");
+    else if (s->portals.plans[i].kind == COPY_IN)
+        put_error(s, "ERROR", "0A000", "nullpg takes COPY FROM STDIN by simple query alone");
     else
         execute(s, &s->portals.plans[i]);
 }
@@ -250,10 +322,12 @@ static void answer_message(struct session *s, char type, char *body, char *stop)
     char *second = first ? memchr(first + 1, 0, stop - first - 1) : NULL;
     if (type == 'X') {
         s->over = true;
+    } else if (s->copying) {
+        answer_copying(s, type);
     } else if (type == 'S') {
         answer_sync(s);
-    } else if (s->skipping || type == 'H') {
-        return;                         /* Flush: whatever is answered is sent soon */
+    } else if (s->skipping || type == 'H' || type == 'd' || type == 'c' || type == 'f') {
+        return;                         /* Flush: whatever is answered is sent soon; COPY that has failed */
     } else if (type == 'Q' && first) {
         answer_query(s, body);
     } else if (type == 'P' && second) {

@@ -42,7 +42,8 @@ static const struct { const char *word; enum kind kind; const char *tag; } FIRST
     {"INSERT", OTHER, "INSERT 0 1"},
     {"DELETE", OTHER, "DELETE 1"},
     {"DISCARD", OTHER, "DISCARD ALL"},
-    {"COPY", REFUSED, "COPY"},
+    {"COPY", COPY_OUT, "COPY"},
+    {"DO", REFUSED, "DO"},
 };
 
 static int reported(const char *name, size_t len)
@@ -116,10 +117,21 @@ static void read_show(struct plan *plan, const char *name)
         plan->kind = PEAK;
 }
 
+/* The comment bytes=N, or bytes=N rows=M. */
+static void read_size(struct plan *plan, const char *comment)
+{
+    long bytes = 0, rows = 1;
+    sscanf(comment, "/* bytes=%ld rows=%ld", &bytes, &rows);
+    plan->bytes = bytes < 0 ? 0 : bytes > MAX_ROW_BYTES ? MAX_ROW_BYTES : bytes;
+    plan->rows = rows < 1 || plan->bytes < 1 ? 1 : rows > INT32_MAX ? INT32_MAX : rows;
+    if (plan->rows > 1)
+        snprintf(plan->tag, sizeof plan->tag, "%s %u", plan->kind == COPY_OUT ? "COPY" : "SELECT", plan->rows);
+}
+
 struct plan read_statement(char *text)
 {
-    struct plan plan = {.kind = OTHER, .value = "1"};
-    char *word = skip_blanks(text), *rows = strstr(text, "/* bytes=");
+    struct plan plan = {.kind = OTHER, .value = "1", .rows = 1};
+    char *word = skip_blanks(text), *size = strstr(text, "/* bytes=");
     size_t len = 0;
     for (; isalpha((unsigned char)word[len]) && len < sizeof plan.tag - 1; len++)
         plan.tag[len] = toupper((unsigned char)word[len]);
@@ -142,9 +154,10 @@ struct plan read_statement(char *text)
     else if (plan.kind == ROW && strstr(word, "pg_catalog.")) {
         plan.kind = OTHER;              /* what a pooler asks about the session: there is nothing to tell */
         strcpy(plan.tag, "SELECT 0");
-    } else if (plan.kind == ROW && rows) {
-        long bytes = atol(rows + strlen("/* bytes="));
-        plan.bytes = bytes < 0 ? 0 : bytes > MAX_ROW_BYTES ? MAX_ROW_BYTES : bytes;
+    } else if (plan.kind == COPY_OUT && strcasestr(word, "from stdin")) {
+        plan.kind = COPY_IN;
+    } else if (size) {
+        read_size(&plan, size);
     }
     return plan;
 }

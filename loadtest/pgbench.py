@@ -11,11 +11,14 @@ import re
 import signal
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from loadtest.client import DATABASE, USER, Address
+from loadtest.client import DATABASE, PASSWORD, USER, Address
+from loadtest.load import Load, Report
 from pgmux.demo.account import environment
 from pgmux.demo.installations import find_installations
 from pgmux.demo.leash import leashed
@@ -27,38 +30,16 @@ _PATIENCE_S = 20  # beyond the time that a run should take
 
 
 @dataclass(frozen=True)
-class Load:
-    """What the clients do."""
-
-    script: str  # a file in scripts/
-    protocol: str = "simple"  # simple | extended | prepared
-    clients: int = 32
-    threads: int = 1
-    connects_each_time: bool = False
-    over_tls: bool = False
-    logged_share: float = 0.05  # of all transactions, 0 to 1, for the percentiles; 0 = no log
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one run gave."""
-
-    transactions: int
-    tps: float
-    p50_us: float | None  # None when no transaction fell into the sample
-    p99_us: float | None
-    connect_us: float | None  # the mean time to connect, where every transaction connects
-    errors: int  # clients that gave up, and transactions that failed
-    first_error: str
-    cpu_s: float  # of pgbench itself
-
-
-@dataclass(frozen=True)
 class Pgbench:
     """The program and its version."""
 
     program: Path
     version: str
+
+    @contextmanager
+    def ready(self, load: Load, address: Address, seconds: float) -> Iterator[Callable[[], Report]]:
+        """What makes the run; pgbench's own clients come and go in it."""
+        yield lambda: self.run(load, address, max(1, round(seconds)))
 
     def run(self, load: Load, address: Address, seconds: int) -> Report:
         """Runs the load for some seconds. Raises PgmuxError if pgbench did nothing at all."""
@@ -73,6 +54,7 @@ class Pgbench:
                         **environment(),
                         "PGSSLMODE": "require" if load.over_tls else "disable",
                         "PGGSSENCMODE": "disable",
+                        "PGPASSWORD": PASSWORD,
                     },
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
@@ -131,7 +113,10 @@ def _read_report(done: subprocess.CompletedProcess[str], latencies: list[int], c
         tps=_number(done.stdout, r"^tps = ([\d.]+)"),
         p50_us=percentile(latencies, 50) if latencies else None,
         p99_us=percentile(latencies, 99) if latencies else None,
+        p999_us=percentile(latencies, 99.9) if latencies else None,
         connect_us=connect_ms * 1000 if connect_ms else None,
+        fewest=None,
+        most=None,
         errors=failed + len(complaints),
         first_error=complaints[0] if complaints else "",
         cpu_s=cpu_s,

@@ -31,8 +31,12 @@ class Program:
         command: Sequence[str | Path],
         folder: Path,
         variables: dict[str, str] | None = None,
+        start_timeout_s: float = _START_TIMEOUT_S,
+        stop_timeout_s: float = _STOP_TIMEOUT_S,
     ) -> None:
         self._name = name
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
         self._log_path = folder / f"{name}.log"
         with open(self._log_path, "ab") as log:
             self._process = subprocess.Popen(
@@ -54,7 +58,7 @@ class Program:
         """Waits until a client can log in at `address` and gets an answer. Raises PgmuxError, with the end of
         the program's log, when it ends or does not answer in time.
         """
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._start_timeout_s
         while True:
             try:
                 with log_in(address) as client:
@@ -65,14 +69,14 @@ class Program:
                     raise PgmuxError(f"{self._name} did not start; its log:\n{self._log_tail()}") from error
                 if time.monotonic() > deadline:
                     raise PgmuxError(
-                        f"{self._name} answered no query in {_START_TIMEOUT_S:.0f} s: {error}; "
+                        f"{self._name} answered no query in {self._start_timeout_s:.0f} s: {error}; "
                         f"its log:\n{self._log_tail()}"
                     ) from error
             time.sleep(0.02)
 
     def first_line(self) -> str:
         """The first line that it printed. Raises PgmuxError when it ends before, or takes too long."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline:
             printed = self._log_path.read_text()
             if "\n" in printed:
@@ -96,7 +100,7 @@ class Program:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(_STOP_TIMEOUT_S)
+            self._process.wait(self._stop_timeout_s)
         except subprocess.TimeoutExpired:
             pass
         finally:

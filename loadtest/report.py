@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import msgspec
 
-from loadtest.arms import REFERENCE
+from loadtest.arms import BARE, REFERENCE
 from loadtest.figures import Verdict
 from loadtest.machine import Circumstances
-from loadtest.measure import LoadRun, MemoryRun
+from loadtest.measure import CountRun, LoadRun, MemoryRun
 from loadtest.scenarios import Scenario
 from loadtest.summary import Summary
 from pgmux.demo.terminal import print_table
@@ -26,7 +26,7 @@ _MEGABYTE = 1e6
 class Method(msgspec.Struct, frozen=True, kw_only=True):
     """How the runs were made."""
 
-    target: str
+    target: str  # nullpg, or PostgreSQL and its version
     backend_transport: str  # tcp | unix; clients always come over TCP
     rounds: dict[str, int]  # by scenario
     seconds: int
@@ -43,6 +43,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     summaries: list[Summary]
     loads: list[LoadRun]
     memories: list[MemoryRun]
+    counts: list[CountRun]
     left_out: list[str]  # who was not measured in what, and why
     failures: list[str]
 
@@ -80,7 +81,8 @@ def print_load(scenario: Scenario, summaries: Sequence[Summary], left_out: Seque
     noisy = max(summary.strangers_share for summary in summaries)
     noise = [f"other programs used {noisy:.0%} of the machine: compare ratios only"]
     notes = [*scenario.notes, *left_out, *errors, *(noise if noisy > _NOISE_WORTH_A_WORD else [])]
-    size = f"{load.clients} clients, {scenario.pool_size} backends, {_rounds(summaries[0].rounds)}"
+    clients = "1 client" if load.clients == 1 else f"{load.clients:,} clients"
+    size = f"{clients}, {scenario.pool_size} backends, {_rounds(summaries[0].rounds)}"
     title = f"{scenario.name}: {scenario.what} ({size})"
     _print_columns(title, _LOAD_COLUMNS, summaries, notes)
 
@@ -92,6 +94,15 @@ def print_memory(scenario: Scenario, runs: Sequence[MemoryRun], left_out: Sequen
     by_arm = [[run for run in runs if run.arm == arm] for arm in dict.fromkeys(run.arm for run in runs)]
     title = f"{scenario.name}: {scenario.what} ({runs[0].clients} clients, {_rounds(len(by_arm[0]))})"
     _print_columns(title, _MEMORY_COLUMNS, by_arm, [*scenario.notes, *left_out])
+
+
+def print_counts(scenario: Scenario, runs: Sequence[CountRun], left_out: Sequence[str]) -> None:
+    """The table of a scenario that gives one number."""
+    if not runs:
+        return
+    by_arm = [[run for run in runs if run.arm == arm] for arm in dict.fromkeys(run.arm for run in runs)]
+    title = f"{scenario.name}: {scenario.what} ({_rounds(len(by_arm[0]))})"
+    _print_columns(title, _COUNT_COLUMNS, by_arm, [*scenario.notes, *left_out])
 
 
 _Row = TypeVar("_Row")
@@ -130,13 +141,19 @@ _LOAD_COLUMNS: _Columns[Summary] = (
     ("tps", lambda of: _number(of.tps, 0)),
     ("p50 ms", lambda of: _number(of.p50_us, 3, 1000)),
     ("p99 ms", lambda of: _number(of.p99_us, 3, 1000)),
+    ("p99.9 ms", lambda of: _number(of.p999_us, 3, 1000)),
     ("connect ms", lambda of: _number(of.connect_us, 3, 1000)),
     ("user µs", lambda of: _number(of.user_us, 1)),
     ("system µs", lambda of: _number(of.system_us, 1)),
     ("CPU µs/tx", lambda of: _number(of.total_us, 1)),
     (f"of {REFERENCE}", lambda of: _number(of.ratio)),
     ("spread", _spread),
+    ("MB/s", lambda of: _number(of.bytes_per_second, 0, _MEGABYTE)),
+    (f"tps of {BARE}", lambda of: _number(of.tps_ratio if of.bytes_per_second else None)),
     ("backend µs", lambda of: _number(of.backend_us, 1)),
+    ("per client", lambda of: _NONE if of.fewest is None else f"{of.fewest:,}–{of.most:,}"),
+    ("memory MB", lambda of: _number(of.memory, 1, _MEGABYTE)),
+    ("grew MB", lambda of: _number(of.peak_growth, 1, _MEGABYTE)),
     ("most backends", lambda of: _number(of.peak_backends, 0)),
     ("workers busy", lambda of: _number(of.workers_that_served or None, 0)),
     ("errors", lambda of: str(of.errors)),
@@ -157,11 +174,25 @@ _MEMORY_COLUMNS: _Columns[Sequence[MemoryRun]] = (
 )
 
 
+_COUNT_COLUMNS: _Columns[Sequence[CountRun]] = (
+    ("", lambda runs: runs[0].arm),
+    ("median", lambda runs: _number(median(run.value for run in runs), 0 if runs[0].value > 100 else 2)),
+    ("lowest", lambda runs: _number(min(run.value for run in runs), 0 if runs[0].value > 100 else 2)),
+    ("highest", lambda runs: _number(max(run.value for run in runs), 0 if runs[0].value > 100 else 2)),
+    ("", lambda runs: runs[0].unit),
+)
+
+
 def print_verdicts(verdicts: Sequence[Verdict]) -> None:
     """The table of figures, reached or not."""
     words = {True: "reached", False: "NOT REACHED", None: "not measured"}
     rows = [
-        [each.name, f"{each.limit:g} {each.unit}".strip(), _number(each.value), words[each.reached]]
+        [
+            each.name,
+            f"{'≥' if each.is_floor else '≤'} {each.limit:g} {each.unit}".strip(),
+            _number(each.value),
+            words[each.reached],
+        ]
         for each in verdicts
     ]
-    print_table("figures", ["", "at most", "measured", ""], rows, "")
+    print_table("figures", ["", "wanted", "measured", ""], rows, "")

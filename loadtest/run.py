@@ -14,29 +14,34 @@ from pathlib import Path
 from types import FrameType
 
 from loadtest.arms import ARMS, MAX_CLIENTS, Arm, MissingError, Place
+from loadtest.baseline import compare, print_changes, read_baseline
 from loadtest.client import Address
+from loadtest.crowd import Crowd
 from loadtest.figures import Measured, judge
 from loadtest.idle import files_for, raise_open_files
 from loadtest.machine import look_around
 from loadtest.measure import Bench
-from loadtest.nullpg import NullBackend
+from loadtest.nullpg import Backend, NullBackend
 from loadtest.options import Options, parse_options
 from loadtest.pgbench import Pgbench, find_pgbench
+from loadtest.postgres import PostgresBackend
 from loadtest.report import (
     Method,
     Result,
     print_circumstances,
+    print_counts,
     print_load,
     print_memory,
     print_verdicts,
     write_json,
 )
-from loadtest.scenarios import SCENARIOS, why_not
+from loadtest.scenarios import Scenario, why_not
 from loadtest.summary import summarise
 from loadtest.turns import Outcome, Table, Turn
 from pgmux.demo.terminal import Progress
 from pgmux.errors import PgmuxError
 
+_MOST_PROCESSES = 1000  # of PostgreSQL, without a pooler
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -57,47 +62,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: Options) -> int:
     raise_open_files(files_for(MAX_CLIENTS))
     pgbench = find_pgbench()
+    baseline = read_baseline(options.baseline)
     present, missing = _look_for_arms(options)
     turns, left_out = _plan(options, present, missing)
     if not turns:
         raise PgmuxError("nothing is left to measure: " + "; ".join(left_out))
-    competitors = {arm.kind: arm.version for arm in present.values() if arm.version}
-    circumstances = look_around({"pgbench": pgbench.version, **competitors})
-    method = Method(
-        target=options.target,
+    with ExitStack() as stack:
+        backend = stack.enter_context(_backend(options, turns))
+        competitors = {arm.kind: arm.version for arm in present.values() if arm.version}
+        circumstances = look_around({"pgbench": pgbench.version, **competitors})
+        method = _method(options, turns, backend)
+        print_circumstances(circumstances, method)
+        outcome = _play(turns, options, backend, pgbench, left_out)
+    summaries = summarise(outcome.loads)
+    result = Result(
+        circumstances=circumstances,
+        method=method,
+        figures=judge(
+            Measured(summaries, outcome.memories, outcome.counts, is_null=options.backend == "null")
+        ),
+        summaries=summaries,
+        loads=outcome.loads,
+        memories=outcome.memories,
+        counts=outcome.counts,
+        left_out=left_out,
+        failures=outcome.failures,
+    )
+    print_verdicts(result.figures)
+    if baseline is not None:
+        print_changes(compare(baseline, result), baseline, result)
+    print(f"every run: {_shown(write_json(result, options.output))}", flush=True)
+    if options.record:
+        print(f"the baseline from now on: {_shown(write_json(result, options.baseline))}", flush=True)
+    return 1 if outcome.failures else 0
+
+
+def _method(options: Options, turns: Sequence[Turn], backend: Backend) -> Method:
+    return Method(
+        target=backend.version,
         backend_transport="unix" if options.unix else "tcp",
         rounds={turn.scenario.name: turn.rounds for turn in turns},
         seconds=options.seconds,
         idle_clients=options.idle_clients,
         quick=options.quick,
     )
-    print_circumstances(circumstances, method)
-    outcome = _play(turns, options, pgbench, left_out)
-    summaries = summarise(outcome.loads)
-    figures = judge(Measured(summaries, outcome.memories))
-    print_verdicts(figures)
-    result = Result(
-        circumstances=circumstances,
-        method=method,
-        figures=figures,
-        summaries=summaries,
-        loads=outcome.loads,
-        memories=outcome.memories,
-        left_out=left_out,
-        failures=outcome.failures,
-    )
-    print(f"every run: {_shown(write_json(result, options.output))}", flush=True)
-    return 1 if outcome.failures else 0
+
+
+@contextmanager
+def _backend(options: Options, turns: Sequence[Turn]) -> Iterator[Backend]:
+    """nullpg, or a PostgreSQL with room for everybody who comes to it at once."""
+    if options.backend != "null":
+        direct = max([turn.scenario.load.clients for turn in turns if "direct" in turn.arms], default=0)
+        pooled = max(len(turn.arms) * turn.scenario.pool_size for turn in turns)
+        with PostgresBackend(options.backend, direct + pooled, options.unix) as postgres:
+            yield postgres
+        return
+    with tempfile.TemporaryDirectory(prefix="pgmux-null-") as folder:
+        Path(folder).chmod(0o755)  # its Unix socket is for every account
+        with NullBackend(Path(folder), options.unix) as null:
+            yield null
 
 
 def _look_for_arms(options: Options) -> tuple[dict[str, Arm], dict[str, str]]:
     """The arms that are on this machine, and for the others what to do about it."""
-    wanted = options.arms or dict.fromkeys(arm for name in options.scenarios for arm in SCENARIOS[name].arms)
+    wanted = options.arms or dict.fromkeys(arm for each in options.scenarios for arm in each.arms)
     present: dict[str, Arm] = {}
     missing: dict[str, str] = {}
     for name in wanted:
         try:
-            present[name] = ARMS[name](Place(Address("", 0), 0, Path()))  # looked at, never started
+            present[name] = ARMS[name](
+                Place(Address("", 0), 0, Path(), programs=options.programs)
+            )  # looked at, never started
         except MissingError as error:
             missing[name] = str(error)
     return present, missing
@@ -106,11 +141,15 @@ def _look_for_arms(options: Options) -> tuple[dict[str, Arm], dict[str, str]]:
 def _plan(options: Options, present: dict[str, Arm], missing: dict[str, str]) -> tuple[list[Turn], list[str]]:
     """Who takes part in which scenario, and a line "scenario, arm: why" for each who does not."""
     turns, left_out = [], []
-    for scenario in (SCENARIOS[name] for name in options.scenarios):
+    for scenario in options.scenarios:
         playing = []
         for name in options.arms or scenario.arms:
             arm = present.get(name)
-            reason = missing[name] if arm is None else why_not(arm.kind, arm.version, scenario.name)
+            reason = (
+                missing[name]
+                if arm is None
+                else why_not(arm.kind, arm.version, scenario.name) or _why_not_here(options, scenario, name)
+            )
             if reason is None:
                 playing.append(name)
             else:
@@ -121,22 +160,34 @@ def _plan(options: Options, present: dict[str, Arm], missing: dict[str, str]) ->
     return turns, left_out
 
 
-def _play(turns: Sequence[Turn], options: Options, pgbench: Pgbench, left_out: Sequence[str]) -> Outcome:
+def _why_not_here(options: Options, scenario: Scenario, arm: str) -> str | None:
+    """What makes no sense with the chosen backend."""
+    if options.backend == "null":
+        return None
+    if scenario.measure != "load":
+        return "measured before nullpg alone: nothing of it depends on PostgreSQL"
+    if arm == "direct" and scenario.load.clients > _MOST_PROCESSES:
+        return f"more than {_MOST_PROCESSES} clients would be as many PostgreSQL processes"
+    return None
+
+
+def _play(
+    turns: Sequence[Turn], options: Options, backend: Backend, pgbench: Pgbench, left_out: Sequence[str]
+) -> Outcome:
     """All turns, each with its table when it is over."""
     _tell_how_long(turns, options)
     progress = Progress(sum(turn.steps for turn in turns))
     everything = Outcome()
-    with ExitStack() as stack:
-        stack.callback(progress.clear)
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pgmux-null-"))
-        Path(folder).chmod(0o755)  # its Unix socket is for every account
-        backend = stack.enter_context(NullBackend(Path(folder), options.unix))
-        table = Table(backend, Bench(pgbench, backend, options.seconds, options.idle_clients), progress)
+    bench = Bench({"crowd": Crowd(), "pgbench": pgbench}, backend, options.seconds, options.idle_clients)
+    table = Table(backend, bench, progress, options.programs)
+    try:
         for turn in turns:
             outcome = table.play(turn)
             progress.clear()
             _print_turn(turn, outcome, left_out)
             everything.add(outcome)
+    finally:
+        progress.clear()
     return everything
 
 
@@ -145,6 +196,7 @@ def _print_turn(turn: Turn, outcome: Outcome, left_out: Sequence[str]) -> None:
     absent = [line.removeprefix(f"{name}, ") for line in left_out if line.startswith(f"{name}, ")]
     print_load(turn.scenario, summarise(outcome.loads), absent)
     print_memory(turn.scenario, outcome.memories, absent)
+    print_counts(turn.scenario, outcome.counts, absent)
     for failure in outcome.failures:
         print(f"loadtest: {failure}", file=sys.stderr, flush=True)
 

@@ -14,11 +14,13 @@ from pgmux.protocol.replies cimport NOTED, expect
 from pgmux.relay.asking cimport (
     ASKED, AUDITED, CAUGHT_UP, CLEANED, OVERSTEPPED, REFUSED, STALE, UNDONE, WITHHELD,
 )
+from pgmux.relay.describing cimport EXAMINED_COLUMNS
 from pgmux.relay.endpoint cimport (
     ASKING, Backend, CATCHING_UP, Client, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
 )
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
-from pgmux.relay.naming cimport DROP, INJECTED, PASS, STOP, TAKEN, Step
+from pgmux.relay.naming cimport DROP, PASS, STOP, TAKEN, Step
+from pgmux.relay.preparing cimport INJECTED
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport SESSION, STATEMENT
 from pgmux.session.traces cimport (
@@ -227,7 +229,7 @@ cdef class Carrying(Asking):
         client.pins = 0
         self.pools.slots[backend.slot].pins = 0
         backend.errand = NO_ERRAND
-        backend.heard = None
+        backend.heard = backend.examined = None
         return self.forget_traces(backend)
 
     cdef int clean(self, Backend backend) except -1:
@@ -312,7 +314,7 @@ cdef class Carrying(Asking):
         if finished == STALE and client is not None:
             self.retry(client, backend)
             return self.proceed(client)
-        if finished == CAUGHT_UP and client is not None:
+        if (finished == CAUGHT_UP or finished == EXAMINED_COLUMNS) and client is not None:
             return self.resume(client)
         if finished == UNDONE and client is not None:
             self.send_ready(client, c"I")

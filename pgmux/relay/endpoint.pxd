@@ -26,6 +26,7 @@ cdef enum Errand:            # of our own, for which a client waits
     UNDOING = 5              # a transaction that the pool mode does not allow
     RETRYING = 6             # what met a statement that is out of date, see Retrying
     AUDITING = 7             # what a client has left, that has let it go
+    EXAMINING = 8            # whether a statement still gives the columns that the client was told, see Describing
 
 cdef enum PinPolicy:         # of on_pin
     ALLOW = 0
@@ -79,6 +80,7 @@ cdef class Client(Endpoint):
     cdef uint64_t unnamed_token          # tells it from any other unnamed statement; 0 = it has none
     cdef uint32_t unnamed_traces         # of its text, bits of Trace
     cdef object unnamed_study            # Study of its text; None without traces
+    cdef uint32_t unnamed_told           # digest of the columns that it was told of it; 0 = none
     cdef object unsure                   # frozenset of settings whose spelling it has not been told; None = none
     cdef bint backslashes                # its strings have escapes: standard_conforming_strings is off
     cdef public object channels          # frozenset it listens to; None = none
@@ -147,6 +149,9 @@ cdef class Backend(Endpoint):
     cdef Buffer record                   # what was sent since, the first request included
     cdef size_t unrecorded               # bytes in front of the first request, in the same piece
     cdef Client audited                  # who had it before the audit; None = there is none
+    cdef tuple untold                    # what was bound last, if its client knows no columns: (portal, name, Statement)
+    cdef uint32_t described              # digest of the columns that it told last
+    cdef object examined                 # whose columns those are, by our own question: Statement, or Client; None
 
 cdef class Greeting:
     cdef readonly uint32_t pool

@@ -398,6 +398,10 @@ cdef class Exchange(Carrying):
             return False
         if reply == c"C":
             return available >= DONE_BYTES
+        if reply == c"T" and backend.notes and available < <size_t>big_endian(
+                <const uint8_t *>chunk.data + chunk.at + 1) + 1:
+            append(&backend.stash, chunk.data + chunk.at, available)
+            return False
         if (reply == c"E" or reply == c"S") and backend.client is not None and (
                 backend.client.mode != SESSION or backend.overtime is not None):
             if available < <size_t>big_endian(<const uint8_t *>chunk.data + chunk.at + 1) + 1:
@@ -422,7 +426,7 @@ cdef class Exchange(Carrying):
         backend.at_rest = False
         if reply == c"C" or reply == c"I":
             backend.done += 1
-        if reply == c"C" and not backend.errand:     # our own question about what is left undoes nothing
+        if reply == c"C" and not backend.replies.answered & OURS:        # our own questions undo nothing
             backend.undone = message[HEADER_BYTES] == c"R" and message[HEADER_BYTES + 1] == c"O"
             if message[HEADER_BYTES] == c"A" and message[HEADER_BYTES + 1] == c"L" \
                     or message[HEADER_BYTES] == c"D" and message[HEADER_BYTES + 1] == c"R":
@@ -443,6 +447,8 @@ cdef class Exchange(Carrying):
         elif reply == c"Z":
             verdict = self.heed_ready(backend, message[HEADER_BYTES], verdict)
         if reply != c"Z" and backend.replies.kept:
+            if reply == c"T" or reply == c"n":
+                self.hear_columns(backend, message, total)
             self.keep_note(backend)
         return SWALLOW if verdict == MISHAP else verdict
 

@@ -45,7 +45,7 @@ cdef class Moving(Loop):
         statements = [
             ParcelledStatement(
                 name, statement.high.to_bytes(8, "big") + statement.low.to_bytes(8, "big"), statement.body,
-                statement.sql, statement.traces, statement.study)
+                statement.sql, statement.traces, statement.study, statement.told)
             for name, statement in names.items()]
         unnamed = client.unnamed.data[client.unnamed.start:client.unnamed.end] if length(&client.unnamed) else b""
         tenancy, database, user = self.pools.tenancies.names(client.lobby.pool)
@@ -66,6 +66,7 @@ cdef class Moving(Loop):
             unnamed=unnamed,
             unnamed_traces=client.unnamed_traces,
             unnamed_study=client.unnamed_study,
+            unnamed_told=client.unnamed_told,
         )
 
     def let_go(self, Client client):
@@ -101,7 +102,7 @@ cdef class Moving(Loop):
         client.backslashes = parcel.backslashes
         if parcel.statements:
             client.names = {
-                each.name: self.library.adopt(each.id, each.body, each.sql, each.traces, each.study)
+                each.name: self.library.adopt(each.id, each.body, each.sql, each.traces, each.study, each.told)
                 for each in parcel.statements}
         if unnamed:
             append(&client.unnamed, unnamed, len(unnamed))
@@ -109,6 +110,7 @@ cdef class Moving(Loop):
             client.unnamed_token = self.tokens
             client.unnamed_traces = parcel.unnamed_traces
             client.unnamed_study = parcel.unnamed_study
+            client.unnamed_told = parcel.unnamed_told
         return client
 
     def serve_on(self, Client client):

@@ -1,6 +1,6 @@
 """Names of prepared statements on their way."""
 
-from pgmux.relay.streams import Streams
+from pgmux.relay.noting import Noting
 
-class Naming(Streams):
+class Naming(Noting):
     """Parse, Bind, Describe and Close of clients whose backends change."""

@@ -11,6 +11,8 @@ from pgmux.session.statements import PREFIX
 
 _UNKNOWN = b'"?' + PREFIX  # a name of the client's that begins as ours do
 
+_OUTDATED = (b"C0A000", b"Mcached plan must not change result type", b"RRevalidateCachedQuery")
+
 Altered = Iterable[
     tuple[int, int, int]
 ]  # names: place in bytes in the client's text, bytes of its own, of ours
@@ -38,6 +40,16 @@ def mend(error: bytes, names: Mapping[bytes, Named], altered: tuple[bytes | None
             field = _name(field, names)
         fields.append(field)
     body = b"\0".join(fields) + b"\0\0"
+    return error[:1] + (len(body) + 4).to_bytes(4, "big") + body
+
+
+def tell_outdated(error: bytes) -> bytes:
+    """The ErrorResponse as "cached plan must not change result type", as PostgreSQL gives it.
+
+    Its severity stays, which is in the server's language.
+    """
+    fields = [field for field in error[5:].rstrip(b"\0").split(b"\0") if field[:1] in (b"S", b"V")]
+    body = b"\0".join([*fields, *_OUTDATED]) + b"\0\0"
     return error[:1] + (len(body) + 4).to_bytes(4, "big") + body
 
 

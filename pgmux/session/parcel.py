@@ -19,6 +19,7 @@ class ParcelledStatement(msgspec.Struct, frozen=True, array_like=True):
     sql: bytes  # the PREPARE, where the session did so in SQL
     traces: int
     study: Study | None
+    told: int = 0  # digest of the columns that its client knows
 
 
 class Parcel(msgspec.Struct, frozen=True, array_like=True):
@@ -40,6 +41,7 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
     unnamed: bytes  # the unnamed statement: a Parse's body from the text on; empty = none
     unnamed_traces: int
     unnamed_study: Study | None
+    unnamed_told: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -10,9 +10,12 @@ cdef class Statement:
     cdef readonly bytes sql              # the PREPARE that prepares it, where the session did so in SQL
     cdef readonly uint32_t traces        # of its text, as `study` has confirmed them
     cdef readonly object study           # Study of its text; None without traces
+    cdef readonly uint32_t told          # digest of the columns that its clients were told; 0 = none yet
+    cdef Statement untold                # the same for clients that have not been told; None = it is that
 
 cdef class Library:
     cdef bytes _key                      # of the hash: the same in all workers
-    cdef object _known                   # statement id: Statement, as long as somebody uses it
+    cdef object _known                   # statement id, or (name, told): Statement, as long as somebody uses it
 
+    cdef Statement told_of(self, Statement statement, uint32_t columns)
     cdef Statement parsed(self, bytes body, bytes meaning, uint32_t traces, object study)

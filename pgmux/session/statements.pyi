@@ -16,6 +16,7 @@ class Statement:
     sql: bytes
     traces: int
     study: Study | None
+    told: int
 
 class Library:
     """The statements that clients of one worker have names for."""
@@ -24,7 +25,9 @@ class Library:
     def prepared(self, definition: bytes, meaning: bytes, traces: int, study: Study | None) -> Statement:
         """The statement that PREPARE prepares. `definition`: what follows its name."""
 
-    def adopt(self, digest: bytes, body: bytes, sql: bytes, traces: int, study: Study | None) -> Statement:
+    def adopt(
+        self, digest: bytes, body: bytes, sql: bytes, traces: int, study: Study | None, told: int = 0
+    ) -> Statement:
         """A statement that another worker's client has had prepared, by its id of 16 bytes."""
 
     def parse(self, body: bytes, meaning: bytes, traces: int = 0, study: Study | None = None) -> Statement:

@@ -5,7 +5,8 @@ A statement's id is a keyed hash of its text, its parameter types and the settin
 meaning, so every worker computes the same id, and two clients that prepare the same share one. Its
 name on backends is made of the id; no client can guess it, for the key is pgmux's own.
 
-A statement's text is kept once a worker, as long as some client has a name for it.
+A statement's text is kept once a worker, as long as some client has a name for it. Clients that were told
+different columns of it, since a table changed meanwhile, have different Statements with one id.
 """
 from hashlib import blake2b
 from weakref import WeakValueDictionary
@@ -47,12 +48,29 @@ cdef class Library:
         """The statement that PREPARE prepares. `definition`: what follows its name."""
         return self._find(b"Q", b"", bytes(definition), meaning, traces, study)
 
-    def adopt(self, bytes digest, bytes body, bytes sql, uint32_t traces, study):
+    cdef Statement told_of(self, Statement statement, uint32_t columns):
+        """The same statement for a client that has been told its columns; who was told the same shares it."""
+        cdef Statement known
+        if statement.told == columns:
+            return statement
+        if statement.untold is not None:
+            statement = statement.untold
+        key = (statement.name, columns)
+        known = self._known.get(key)
+        if known is None:
+            digest = bytes.fromhex(statement.name[len(PREFIX):].decode())
+            known = self._known[key] = Statement(digest, statement.body, statement.sql, statement.traces,
+                                                 statement.study)
+            known.told = columns
+            known.untold = statement
+        return known
+
+    def adopt(self, bytes digest, bytes body, bytes sql, uint32_t traces, study, uint32_t told=0):
         """A statement that another worker's client has had prepared, by its id of 16 bytes."""
         statement = self._known.get(digest)
         if statement is None:
             statement = self._known[digest] = Statement(digest, body, sql, traces, study)
-        return statement
+        return self.told_of(statement, told)
 
     def parse(self, body, meaning, traces=0, study=None):
         """As `parsed`, for tests."""

@@ -17,6 +17,8 @@ cdef class BaggageTable:
 
     cdef Prepared *_find(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef bint has(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef uint32_t columns(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef void describe(self, uint32_t slot, StatementId statement, uint32_t columns) noexcept nogil
     cdef void add(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef bint remove(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef bint oldest(self, uint32_t slot, StatementId *statement) noexcept nogil

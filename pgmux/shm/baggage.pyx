@@ -46,6 +46,16 @@ cdef class BaggageTable:
         cell.used_at = self.slots[slot].clock
         return True
 
+    cdef uint32_t columns(self, uint32_t slot, StatementId statement) noexcept nogil:
+        """The digest of the columns that a statement gives there; 0 = it is not prepared, or was not asked."""
+        return self._find(slot, statement).columns
+
+    cdef void describe(self, uint32_t slot, StatementId statement, uint32_t columns) noexcept nogil:
+        """The backend has told which columns a statement gives there."""
+        cdef Prepared *cell = self._find(slot, statement)
+        if cell.high or cell.low:
+            cell.columns = columns
+
     cdef void add(self, uint32_t slot, StatementId statement) noexcept nogil:
         """The backend has prepared it. One too many for the table is not remembered: it is closed unseen later."""
         cdef Prepared *cell = self._find(slot, statement)
@@ -54,6 +64,7 @@ cdef class BaggageTable:
                 return
             cell.high, cell.low = statement.high, statement.low
             self.slots[slot].prepared_count += 1
+        cell.columns = 0
         self.slots[slot].clock += 1
         cell.used_at = self.slots[slot].clock
 

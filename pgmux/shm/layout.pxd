@@ -122,7 +122,8 @@ cdef struct Baggage:             # what sessions left on a backend; by the slot'
 cdef struct Prepared:            # a cell of a slot's table of prepared statements: open addressing
     uint64_t high                # of the statement id; both halves 0 = vacant
     uint64_t low
-    uint64_t used_at             # Baggage.clock at its last use
+    uint32_t used_at             # Baggage.clock at its last use
+    uint32_t columns             # digest of its result's, as the backend has told; UNTOLD = it was not asked
 
 cdef struct PoolRecord:
     uint64_t in_use              # 1 once all else is written; under the mutex

@@ -342,7 +342,7 @@ cdef class Pools:
 
         Its tickets leave the queues first, so that nothing new is granted to it; then its slots: what
         was granted to it is free again, what it was opening, using or closing, and what it was the home
-        of, is CLOSING, for `successor` (whichever worker) to bury. Last, the others look for what it may not have told them.
+        of, is CLOSING, for `successor`, whichever worker that is, to bury. Last, the others look for what it may not have told.
         Gives the slots fenced.
         """
         cdef uint32_t slot

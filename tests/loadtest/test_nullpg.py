@@ -8,8 +8,9 @@ from psycopg.pq import TransactionStatus
 
 from loadtest.client import DATABASE, USER, Address, log_in
 from loadtest.idle import IdleClients
+from loadtest.load import Load
 from loadtest.nullpg import NullBackend
-from loadtest.pgbench import Load, find_pgbench
+from loadtest.pgbench import find_pgbench
 from tests.servers.waiting import wait_until
 
 SSL_REQUEST, CANCEL_REQUEST = 80877103, 80877102
@@ -64,7 +65,7 @@ def test_transaction_status_follows_begin_and_its_ends(connection: psycopg.Conne
 def test_an_error_fails_the_transaction_until_its_end(connection: psycopg.Connection) -> None:
     connection.execute("BEGIN")
     with pytest.raises(psycopg.errors.FeatureNotSupported):
-        connection.execute("COPY t TO STDOUT")
+        connection.execute("DO $$ $$")
     assert status_of(connection) == TransactionStatus.INERROR
     assert connection.execute("COMMIT").statusmessage == "ROLLBACK"
     assert status_of(connection) == TransactionStatus.IDLE
@@ -104,7 +105,7 @@ def parse_bind_execute(text: bytes) -> bytes:
 
 def test_after_an_error_everything_is_skipped_to_the_sync(nullpg: NullBackend) -> None:
     with log_in(nullpg.address) as client:
-        client._socket.sendall(parse_bind_execute(b"COPY t TO STDOUT") + parse_bind_execute(b"BEGIN"))
+        client._socket.sendall(parse_bind_execute(b"DO $$ $$") + parse_bind_execute(b"BEGIN"))
         client._socket.sendall(message(b"Q", b"SELECT 1\0") + message(b"S"))
         replies = [client._read_message() for _ in range(4)]
         assert [kind for kind, _ in replies] == [b"1", b"2", b"E", b"Z"]
@@ -204,3 +205,32 @@ def test_pgbench_runs_a_transaction_script_without_errors(nullpg: NullBackend, p
     assert report.transactions > 0
     assert 0 < (report.p50_us or 0) <= (report.p99_us or 0)
     assert report.cpu_s > 0
+
+
+def test_a_comment_asks_for_many_rows(connection: psycopg.Connection) -> None:
+    rows = connection.execute("SELECT 'x' /* bytes=1000 rows=70000 */").fetchall()
+    assert len(rows) == 70_000
+    assert set(rows) == {("x" * 1000,)}
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_copy_goes_out_and_comes_in(connection: psycopg.Connection) -> None:
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY t TO STDOUT /* bytes=10 rows=30000 */") as copy:
+            assert b"".join(bytes(data) for data in copy) == b"xxxxxxxxx\n" * 30_000
+        with cursor.copy("COPY t FROM STDIN") as copy:
+            for _ in range(100):
+                copy.write(b"y" * 9999 + b"\n")
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def give_up_copying(cursor: psycopg.Cursor) -> None:
+    with cursor.copy("COPY t FROM STDIN") as copy:
+        copy.write(b"y\n")
+        raise KeyError("the client thinks better of it")
+
+
+def test_a_copy_that_the_client_gives_up_ends_and_the_session_goes_on(connection: psycopg.Connection) -> None:
+    with pytest.raises(KeyError), connection.cursor() as cursor:
+        give_up_copying(cursor)
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]

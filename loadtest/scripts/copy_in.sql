@@ -1,0 +1,1 @@
+COPY copied FROM STDIN;
