@@ -79,6 +79,19 @@ def test_a_client_in_a_transaction_keeps_it_when_another_worker_dies(
         doomed.read_message()
 
 
+def test_the_idle_backends_that_a_dead_worker_used_last_go_on(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=1)
+    inside = Inside(pgmux)
+    doomed, client = inside.a_client_on_each_worker().values()
+    backend = doomed.query("SELECT pg_backend_pid()").value
+    wait_until(lambda: inside.phases() == [Phase.FREE], what="its backend to be idle")
+    pid = pgmux.kill_worker(inside.pid_of(0))
+    wait_until(lambda: inside.pid_of(0) not in (0, pid), what="a successor")
+    assert client.query("SELECT pg_backend_pid()").value == backend
+    with connect_to_worker(pgmux, Lobbies(pgmux), 0) as newcomer:
+        assert newcomer.query("SELECT pg_backend_pid()").value == backend
+
+
 def test_who_waits_behind_a_dead_workers_clients_is_served(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=2, default_pool_size=1)
     lobbies = Lobbies(pgmux)
