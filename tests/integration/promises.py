@@ -23,27 +23,23 @@ PROMISES: Final[dict[str, tuple[str, ...]]] = {
         "test_when_the_supervisor_is_killed_its_workers_finish_and_another_pgmux_can_start",
     ),
     "a backend": (
-        "integration.test_unreachable."
-        "test_a_client_whose_backend_is_terminated_hears_what_postgresql_said",
+        "integration.test_unreachable.test_a_client_whose_backend_is_terminated_hears_what_postgresql_said",
         "integration.test_unreachable."
         "test_a_client_whose_backend_is_killed_hears_that_the_connection_was_lost",
         "integration.test_unreachable.test_nobody_notices_that_idle_backends_are_terminated",
-        "relay.test_lease_discipline."
-        "test_a_backend_that_ends_right_behind_its_answer_is_told_to_nobody",
+        "relay.test_lease_discipline.test_a_backend_that_ends_right_behind_its_answer_is_told_to_nobody",
         "relay.test_lease_discipline."
         "test_a_backend_that_ends_while_we_tidy_up_after_its_client_is_told_to_nobody",
     ),
     "PostgreSQL": (
         "integration.test_unreachable.test_idle_clients_do_not_notice_a_restart_of_postgresql",
         "integration.test_unreachable.test_a_client_in_a_transaction_hears_what_postgresql_said",
-        "integration.test_failover."
-        "test_who_waits_while_postgresql_is_away_is_served_when_it_is_back",
+        "integration.test_failover.test_who_waits_while_postgresql_is_away_is_served_when_it_is_back",
         "integration.test_failover.test_who_has_waited_long_enough_is_told_why",
     ),
     "a client": (
         "integration.test_saturation.test_who_vanishes_in_a_running_query_has_it_cancelled",
         "integration.test_saturation.test_who_vanishes_in_a_transaction_has_it_rolled_back",
-        "integration.test_saturation."
-        "test_who_vanishes_in_the_middle_of_something_leaves_a_clean_backend",
+        "integration.test_saturation.test_who_vanishes_in_the_middle_of_something_leaves_a_clean_backend",
     ),
 }
