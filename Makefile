@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast test-systemd chaos deaths docs bench bench-quick lint clean
+.PHONY: help build demo test test-fast test-systemd chaos deaths soak docs bench bench-quick lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -37,6 +37,9 @@ chaos: .venv/tested ## servers die at random for minutes, and nothing acknowledg
 
 deaths: .venv/tested ## workers are killed under load: nothing is lost, and the time it takes is told (DEATHS=200 WORKERS=4)
 	PGMUX_DEATHS=$(or $(DEATHS),200) PGMUX_WORKERS=$(or $(WORKERS),4) $(BIN)/python -m pytest -q -s tests/chaos/test_deaths.py
+
+soak: .venv/tested ## does anything grow? (CONNECTIONS=1000000 TRANSACTIONS=10000000)
+	$(BIN)/python -m loadtest.soak --connections $(or $(CONNECTIONS),1000000) --transactions $(or $(TRANSACTIONS),10000000)
 
 bench: .venv/tested ## side by side with direct connections and PgBouncer, about fifteen minutes (ARGS=--help)
 	$(BIN)/python -m loadtest $(ARGS)
