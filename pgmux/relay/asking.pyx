@@ -6,14 +6,15 @@ back, the backend is asked what its session state is now (session/inquiry.py), t
 settings, channels and pins become what was told, and only then does the client learn that it is
 over. So what errors, savepoints and ROLLBACK do to settings need not be known here.
 
-What no text announces is looked for now and then: an audit of backends that were let go.
+What no text announces is looked for now and then: an audit of backends that were let go. The first of a
+database asks which of its functions leave something behind (session/lore.py): texts that name them announce it.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport NOTED, OURS, expect
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport (
-    ASKING, AUDITING, Backend, Client, IDLE, LEASED, NO_ERRAND, REJECT, SUBSCRIBING, WARN,
+    ASKING, AUDITING, Backend, Client, IDLE, LEASED, Lobby, NO_ERRAND, REJECT, SUBSCRIBING, WARN,
 )
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.streams cimport Chunk
@@ -26,11 +27,15 @@ from pgmux.session.inquiry import Pin, build_question, drop_self, find_unknown, 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
 
 cdef enum:
+    STUDIED_FOR_US = 10_000_000  # a database is asked for its functions no oftener
     CARRIED_NEVER = HOLDING | LOCKING | TEMPORARY
 
 
 cdef class Asking(Retrying):
     """The inquiries of a worker's backends."""
+
+    def __cinit__(self):
+        self.asks_functions = True
 
     cdef int put_query(self, Backend backend, bytes text) except -1:
         """A Query of our own, NOTED: whoever calls this keeps the note. It ends the backend's unnamed statement."""
@@ -176,7 +181,8 @@ cdef class Asking(Retrying):
 
     cdef bint is_audit_due(self, Client client) noexcept:
         """Whether a backend that its client leaves now is looked at: one of this worker's, once in a while."""
-        return self.audit_interval_us != 0 and self.now >= self.next_audit_us and client.mode != SESSION
+        return (self.audit_interval_us != 0 and (self.now >= self.next_audit_us or client.lobby.is_unstudied)
+                and client.mode != SESSION)
 
     cdef int audit(self, Client client, Backend backend) except -1:
         """The client's transaction is over and left no traces, and it has let the backend go: ask all the same.
@@ -185,11 +191,16 @@ cdef class Asking(Retrying):
         word of it in the text) is counted, logged with the client's name, and taken away before the next.
         """
         cdef Chunk nothing
+        cdef Lobby lobby = self.lobbies[backend.pool]
+        cdef bint asks_functions = lobby.is_unstudied and self.asks_functions
+        lobby.is_unstudied = False
+        if asks_functions:
+            lobby.studied_at_us = self.now
         self.next_audit_us = self.now + self.audit_interval_us
         self.counters[backend.pool].audits += 1
         backend.errand = AUDITING
         backend.heard = bytearray()
-        self.put_query(backend, build_question((), CARRIED_NEVER, every=True))
+        self.put_query(backend, build_question((), CARRIED_NEVER, every=True, functions=asks_functions))
         backend.notes.append((AUDITED, None, None, client))
         backend.at_rest = False
         backend.orphaned = True
@@ -199,6 +210,7 @@ cdef class Asking(Retrying):
 
     cdef int hear_audit(self, Backend backend) except -1:
         cdef Client client = backend.audited
+        cdef Lobby lobby = self.lobbies[backend.pool]
         if client is None:                       # it was refused
             backend.heard = None
             return self.settle_if_due(backend)
@@ -206,12 +218,16 @@ cdef class Asking(Retrying):
         backend.audited = None
         if answer is None:
             return self.lose(backend, False)
-        told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
+        if answer.functions:
+            self.news.append(("functions", (backend.pool, answer.functions)))
+        told = drop_self(answer.settings, lobby.login_user)
         known = self.pools.baggage.settings(backend.slot)
         unknown = () if known is None else find_unknown(told, known)
         if answer.pins or unknown:
             self.counters[backend.pool].findings += 1
             backend.soiled = True
+            if self.now >= lobby.studied_at_us + STUDIED_FOR_US:
+                lobby.is_unstudied = True        # perhaps by a function that is newer than what we know
             self.news.append(("found", (client, backend.slot, answer.pins, unknown)))
         return self.settle_if_due(backend)
 

@@ -78,7 +78,7 @@ cdef class Carrying(Asking):
             expect(&backend.replies, c"Q")
             return PASS
         if chunk.traces & UNSEEN and chunk.size - chunk.at < total:
-            self.touch(client, backend, SETTINGS | UNSEEN, None)
+            self.touch(client, backend, SETTINGS | UNSEEN | LOCKING | TEMPORARY | HOLDING, None)
             expect(&backend.replies, c"Q")
             return PASS
         text = message[HEADER:total - 1]
@@ -274,6 +274,9 @@ cdef class Carrying(Asking):
         elif note == AUDITED and not backend.query_failed:
             backend.finished = note
             backend.audited = what
+        elif note == AUDITED and self.asks_functions:
+            backend.finished = note
+            self.asks_functions = False          # where the catalog is closed to us the rest is asked all the same
         elif note == AUDITED:                    # a server that is not quite PostgreSQL: it is let alone
             backend.finished = note
             self.audit_interval_us = 0

@@ -175,6 +175,8 @@ cdef class Lobby:
     cdef public uint8_t on_pin           # PinPolicy
     cdef public uint32_t most_pinned     # of its backends may be pinned at once
     cdef public str login_user           # who logs in to PostgreSQL
+    cdef public bint is_unstudied        # its database's functions are to be asked for, see session/lore.py
+    cdef public uint64_t studied_at_us
 
     cdef void append(self, Client client)
     cdef void remove(self, Client client)

@@ -105,6 +105,7 @@ cdef class Lobby:
         self.pool = pool
         self.favourite = -1
         self.most_pinned = 0xFFFFFFFF
+        self.is_unstudied = True
 
     cdef void append(self, Client client):
         client.before = self.last

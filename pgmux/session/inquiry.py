@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from enum import IntFlag
 from typing import Final, NamedTuple
 
+from pgmux.session import lore
 from pgmux.session.settings import IDENTITY, SessionSettings, quote_literal, unpack
 from pgmux.session.traces import Trace
 
@@ -68,12 +69,14 @@ class Answer(NamedTuple):
     settings: dict[str, str | None]  # those asked for, None = not set; if all were asked for, all it has
     channels: tuple[bytes, ...]
     pins: Pin
+    functions: tuple[bytes, ...] = ()  # that leave something behind, if it was asked
 
 
-def build_question(names: Iterable[str], traces: int, *, every: bool) -> bytes:
+def build_question(names: Iterable[str], traces: int, *, every: bool, functions: bool = False) -> bytes:
     """The text of the question.
 
-    `names`: settings to be told; `every`: besides, all that the session has set; `traces`: what else.
+    `names`: settings to be told; `every`: besides, all that the session has set; `traces`: what else;
+    `functions`: and which functions leave something behind.
     """
     wanted = {*names, *(() if not every else (_LIMIT, *IDENTITY))}
     first = [_tell(_LIMIT)] if _LIMIT in wanted else []
@@ -85,6 +88,8 @@ def build_question(names: Iterable[str], traces: int, *, every: bool) -> bytes:
         for trace, pin, held in HELD
         if traces & trace
     ]
+    if functions:
+        parts.append(lore.QUESTION)
     if traces & Trace.LISTENING:
         parts.append("SELECT '*', pg_catalog.pg_listening_channels()")
     question = "; ".join(
@@ -111,6 +116,7 @@ def read_answer(data: bytes) -> Answer:
     """
     settings: dict[str, str | None] = {}
     channels = []
+    functions = []
     pins = Pin(0)
     at = 0
     while at < len(data):
@@ -121,12 +127,14 @@ def read_answer(data: bytes) -> Answer:
         name, value = row
         if name == b"*":
             channels.append(value or b"")
+        elif name == b"+":
+            functions.append(value or b"")
         elif name is not None and name.isdigit():
             pins |= Pin(int(name))
         elif name is not None:
             settings[_text(name)] = None if value is None else _text(value)
         at += 1 + size
-    return Answer(settings, tuple(channels), pins)
+    return Answer(settings, tuple(channels), pins, tuple(functions))
 
 
 def settle_settings(

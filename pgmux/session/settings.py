@@ -33,6 +33,16 @@ MEANING: Final = frozenset(
 )
 
 
+# Set by SET, which PostgreSQL need not plan; whose values are no lists, of which SET would make one word.
+_PLAIN: Final = frozenset(
+    {
+        *("application_name", "timezone", "datestyle", "intervalstyle", "extra_float_digits", "bytea_output"),
+        *("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "client_min_messages"),
+        *("default_transaction_isolation", "default_transaction_read_only", "synchronous_commit", "work_mem"),
+    }
+)
+
+
 class SessionSettings:
     """Settings, unchanging: equal ones are the same object within a process. Made by `settings_of`."""
 
@@ -116,7 +126,8 @@ def _catch_up(have: bytes | None, want: dict[str, str]) -> Iterator[str]:
         yield f"SET client_encoding TO {quote_literal(encoding)}"
     undone = [f"RESET {quote_name(name)}" for name in sorted(surplus)]
     last = [name for name in IDENTITY if name in missing]
-    calls = [_set_config(name, missing[name]) for name in sorted(missing) if name not in last]
+    undone += [f"SET {name} TO {quote_literal(missing[name])}" for name in sorted(missing) if name in _PLAIN]
+    calls = [_set_config(name, missing[name]) for name in sorted(missing) if name not in {*last, *_PLAIN}]
     calls += [_set_config(name, missing[name]) for name in last]
     if calls:
         undone.append("SELECT " + ", ".join(calls))

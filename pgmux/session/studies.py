@@ -39,10 +39,14 @@ _BEGIN_WORDS: Final = frozenset(
     | {b"uncommitted", b"only", b"not", b"deferrable", b","}
 )
 _BEFORE_TEMP: Final = frozenset({b"create", b"replace", b"into", b"local", b"global"})
-_CODE: Final = re.compile(rb"\b(set|reset|set_config|execute|listen|unlisten|discard|load)\b", re.IGNORECASE)
 # What the first look only suspects: it stands when the closer look finds it too.
 _CONFIRMED: Final = int(
     Trace.SETTINGS | Trace.LISTENING | Trace.TEMPORARY | Trace.HOLDING | Trace.NAMES | Trace.UNSEEN
+)
+
+
+_ANYTHING: Final = int(
+    Trace.UNSEEN | Trace.SETTINGS | Trace.LISTENING | Trace.TEMPORARY | Trace.HOLDING | Trace.LOCKING
 )
 
 
@@ -112,6 +116,8 @@ def study(text: bytes, traces: int) -> Study:
 
 def _together(parts: list[Study], traces: int, lone: Lone | None) -> Study:
     confirmed = 0
+    if traces & Trace.LEARNT:
+        parts = [*parts, Study(_ANYTHING, sets_any=True, listens=True)]
     for part in parts:
         confirmed |= part.traces
     unlistens: tuple[bytes, ...] | None = ()
@@ -192,8 +198,8 @@ def _study_statement(text: bytes, tokens: list[_Token]) -> Study:
             return Study(Trace.LISTENING, unlistens=None if words[1:] == [b"*"] else (_name(tokens[-1]),))
         case b"deallocate" if words[1:] in ([b"all"], [b"prepare", b"all"]):
             return Study(Trace.NAMES, forgets_at=0)
-        case b"do" if _CODE.search(text):
-            return Study(Trace.UNSEEN | Trace.SETTINGS | Trace.LISTENING, sets_any=True, listens=True)
+        case b"do" | b"call":
+            return Study(_ANYTHING, sets_any=True, listens=True)
     return _study_any(text, tokens, words)
 
 

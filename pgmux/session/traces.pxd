@@ -12,6 +12,7 @@ cpdef enum Trace:                # what a text may leave behind in its session, 
     DISCARDING = 0x80            # DISCARD
     BLOCK = 0x100                # begins with BEGIN, START, COMMIT, END, ROLLBACK or ABORT
     FREEING = 0x200              # may take back what a session keeps: DROP, CLOSE, DISCARD, an unlock, a COMMIT
-    UNSEEN = 0x400               # code that runs behind our back: DO, or a text too long to be read
+    UNSEEN = 0x400               # code that runs behind our back: DO, CALL, or a text too long to be read
+    LEARNT = 0x800               # a function that leaves something behind, see session/lore.py
 
 cdef uint32_t find_traces(const char *text, size_t size, bint backslashes) noexcept nogil

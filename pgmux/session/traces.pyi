@@ -1,5 +1,6 @@
 """What a statement's text may leave behind in its session: one pass over it, a word at a time."""
 
+from collections.abc import Iterable
 from enum import IntFlag
 from typing import Final
 
@@ -15,9 +16,13 @@ class Trace(IntFlag):
     BLOCK = 0x100
     FREEING = 0x200
     UNSEEN = 0x400
+    LEARNT = 0x800
 
 FIRST: Final[dict[str, int]]
 ANYWHERE: Final[dict[str, int]]
+
+def learn(names: Iterable[bytes]) -> list[bytes]:
+    """Texts that say one of these names are traced from now on, in this process. Gives those that are new."""
 
 def traces_of(text: bytes, backslashes: bool = False) -> int:
     """The traces of a text, bits of Trace. For what happens once per statement, and for tests."""

@@ -32,7 +32,7 @@ FIRST = {                        # at the beginning of a statement
     "set": SETTINGS, "reset": SETTINGS, "discard": DISCARDING | FREEING,
     "listen": LISTENING, "unlisten": LISTENING,
     "prepare": NAMES, "execute": NAMES, "deallocate": NAMES,
-    "load": LOADING, "do": UNSEEN, "drop": FREEING, "close": FREEING,
+    "load": LOADING, "do": UNSEEN, "call": UNSEEN, "drop": FREEING, "close": FREEING,
     "begin": BLOCK, "start": BLOCK, "abort": BLOCK | FREEING, "rollback": BLOCK | FREEING,
     "commit": BLOCK | FREEING, "end": BLOCK | FREEING,
 }
@@ -76,6 +76,14 @@ PLACES[ord("e")] |= ANY          # E'…', a string with escapes
 for _byte in range(256):
     if CLASSES[_byte] == LETTER or _byte == ord("$"):
         SMALL[_byte] = bytes([_byte]).lower()[0]
+
+cdef enum:
+    LEARNT_CELLS = 4096          # a power of two, at most half full
+
+cdef uint64_t LEARNT_NAMES[LEARNT_CELLS]     # digests of the names that were learnt; 0 = vacant
+cdef uint32_t _learnt = 0
+cdef uint64_t BASIS = 0xCBF29CE484222325      # FNV-1a
+cdef uint64_t PRIME = 0x100000001B3
 
 cdef uint64_t ADVISORY = int.from_bytes(b"pg_advis", "big")
 cdef uint64_t TRY_ADVISORY = int.from_bytes(b"pg_try_a", "big")
@@ -160,7 +168,26 @@ cdef uint32_t _look_up(uint64_t packed, uint8_t letter, const char *word, size_t
             traces |= FREEING
         elif memmem(word, size, b"xact", 4) == NULL and memmem(word, size, b"XACT", 4) == NULL:
             traces |= LOCKING
+    if _learnt and LEARNT_NAMES[_cell_of(word, size)]:
+        traces |= LEARNT
     return traces
+
+
+cdef inline uint64_t _digest(const char *word, size_t size) noexcept nogil:
+    cdef uint64_t digest = BASIS
+    cdef size_t at
+    for at in range(size):
+        digest = (digest ^ SMALL[<uint8_t>word[at]]) * PRIME
+    return digest | 1
+
+
+cdef uint32_t _cell_of(const char *word, size_t size) noexcept nogil:
+    """The cell of a name that was learnt, or the vacant one where it would stand."""
+    cdef uint64_t digest = _digest(word, size)
+    cdef uint32_t at = (digest >> 20) & (LEARNT_CELLS - 1)
+    while LEARNT_NAMES[at] and LEARNT_NAMES[at] != digest:
+        at = (at + 1) & (LEARNT_CELLS - 1)
+    return at
 
 
 cdef uint32_t _look_inside(const char *text, size_t size) noexcept nogil:
@@ -231,6 +258,21 @@ cdef size_t _skip_comment(const char *text, size_t at, size_t size) noexcept nog
         else:
             at += 1
     return size
+
+
+def learn(names):
+    """Texts that say one of these names are traced from now on, in this process. Gives those that are new."""
+    global _learnt
+    cdef uint32_t cell
+    news = []
+    for name in names:
+        cell = _cell_of(name, len(name))
+        if name and not LEARNT_NAMES[cell] and 2 * _learnt < LEARNT_CELLS:
+            LEARNT_NAMES[cell] = _digest(name, len(name))
+            PLACES[SMALL[<uint8_t>name[0]]] |= ANY
+            _learnt += 1
+            news.append(name)
+    return news
 
 
 def traces_of(bytes text, bint backslashes=False):

@@ -135,6 +135,14 @@ class Journal:
         fields = {**(who.fields() if who else {}), "backend": slot, "found": found}
         self._note_a_few(logging.WARNING, words, fields)
 
+    def learnt(self, database: str, names: list[bytes]) -> None:
+        """Some of a database's functions leave something behind."""
+        self.log.info(
+            "functions of database %s that change the session, which transactions that name them are asked about: %s",
+            database,
+            ", ".join(name.decode("utf-8", "replace") for name in names),
+        )
+
     def audit_refused(self, slot: int) -> None:
         """A server does not answer what an audit asks."""
         self.log.warning("no more audits: the server of backend %d does not answer their question", slot)

@@ -22,6 +22,7 @@ from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay
 from pgmux.session.keyring import Keyring
 from pgmux.session.refusals import Refusal
+from pgmux.session.traces import learn
 from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
@@ -279,6 +280,8 @@ class Worker:
                 self._canceller.cancel(message.target, message.body)
                 if message.fd >= 0:
                     os.close(message.fd)
+            elif message.kind is Kind.FUNCTIONS:
+                self._learn(message.target, tuple(message.body.split(b"\0")))
             elif message.kind is Kind.GIVE_UP:
                 self._relay.give_up(message.target, message.number)
             elif message.kind is Kind.CLIENT:
@@ -288,6 +291,13 @@ class Worker:
                 self._moving.take_newcomer(message.fd)
             elif message.kind is Kind.KILL:
                 self._bailiff.send_off(message.target, message.number)
+
+    def _learn(self, pool: int, names: tuple[bytes, ...]) -> None:
+        """Functions of a pool's database leave something behind: texts that name one are looked at from now on."""
+        self._relay.lobby(pool).is_unstudied = False
+        place = self._pools.tenancies.names(pool)
+        if (new := learn(names)) and place is not None:
+            self._journal.learnt(place[1].decode("utf-8", "replace"), new)
 
     def _orphaned(self) -> None:
         """The supervisor has died. Finish what is under way, and leave."""
@@ -312,6 +322,11 @@ class Worker:
             case "pinned", (Client() as client, int(pins)):
                 if self._is_here(client):
                     self._journal.pinned(self._reception.passenger(client.record), pins)
+            case "functions", (int(pool), tuple(names)):
+                self._learn(pool, names)
+                for number, mailbox in enumerate(self._estate.mailboxes[:-1]):
+                    if number != self.number:
+                        mailbox.send(Message(Kind.FUNCTIONS, pool, body=b"\0".join(names)))
             case "audit refused", int(slot):
                 self._journal.audit_refused(slot)
             case "found", (Client() as client, int(slot), int(pins), tuple(settings)):

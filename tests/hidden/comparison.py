@@ -18,6 +18,7 @@ from tests.hidden.client import NOTHING, Client
 from tests.hidden.situations import ROLE, SITUATIONS, TABLES, Program
 from tests.pgbouncer.bouncer import Bouncer
 from tests.servers import Pgmux, Postgres
+from tests.servers.waiting import wait_until
 
 BACKENDS = 3
 ROAMING: dict[str, Any] = {
@@ -49,6 +50,21 @@ def prepare_database(postgres: Postgres) -> None:
         postgres.sql(f"CREATE ROLE {ROLE}")
         postgres.sql(f"GRANT {ROLE} TO app")
     postgres.sql(TABLES, "app", "app")
+
+
+def wait_until_studied(pgmux: Pgmux) -> None:
+    """The first transaction of a database has been served, and its functions are known in every worker."""
+    with pgmux.connect() as client:
+        client.execute("SELECT 1")
+    wait_until(lambda: pgmux.log_contains("functions of database app that change the session"))
+
+
+@contextmanager
+def multiplexed(postgres: Postgres) -> Iterator[Server]:
+    """A new pgmux that has served a transaction."""
+    with Pgmux(postgres, **ROAMING) as pgmux:
+        wait_until_studied(pgmux)
+        yield pgmux
 
 
 def run_by_turns(program: Program, server: Server) -> Told:
@@ -132,7 +148,7 @@ def main() -> None:
     bouncer = found.version if found else "not installed here"
     with Postgres() as postgres:
         prepare_database(postgres)
-        ours = compare(postgres, lambda: Pgmux(postgres, **ROAMING))
+        ours = compare(postgres, lambda: multiplexed(postgres))
         theirs = compare(postgres, lambda: bounced(postgres)) if found else {}
         version = postgres.version
     print(
@@ -174,9 +190,11 @@ As with PostgreSQL itself: pgmux {ours}, PgBouncer {theirs} of {all}.
 
 What pgmux does not keep:
 
-- *What a function does* to its session is announced by no text. It is not carried, and the next client may meet it: the
-  audit (`audit_interval`) finds a sample of it, tells whose transaction left it, and cleans the backend. Where the
-  statement's own text says `set_config`, `pg_advisory_lock` or the like, it is kept.
+- *What a trigger or a library's function does* to its session is announced by no text. It is not carried, and the next
+  client may meet it: the audit (`audit_interval`) finds a sample of it, tells whose transaction left it, and cleans the
+  backend. What functions with a source do is known (and what CALL and DO do): when a worker has served its first
+  transaction in a database it has asked the catalog which of them say `set_config`, `pg_advisory_lock` or the like; one
+  that is made later is known when an audit has found what it leaves.
 - *lastval() and currval()* belong to the backend that the INSERT was on, and may tell another client's value: ask in the
   INSERT's own transaction, or by `INSERT … RETURNING`.
 """

@@ -27,7 +27,11 @@ CREATE TABLE situation_changing_1 AS SELECT 1 AS a; CREATE TABLE situation_chang
 CREATE OR REPLACE FUNCTION situation_set(value text) RETURNS text LANGUAGE plpgsql
     AS $$BEGIN RETURN set_config('work_mem', value, false); END$$;
 CREATE OR REPLACE FUNCTION situation_lock(key int) RETURNS boolean LANGUAGE plpgsql
-    AS $$BEGIN RETURN pg_try_advisory_lock(key); END$$
+    AS $$BEGIN RETURN pg_try_advisory_lock(key); END$$;
+CREATE OR REPLACE FUNCTION situation_log_in(value text) RETURNS text LANGUAGE sql
+    AS $$SELECT situation_set(value)$$;
+CREATE OR REPLACE PROCEDURE situation_proceed(value text) LANGUAGE plpgsql
+    AS $$BEGIN PERFORM situation_set(value); COMMIT; END$$
 """
 
 _LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
@@ -267,6 +271,15 @@ SITUATIONS: dict[str, Program] = {
     "what a client leaves behind": left_behind,
     "a setting that a function changes": lines(
         "SELECT situation_set('{n}MB')", "SHOW work_mem", "RESET work_mem", "SHOW work_mem"
+    ),
+    "a setting that a function's function changes": lines(
+        "SELECT Situation_Log_In('{n}MB')", "SHOW work_mem", "SHOW work_mem"
+    ),
+    "a setting that a procedure changes": lines(
+        "CALL situation_proceed('{n}MB')", "SHOW work_mem", "SHOW work_mem"
+    ),
+    "a setting that DO changes": lines(
+        "DO $$BEGIN PERFORM situation_set('{n}MB'); END$$", "SHOW work_mem", "SHOW work_mem"
     ),
     "an advisory lock that a function takes": lines(
         "SELECT situation_lock({n})", _LOCKS, "SELECT pg_advisory_unlock({n})"

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.fix_pgmux import MakePgmux
-from tests.hidden.comparison import AS_DIRECT, ROAMING, prepare_database, run_by_turns, verdict
+from tests.hidden.comparison import (
+    AS_DIRECT,
+    ROAMING,
+    prepare_database,
+    run_by_turns,
+    verdict,
+    wait_until_studied,
+)
 from tests.hidden.situations import SITUATIONS
 from tests.servers import Postgres
 
@@ -30,6 +37,7 @@ def test_the_document_is_true(make_pgmux: MakePgmux, postgres: Postgres, documen
     """All with one pgmux: what one situation leaves behind, another would show."""
     prepare_database(postgres)
     pgmux = make_pgmux(**ROAMING)
+    wait_until_studied(pgmux)
     untrue = {}
     for title, program in SITUATIONS.items():
         found = verdict(run_by_turns(program, postgres), run_by_turns(program, pgmux))

@@ -135,6 +135,22 @@ def test_what_a_function_leaves_behind_is_found_told_and_taken_away(
     )
 
 
+def test_what_functions_leave_behind_is_kept_once_the_catalog_was_read(
+    make_pgmux: MakePgmux, postgres: Postgres, lock: str
+) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=2, roam=True)
+    with connect(pgmux) as client, connect(pgmux) as other, postgres.connect() as observer:
+        other.execute("SELECT 1")
+        pgmux.wait_for_log("functions of database app that change the session.*work")
+        client.execute("SELECT work()")
+        for _ in range(4):
+            assert client.execute("SHOW work_mem").fetchone() == ("7MB",)
+            assert other.execute("SHOW work_mem").fetchone() == ("4MB",)
+        assert observer.execute(lock).fetchone() == (False,)
+        client.close()
+        wait_until(lambda: observer.execute(lock).fetchone() == (True,), what="the lock to be free")
+
+
 def test_an_audit_finds_nothing_in_what_is_carried(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=1, default_pool_size=2, audit_interval="1ms")
     with connect(pgmux) as one, connect(pgmux) as other:

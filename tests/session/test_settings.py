@@ -53,7 +53,7 @@ def test_what_is_too_much_is_reset_and_what_is_missing_is_set() -> None:
 def test_an_identity_is_given_back_first_and_taken_last() -> None:
     assert text({"role": "x"}, {"role": "y", "work_mem": "1MB"}) == [
         "RESET SESSION AUTHORIZATION; RESET ROLE",
-        "SELECT pg_catalog.set_config('work_mem', '1MB', false), pg_catalog.set_config('role', 'y', false)",
+        "SET work_mem TO '1MB'; SELECT pg_catalog.set_config('role', 'y', false)",
     ]
 
 
@@ -74,10 +74,22 @@ def rows(*pairs: tuple[bytes, bytes | None]) -> bytes:
 
 def test_an_answer_is_read_whatever_it_tells() -> None:
     answer = read_answer(
-        rows((b"work_mem", b"1MB"), (b"a.b", None), (b"*", b"news"), (b"*", b"weather"), (b"4", None))
+        rows(
+            (b"work_mem", b"1MB"),
+            (b"a.b", None),
+            (b"*", b"news"),
+            (b"*", b"weather"),
+            (b"4", None),
+            (b"+", b"f"),
+        )
     )
-    assert answer == ({"work_mem": "1MB", "a.b": None}, (b"news", b"weather"), Pin.ADVISORY_LOCK)
-    assert read_answer(b"") == ({}, (), Pin(0))
+    assert answer == (
+        {"work_mem": "1MB", "a.b": None},
+        (b"news", b"weather"),
+        Pin.ADVISORY_LOCK,
+        (b"f",),
+    )
+    assert read_answer(b"") == ({}, (), Pin(0), ())
 
 
 def test_a_question_asks_for_what_was_touched_alone() -> None:

@@ -27,6 +27,15 @@ def test_sizes_are_those_asked_for_and_a_reader_sees_them(make_world: MakeWorld)
     assert not Segment.attach(world.path).writable
 
 
+def test_a_hundred_backends_with_two_hundred_statements_each_take_little(tmp_path: Path) -> None:
+    segment = Segment.create(
+        tmp_path / "pgmux.shm", workers=4, backends=100, pools=10, clients=100, statements=200
+    )
+    each, count = segment.sizes()["baggage"]
+    assert count == 100
+    assert each * count <= 4_000_000
+
+
 def test_file_is_its_owner_s_alone(world: World) -> None:
     assert stat.S_IMODE(world.path.stat().st_mode) == 0o600
 
