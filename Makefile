@@ -6,17 +6,17 @@ COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 .PHONY: help build demo test test-fast test-systemd chaos deaths soak docs bench bench-quick lint clean
 
 help: ## print this
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r target does; do printf '%-13s %s\n' "$$target" "$$does"; done
 
 build: .venv/built ## make .venv with pgmux built and installed (seconds when nothing changed)
 
 .venv/built: pyproject.toml $(COMPILED)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top]'
 	@touch $@
 
 .venv/tested: pyproject.toml $(COMPILED)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top,test,lint,docs]'
 	@touch .venv/built $@
 

@@ -24,7 +24,7 @@ BELOW = {  # what else a layer may import
     "supervisor": {"worker", "relay", "control", "shm", "session", "protocol"},
     "demo": set[str](),
     "pgbouncer": {"session"},
-    "top": {"relay", "session", "shm"},
+    "top": {"control", "relay", "session", "shm"},
     "doctor": {"relay", "shm", "session", "protocol"},
     "cli": {"supervisor", "worker", "relay", "control", "shm", "session", "protocol", "demo"},
 }

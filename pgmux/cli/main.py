@@ -96,13 +96,13 @@ clients are named by their own address and application.
 Where to look: the options, a connection string as DBNAME, PGHOST and the other variables, ~/.pgpass, as psql
 does. Without any, the servers of pgmux's configuration; without that, the local server.
 
-To see into other users' sessions the role needs pg_monitor; to measure memory, run it on PostgreSQL's own
-machine as root or postgres; to see pgmux's clients, as root or pgmux.
+On PostgreSQL's own machine run it as root: it logs in as the owner of PostgreSQL's Unix socket, as
+`sudo -u postgres psql` does, measures memory, and names pgmux's clients. Elsewhere the role needs pg_monitor.
 
 Exit code 0, or 1 when something is alarming or PostgreSQL cannot be reached, 2 for wrong usage.
 
 examples:
-  sudo -u postgres pgmux doctor
+  sudo pgmux doctor
   pgmux doctor -h db1 -U monitor -d postgres --seconds 60
   pgmux doctor postgresql://monitor@db1/postgres --json | jq .servers[0].advice
 """

@@ -23,7 +23,7 @@ PREAMBLE = """\
 #     auth_file = "/etc/pgmux/userlist.txt"
 #
 #     [databases.app]
-#     host = "/var/run/postgresql"
+#     host = "127.0.0.1"
 #
 # `pgmux check -c FILE` says what is wrong with a configuration, with line and nearest known name.
 # Durations are numbers in seconds or texts such as "250ms", "5s", "10m", "1h", "2d".

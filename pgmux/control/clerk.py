@@ -59,6 +59,21 @@ HELP: Final = Show(
 )
 SHOWS: Final[Mapping[str, Show]] = {show.name: show for show in (*pgbouncer.SHOWS, *own.SHOWS, HELP)}
 
+NO_DATABASE: Final = (
+    "SHOW HELP lists all commands. There is nothing to SELECT from, and psql's \\d finds nothing."
+)
+# What PgBouncer has and pgmux has not: where to look in its place.
+ELSEWHERE: Final[Mapping[str, str]] = {
+    "SOCKETS": "SHOW CLIENTS and SHOW SERVERS have all connections.",
+    "ACTIVE_SOCKETS": "SHOW LEASES has the backends in use, SHOW SERVERS their addresses.",
+    "PEERS": "All workers have one pool and need no peers: SHOW WORKERS.",
+    "PEER_POOLS": "All workers have one pool and need no peers: SHOW WORKERS.",
+    "DNS_HOSTS": "A host's name is looked up anew for every backend; SHOW SERVERS has the addresses.",
+    "DNS_ZONES": "A host's name is looked up anew for every backend; SHOW SERVERS has the addresses.",
+    "FDS": "UPGRADE hands descriptors over by itself.",
+    "SUSPEND": "UPGRADE lets another version take over without it; PAUSE holds clients back.",
+}
+
 
 class Clerk:
     """One worker's clerk."""
@@ -108,16 +123,16 @@ class Clerk:
 def find_show(request: Request) -> Show:
     """The table that a SHOW wants. Raises RequestError."""
     if len(request.arguments) != 1:
-        raise RequestError("42601", "SHOW needs the name of a table", "SHOW HELP lists all commands.")
+        raise RequestError("42601", "SHOW needs the name of one table", NO_DATABASE)
     name = request.arguments[0].upper().replace("-", "_")
     show = SHOWS.get(name)
     if show is None:
-        hint = did_you_mean(name, SHOWS) or "SHOW HELP lists all commands."
+        hint = ELSEWHERE.get(name) or did_you_mean(name, SHOWS) or "SHOW HELP lists all commands."
         raise RequestError("42601", f"nothing can be shown that is called {request.arguments[0]}", hint)
     return show
 
 
 def unknown_command(word: str) -> RequestError:
     """The error for a command that there is not."""
-    hint = did_you_mean(word, [*COMMANDS, "SHOW"]) or "SHOW HELP lists all commands."
+    hint = ELSEWHERE.get(word) or did_you_mean(word, [*COMMANDS, "SHOW"]) or "SHOW HELP lists all commands."
     return RequestError("42601", f"no such command: {word}", hint)

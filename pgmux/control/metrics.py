@@ -10,8 +10,10 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from pgmux import __version__
-from pgmux.control.figures import Clock, Figures, PoolFigures, WorkerFigures
+from pgmux.control.clock import Clock
+from pgmux.control.figures import Figures, WorkerFigures
 from pgmux.control.histogram import cumulative
+from pgmux.control.pool_figures import PoolFigures
 from pgmux.control.reasons import REASONS
 from pgmux.session.inquiry import REASONS as PINS
 
@@ -249,6 +251,7 @@ METRICS: Final = (
     _count("pgmux_inquiries", "inquiries", "Transactions after which the backend was asked what is left."),
     _count("pgmux_parses", "parses", "Parse messages of clients."),
     _count("pgmux_server_parses", "server_parses", "Parse messages to PostgreSQL, pgmux's own included."),
+    _count("pgmux_binds", "binds", "Bind messages of clients."),
     _count("pgmux_injections", "injections", "Statements that were prepared on a backend that lacked them."),
     _count("pgmux_cleanings", "cleanings", "Backends whose client left in the middle of something."),
     _count("pgmux_audits", "audits", "Releases after which a backend was looked at."),

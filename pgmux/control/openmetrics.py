@@ -8,6 +8,7 @@ the fork.
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from prometheus_client.core import (
@@ -29,6 +30,9 @@ _END: Final = b"# EOF\n"  # of a page of OpenMetrics
 def write_page(figures: Figures, accept: str) -> tuple[str, Iterator[bytes]]:
     """(content type, the page in pieces). `accept`: the reader's header of that name."""
     encode, content_type = choose_encoder(accept)
+    if isinstance(encode, partial) and "escaping" in encode.keywords:
+        # Our names need none in any of its ways, and to look at each of their letters takes a third of the time.
+        encode = partial(encode, escaping="allow-utf-8")
     return content_type, _write(Reading(figures), encode)
 
 

@@ -13,7 +13,8 @@ from pgmux.config import reload
 from pgmux.config.changes import change, note_change
 from pgmux.config.configuration import ANY_DATABASE, CONSOLE_DATABASES
 from pgmux.control.answers import Done, Notice, Reply
-from pgmux.control.figures import SILENT_AFTER_US, Figures, backends_of
+from pgmux.control.figures import SILENT_AFTER_US, Figures
+from pgmux.control.pool_figures import backends_of
 from pgmux.control.request import RequestError
 from pgmux.errors import ConfigError, PgmuxError
 from pgmux.shm.workers import Errand, WorkerState
@@ -96,6 +97,7 @@ class Operator:
             if not was_paused:
                 self._set_resumed(database)
             raise
+        yield from self._note_stranger(arguments)
         yield Done("PAUSE")
 
     def resume(self, arguments: tuple[str, ...], _: Waiting) -> Outcome:
@@ -114,6 +116,7 @@ class Operator:
     def disable(self, arguments: tuple[str, ...], _: Waiting) -> Outcome:
         """Take no new clients for a database."""
         self._board.disable(self._required_database(arguments))
+        yield from self._note_stranger(arguments)
         yield Done("DISABLE")
 
     def enable(self, arguments: tuple[str, ...], _: Waiting) -> Outcome:
@@ -126,6 +129,7 @@ class Operator:
         database = self._database(arguments)
         for record in [database] if database is not None else [row["database"] for row in self._databases()]:
             self._pools.reconnect(record)
+        yield from self._note_stranger(arguments)
         yield Done("RECONNECT")
 
     def wait_close(self, arguments: tuple[str, ...], asker: Waiting) -> Outcome:
@@ -153,6 +157,7 @@ class Operator:
         )
         if not is_done:
             yield self._late("their clients go when they run again")
+        yield from self._note_stranger(arguments)
         yield Done("KILL")
 
     def kill_client(self, arguments: tuple[str, ...], asker: Waiting) -> Outcome:
@@ -289,6 +294,14 @@ class Operator:
         if not is_known and self._board.find(raw) is None:
             raise RequestError("3D000", f"no such database: {name}", "SHOW DATABASES lists those there are")
         return self._board.register(raw)
+
+    def _note_stranger(self, arguments: tuple[str, ...]) -> Iterator[Notice]:
+        """Where "*" stands for any name a wrong one is none; it is said that nobody has used this one yet."""
+        used = {pool.database for pool in self._figures.survey().pools}
+        if arguments and arguments[0] not in {*self._figures.config.databases, *used}:
+            yield Notice(
+                f'nobody has used database "{arguments[0]}" yet, which only "*" stands for: is it spelled right?'
+            )
 
     def _databases(self) -> Iterator["_DatabaseRow"]:
         yield from self._board.rows()

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pgmux.control.figures import SILENT_AFTER_US, BackendFigures, Figures, PoolFigures, WorkerFigures
+from pgmux.control.connection_figures import BackendFigures
+from pgmux.control.figures import SILENT_AFTER_US, Figures, WorkerFigures
 from pgmux.control.histogram import describe, percentile_us
+from pgmux.control.pool_figures import PoolFigures
 from pgmux.control.processes import resident_bytes
 from pgmux.control.table import BIG, INT, TEXT, Column, Show, item
 from pgmux.session.inquiry import name_pins
@@ -69,7 +71,7 @@ LEASES: Final = Show(
         item("generation", BIG, "Grows when the socket changes and when a lease is ended from outside."),
         item("database", TEXT, "Of its pool."),
         item("user", TEXT, "Of its pool: who logs in to PostgreSQL."),
-        item("backend_pid", INT, "PostgreSQL's process."),
+        Column("backend_pid", INT, lambda backend: backend.process, "PostgreSQL's process."),
         Column("client", BIG, lambda backend: backend.client and backend.client.number, "Whom it serves."),
         Column("leases", BIG, lambda backend: backend.leases, "Leases of this backend so far."),
         Column("phase_us", BIG, _duration, "How long it has been leased, or free."),
@@ -144,7 +146,7 @@ PINS: Final = Show(
         Column("application_name", TEXT, _of_client("application_name"), "As it calls itself."),
         Column("addr", TEXT, _of_client("address"), "Where it comes from."),
         Column("port", INT, _of_client("port"), "And from which port."),
-        item("backend_pid", INT, "PostgreSQL's process."),
+        Column("backend_pid", INT, lambda backend: backend.process, "PostgreSQL's process."),
         item("slot", INT, "Of the lease table."),
         Column("worker", INT, lambda backend: backend.worker, "That serves it."),
     ),

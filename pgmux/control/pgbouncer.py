@@ -1,4 +1,4 @@
-"""PgBouncer's words for our figures: cl_active, sv_idle, maxwait_us stand here and in pgbouncer_stats.py.
+"""PgBouncer's words for our figures: cl_active, sv_idle, maxwait_us stand here and in pgbouncer_*.py.
 
 Each table has PgBouncer's columns under their names, in their order and with their types (of version 1.25),
 so that exporters, agents and scripts that look there need no change; own columns come after them. A column
@@ -11,17 +11,22 @@ from collections.abc import Iterator
 from typing import Final
 
 from pgmux import __version__
-from pgmux.control.figures import BackendFigures, ClientFigures, Figures
+from pgmux.control.figures import Figures
 from pgmux.control.inventory import Named, areas, databases, settings, show_setting, users
+from pgmux.control.pgbouncer_connections import SHOWS as CONNECTIONS
 from pgmux.control.pgbouncer_stats import DATABASE, console
 from pgmux.control.pgbouncer_stats import SHOWS as STATISTICS
-from pgmux.control.table import BIG, INT, TEXT, Column, Show, constant, item
-from pgmux.shm.leases import Phase
-from pgmux.shm.survey import Standing
+from pgmux.control.table import INT, TEXT, Column, Show, constant, item
 
 VERSION: Final = "1.25.2"  # of PgBouncer, whose console ours is like
 
 # --- pools
+
+
+def _balance(hosts: tuple[str, ...]) -> str | None:
+    """Hosts are tried in their order, which PgBouncer calls so; one host is nothing to balance."""
+    return "disable" if len(hosts) > 1 else None
+
 
 POOLS: Final = Show(
     "POOLS",
@@ -44,7 +49,7 @@ POOLS: Final = Show(
         Column("maxwait", INT, lambda pool: pool.longest_wait_us // 1_000_000),
         Column("maxwait_us", INT, lambda pool: pool.longest_wait_us % 1_000_000),
         Column("pool_mode", TEXT, lambda pool: pool.settings and pool.settings.pool_mode),
-        constant("load_balance_hosts", TEXT, None),
+        Column("load_balance_hosts", TEXT, lambda pool: pool.settings and _balance(pool.settings.hosts)),
         Column("sv_closing", INT, lambda pool: pool.closing, "Backends that PostgreSQL has not ended yet."),
         item("pool_size", INT, "Backends that the pool may have."),
         Column(
@@ -75,10 +80,14 @@ DATABASES: Final = Show(
         Column("reserve_pool_size", INT, lambda database: database.setting("reserve_pool_size")),
         Column("server_lifetime", INT, lambda database: database.setting("server_lifetime")),
         Column("pool_mode", TEXT, lambda database: database.table and database.table.pool_mode),
-        constant("load_balance_hosts", TEXT, None),
+        Column("load_balance_hosts", TEXT, lambda database: database.table and _balance(database.table.host)),
         Column("max_connections", INT, lambda database: database.table.max_backends if database.table else 0),
         Column("current_connections", INT, lambda database: sum(pool.backends for pool in database.pools)),
-        constant("max_client_connections", INT, 0),
+        Column(
+            "max_client_connections",
+            INT,
+            lambda database: database.table.max_client_conn if database.table else 0,
+        ),
         Column(
             "current_client_connections", INT, lambda database: sum(pool.clients for pool in database.pools)
         ),
@@ -106,106 +115,12 @@ USERS: Final = Show(
         Column("pool_mode", TEXT, lambda user: user.own("pool_mode") or None),
         constant("max_user_connections", INT, 0),
         Column("current_connections", INT, lambda user: user.backends),
-        constant("max_user_client_connections", INT, 0),
+        Column(
+            "max_user_client_connections", INT, lambda user: user.table.max_client_conn if user.table else 0
+        ),
         Column("current_client_connections", INT, lambda user: user.clients),
     ),
     users,
-)
-
-# --- clients and backends
-
-
-def _client_pointer(client: ClientFigures) -> str:
-    return f"client-{client.number}"
-
-
-def _client_state(client: ClientFigures) -> str:
-    if client.standing is Standing.WAITING:
-        return "waiting"
-    return "active" if client.standing is Standing.SERVED else "idle"
-
-
-CLIENTS: Final = Show(
-    "CLIENTS",
-    "Each client that has logged in.",
-    (
-        constant("type", TEXT, "C"),
-        item("user", TEXT),
-        DATABASE,
-        constant("replication", TEXT, "none"),
-        Column("state", TEXT, _client_state),
-        Column("addr", TEXT, lambda client: client.address),
-        item("port", INT),
-        Column("local_addr", TEXT, lambda client: client.local_address),
-        item("local_port", INT),
-        Column("connect_time", TEXT, lambda client: client.clock.time_of_day(client.connected_us)),
-        Column("request_time", TEXT, lambda client: client.clock.time_of_day(client.since_us)),
-        Column("wait", INT, lambda client: client.wait_us // 1_000_000),
-        Column("wait_us", INT, lambda client: client.wait_us % 1_000_000),
-        constant("close_needed", INT, 0),
-        Column("ptr", TEXT, _client_pointer),
-        Column("link", TEXT, lambda client: "" if client.slot is None else f"backend-{client.slot}"),
-        constant("remote_pid", INT, 0),
-        item("tls", TEXT),
-        item("application_name", TEXT),
-        constant("prepared_statements", INT, 0),
-        Column("id", INT, lambda client: client.number),
-        item("worker", INT, "The worker that serves it."),
-        item("transactions", BIG, "Transactions that it was served so far."),
-    ),
-    lambda figures: figures.clients(),
-)
-
-
-def _backend_state(backend: BackendFigures) -> str:
-    if backend.phase is Phase.OPENING:
-        return "new"
-    if backend.phase is Phase.FREE:
-        return "idle"
-    if backend.phase is Phase.CLOSING:
-        return "closing"  # PgBouncer does not wait for PostgreSQL to end a connection, and has no word for it
-    if backend.phase is Phase.GRANTED or backend.client is not None:
-        return "active"
-    return "being_canceled" if backend.cancels else "tested"
-
-
-def _requested_us(backend: BackendFigures) -> int:
-    return backend.leased_us if backend.phase is Phase.LEASED else backend.released_us
-
-
-SERVERS: Final = Show(
-    "SERVERS",
-    "Each backend: a connection to PostgreSQL.",
-    (
-        constant("type", TEXT, "S"),
-        item("user", TEXT),
-        DATABASE,
-        constant("replication", TEXT, "none"),
-        Column("state", TEXT, _backend_state),
-        Column("addr", TEXT, lambda backend: backend.address),
-        item("port", INT),
-        Column("local_addr", TEXT, lambda backend: backend.local_address),
-        item("local_port", INT),
-        Column("connect_time", TEXT, lambda backend: backend.clock.time_of_day(backend.opened_us)),
-        Column("request_time", TEXT, lambda backend: backend.clock.time_of_day(_requested_us(backend))),
-        constant("wait", INT, 0),
-        constant("wait_us", INT, 0),
-        Column("close_needed", INT, lambda backend: int(backend.is_outdated)),
-        Column("ptr", TEXT, lambda backend: f"backend-{backend.slot}"),
-        Column("link", TEXT, lambda backend: _client_pointer(backend.client) if backend.client else ""),
-        Column("remote_pid", INT, lambda backend: backend.backend_pid),
-        item("tls", TEXT),
-        Column(
-            "application_name",
-            TEXT,
-            lambda backend: backend.client.application_name if backend.client else "",
-        ),
-        Column("prepared_statements", INT, lambda backend: backend.statements),
-        Column("id", INT, lambda backend: backend.slot + 1),
-        item("worker", INT, "The worker that owns it now."),
-        Column("assignments", BIG, lambda backend: backend.leases, "How often it was given to a client."),
-    ),
-    lambda figures: figures.backends(),
 )
 
 # --- the whole
@@ -289,8 +204,7 @@ SHOWS: Final = (
     POOLS,
     DATABASES,
     USERS,
-    CLIENTS,
-    SERVERS,
+    *CONNECTIONS,
     LISTS,
     CONFIG,
     STATE,

@@ -17,7 +17,7 @@ class Measure(NamedTuple):
     """Something that PgBouncer counts: its name, where that differs its other names, and our counter."""
 
     name: str  # in STATS_TOTALS and STATS_AVERAGES
-    counter: str  # of shm/counters; "" = nothing is counted yet
+    counter: str  # of shm/counters
     events: str = ""  # the counter of what its average is for each of; "" = for each second
     total: str = ""  # in STATS, after "total_"
     average: str = ""  # in STATS, after "avg_"
@@ -26,13 +26,13 @@ class Measure(NamedTuple):
 
     def total_of(self, traffic: Traffic) -> int:
         """How much, since pgmux started."""
-        return traffic.totals[self.counter] if self.counter else 0
+        return traffic.totals[self.counter]
 
     def average_of(self, traffic: Traffic) -> int:
         """How much lately, for each second or event."""
         if self.events:
             return traffic.mean(self.counter, self.events)
-        return traffic.per_second(self.counter) if self.counter else 0
+        return traffic.per_second(self.counter)
 
 
 MEASURES: Final = (
@@ -46,7 +46,7 @@ MEASURES: Final = (
     Measure("wait_time", "wait_us"),
     Measure("client_parse_count", "parses", listed="ps_client_parse_count", is_late=True),
     Measure("server_parse_count", "server_parses", listed="ps_server_parse_count", is_late=True),
-    Measure("bind_count", "", listed="ps_bind_count", is_late=True),
+    Measure("bind_count", "binds", listed="ps_bind_count", is_late=True),
     Measure("client_login_count", "logins", is_late=True),
 )
 

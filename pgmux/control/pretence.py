@@ -9,7 +9,7 @@ from typing import Final
 
 from pgmux.control.answers import ColumnName, Columns, Done, Reply, Rows
 from pgmux.control.request import Request
-from pgmux.protocol.results import Type
+from pgmux.protocol.results import Type, Value
 
 FAKE_SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "",
@@ -41,6 +41,10 @@ _CLEANING: Final[Mapping[tuple[str, str], str]] = {  # the first two words: tag
     ("DEALLOCATE", "ALL"): "DEALLOCATE ALL",
     ("UNLISTEN", "*"): "UNLISTEN",
 }
+_SELECTED: Final[Mapping[str, tuple[str, Type, Value]]] = {  # what is asked by SELECT: column, type, value
+    "1": ("?column?", Type.INT4, 1),  # of pools and monitors that want to know whether anybody is there
+    "pg_advisory_unlock_all()": ("pg_advisory_unlock_all", Type.TEXT, ""),  # asyncpg's
+}
 
 
 def is_pretended(request: Request) -> bool:
@@ -48,7 +52,7 @@ def is_pretended(request: Request) -> bool:
     first = request.arguments[0].lower() if request.arguments else ""
     if request.word in ("SHOW", "SET", "RESET") and first in FAKE_SETTINGS:
         return True
-    if request.word == "SHOW" and first == "pg_advisory_unlock_all()":  # SELECT, as asyncpg does
+    if request.word == "SHOW" and first in _SELECTED and len(request.arguments) == 1:
         return True
     return request.word in _TRANSACTIONS or (request.word, first.upper()) in _CLEANING
 
@@ -63,6 +67,5 @@ def pretend(request: Request, status: bytes) -> tuple[Sequence[Reply], bytes]:
         return (Done(_CLEANING[request.word, first.upper()]),), status
     if request.word != "SHOW":
         return (Done(request.word),), status
-    name = first.removesuffix("()")
-    columns = Columns([ColumnName.of(name, Type.TEXT)])
-    return (columns, Rows([(FAKE_SETTINGS.get(name, ""),)]), Done("SHOW")), status
+    name, kind, value = _SELECTED.get(first) or (first, Type.TEXT, FAKE_SETTINGS[first])
+    return (Columns([ColumnName.of(name, kind)]), Rows([(value,)]), Done("SHOW")), status

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pgmux.control.figures import Clock, Figures, shown
+from pgmux.control.clock import Clock
+from pgmux.control.figures import Figures
+from pgmux.control.spelling import shown
 from pgmux.shm.counters import NAMES, CounterTable
 from pgmux.shm.periods import Periods
 from pgmux.shm.pools import Pools

@@ -9,11 +9,12 @@ import os
 import socket
 import ssl
 import struct
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
 
 from pgmux.config.addresses import socket_path
-from pgmux.doctor.target import Target
+from pgmux.doctor.target import Target, owner_of_socket
 from pgmux.errors import PgmuxError
 from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.messages import Message, build_message, parse_error_fields, take_message
@@ -144,14 +145,30 @@ def _dial(target: Target) -> socket.socket:
     if target.host.startswith("/"):
         plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         plain.settimeout(TIMEOUT_SECONDS)
+        path = socket_path(target.host, target.port)
         try:
-            plain.connect(socket_path(target.host, target.port))
+            with _as_owner(path, target.user):
+                plain.connect(path)
         except BaseException:
             plain.close()
             raise
         return plain
     plain = socket.create_connection((target.host, target.port), TIMEOUT_SECONDS)
     return plain if target.sslmode in ("disable", "allow") else _secure(plain, target)
+
+
+@contextlib.contextmanager
+def _as_owner(path: str, user: str) -> Iterator[None]:
+    """Where root is to be the owner of PostgreSQL's socket: connect as that account, for `peer` looks at it."""
+    owner = owner_of_socket(path)
+    if os.geteuid() or owner is None or owner.pw_name != user:
+        yield
+        return
+    os.seteuid(owner.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def _secure(plain: socket.socket, target: Target) -> socket.socket:

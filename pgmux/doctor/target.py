@@ -3,11 +3,13 @@
 In this order, as with psql: the option, a connection string given as -d, the variable (PGHOST and so on), and
 then the configuration's databases, or libpq's own defaults. A password comes from the connection string,
 PGPASSWORD, the configuration, or ~/.pgpass. PostgreSQL's manual: "Connection Strings", "Environment
-Variables", "The Password File".
+Variables", "The Password File". Only the user differs: who is root, and names none, is for a Unix socket who
+owns it, as `sudo -u postgres psql` is; root alone sees PostgreSQL's memory and pgmux's clients, too.
 """
 
 import getpass
 import os
+import pwd
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pgmux.config import Config
+from pgmux.config.addresses import socket_path
 from pgmux.config.configuration import ANY_DATABASE
 from pgmux.errors import PgmuxError
 
@@ -136,7 +139,7 @@ def _complete(said: Mapping[str, str], environ: Environ) -> Target:
     sslmode = said.get("sslmode", "prefer")
     if sslmode not in SSL_MODES:
         raise UsageError(f"sslmode {sslmode!r}: expected one of {', '.join(SSL_MODES)}")
-    user = said.get("user") or getpass.getuser()
+    user = said.get("user") or _default_user(host, port)
     dbname = said.get("dbname") or "postgres"  # psql would take the user's name; this one is always there
     password = said.get("password") or _from_password_file(host, port, dbname, user, environ)
     return Target(host, int(port), user, dbname, password, sslmode, said.get("sslrootcert", ""))
@@ -148,6 +151,22 @@ def _default_host(port: str) -> str:
         if os.path.exists(f"{directory}/.s.PGSQL.{port}"):
             return directory
     return "localhost"
+
+
+def _default_user(host: str, port: str) -> str:
+    """The account's own name; root's is the owner of PostgreSQL's socket."""
+    owner = (
+        owner_of_socket(socket_path(host, int(port))) if host.startswith("/") and not os.geteuid() else None
+    )
+    return getpass.getuser() if owner is None else owner.pw_name
+
+
+def owner_of_socket(path: str) -> pwd.struct_passwd | None:
+    """The account that PostgreSQL runs under, as its socket tells; None where there is none."""
+    try:
+        return pwd.getpwuid(os.stat(path).st_uid)
+    except (OSError, KeyError):
+        return None
 
 
 def _from_password_file(host: str, port: str, dbname: str, user: str, environ: Environ) -> str | None:

@@ -4,6 +4,7 @@ from pgmux.pgbouncer.draft import Draft, absolute
 from pgmux.pgbouncer.in_force import DEFAULT_SOCKET_DIR, InForce
 from pgmux.pgbouncer.ini import Line
 from pgmux.pgbouncer.options import BY_PLACE, GLOBAL, OPTIONS, UNKNOWN, Fate, Row
+from pgmux.pgbouncer.tables import NAMES
 
 MOST_POOLS = 256  # pgmux's default of max_pools
 IS_DEFAULT = "PgBouncer's default"
@@ -27,6 +28,7 @@ def begin_table(draft: Draft, section: Line, ini: InForce) -> None:
         draft.add_unwritten("listen", [], f"{IS_DEFAULT}: no TCP address", section)
     if ini.line(GLOBAL, "unix_socket_dir") is None:
         draft.add_unwritten("unix_socket_dir", DEFAULT_SOCKET_DIR, IS_DEFAULT, section)
+        _note_socket(draft, DEFAULT_SOCKET_DIR)
     _add_budget(draft, section, ini)
     draft.add_blank()
 
@@ -60,6 +62,16 @@ def translate_option(draft: Draft, line: Line, ini: InForce) -> None:
         _RENAMED[row.name](draft, line, ini)
     else:
         draft.add_value(row.name, _value(row, line), line, row.name, guards=row.guards)
+        if row.name == "unix_socket_dir" and line.value:
+            _note_socket(draft, line.value)
+
+
+def _note_socket(draft: Draft, directory: str) -> None:
+    """systemd keeps its services out of most directories, and ours more than others."""
+    draft.notes.append(
+        f'unix_socket_dir = "{directory}": as a service pgmux can be reached by a socket in "/run/pgmux" at once, '
+        "elsewhere with two lines in its unit (systemd/README.md)"
+    )
 
 
 def _why_not(row: Row, text: str) -> str:
@@ -94,7 +106,7 @@ def _translate_listen(draft: Draft, line: Line, ini: InForce) -> None:
 
 
 def _translate_database_limit(draft: Draft, line: Line, ini: InForce) -> None:
-    draft.add_comment(f"{line.key} = {line.value} (renamed: max_backends of each database)")
+    draft.add_comment(f"{line.key} = {line.value} (renamed: {NAMES[line.key]} of each database)")
 
 
 def _translate_verbosity(draft: Draft, line: Line, ini: InForce) -> None:
@@ -109,5 +121,6 @@ _RENAMED = {
     "listen_addr": _translate_listen,
     "listen_port": _translate_listen,
     "max_db_connections": _translate_database_limit,
+    "max_db_client_connections": _translate_database_limit,
     "verbose": _translate_verbosity,
 }

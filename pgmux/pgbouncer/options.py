@@ -136,7 +136,14 @@ OPTIONS: Final[tuple[Row, ...]] = (
     *_all(
         _CARRIED, GLOBAL, "", read_seconds, "reserve_pool_timeout server_connect_timeout server_idle_timeout"
     ),
-    *_all(_CARRIED, GLOBAL, "", read_seconds, "server_lifetime server_login_retry"),
+    *_all(
+        _CARRIED,
+        GLOBAL,
+        "",
+        read_seconds,
+        "query_wait_notify server_lifetime server_login_retry stats_period",
+    ),
+    *_all(_CARRIED, GLOBAL, "", read_switch, "log_connections log_disconnections log_stats"),
     Row(GLOBAL, "unix_socket_dir", read_text, _CARRIED),
     Row(GLOBAL, "auth_hba_file", read_text, _CARRIED, guards=True),
     Row(GLOBAL, "client_tls_sslmode", read_word, _CARRIED, guards=True),
@@ -148,6 +155,7 @@ OPTIONS: Final[tuple[Row, ...]] = (
     Row(GLOBAL, "listen_addr", read_list, _RENAMED, "listen"),
     Row(GLOBAL, "listen_port", read_number, _RENAMED, "listen"),
     Row(GLOBAL, "max_db_connections", read_number, _RENAMED, "max_backends of each database"),
+    Row(GLOBAL, "max_db_client_connections", read_number, _RENAMED, "max_client_conn of each database"),
     Row(GLOBAL, "verbose", read_number, _RENAMED, 'log_level = "debug"'),
     # --- [pgbouncer]: not needed
     *_all(_NOT_NEEDED, GLOBAL, _LOGS, read_text, "logfile syslog syslog_facility syslog_ident"),
@@ -165,7 +173,6 @@ OPTIONS: Final[tuple[Row, ...]] = (
         "pkt_buf",
     ),
     *_all(_NOT_NEEDED, GLOBAL, "every connection gets its turn in each round", read_number, "sbuf_loopcnt"),
-    *_all(_NOT_NEEDED, GLOBAL, "counters are always up to date", read_number, "stats_period"),
     *_all(_NOT_NEEDED, GLOBAL, "pgmux has no SUSPEND", read_seconds, "suspend_timeout"),
     *_all(_NOT_NEEDED, GLOBAL, "a reload reads the file that pgmux was started with", read_text, "conffile"),
     *_all(
@@ -220,13 +227,7 @@ OPTIONS: Final[tuple[Row, ...]] = (
         "tcp_keepcnt tcp_keepidle tcp_keepintvl tcp_user_timeout",
     ),
     Row(GLOBAL, "tcp_keepalive", read_switch, _NOT_CARRIED, _KEEPALIVE),
-    *_all(
-        _NOT_CARRIED,
-        GLOBAL,
-        _EVENTS,
-        read_switch,
-        "log_connections log_disconnections log_pooler_errors log_stats",
-    ),
+    Row(GLOBAL, "log_pooler_errors", read_switch, _NOT_CARRIED, _EVENTS),
     Row(
         GLOBAL,
         "application_name_add_host",
@@ -243,20 +244,13 @@ OPTIONS: Final[tuple[Row, ...]] = (
         "pgmux does not refuse several statements in one query",
     ),
     Row(GLOBAL, "login_notify_message", read_text, _NOT_CARRIED, "pgmux sends no message of yours at log-in"),
-    Row(
-        GLOBAL,
-        "max_db_client_connections",
-        read_number,
-        _NOT_CARRIED,
-        "max_client_conn limits all clients together",
-    ),
     Row(GLOBAL, "max_packet_size", read_number, _NOT_CARRIED, "messages may be as long as PostgreSQL allows"),
     Row(
         GLOBAL,
         "max_user_client_connections",
         read_number,
         _NOT_CARRIED,
-        "max_client_conn limits all clients together",
+        "max_client_conn in [users.NAME] limits the clients of one user",
     ),
     Row(
         GLOBAL,
@@ -264,9 +258,6 @@ OPTIONS: Final[tuple[Row, ...]] = (
         read_number,
         _NOT_CARRIED,
         "pool_size in [users.NAME] limits a user's pools",
-    ),
-    Row(
-        GLOBAL, "query_wait_notify", read_seconds, _NOT_CARRIED, "a waiting client is not told that it waits"
     ),
     Row(GLOBAL, "resolv_conf", read_text, _NOT_CARRIED, "the system's resolver is used"),
     Row(
@@ -343,24 +334,12 @@ OPTIONS: Final[tuple[Row, ...]] = (
         "nothing is run on a new backend; ALTER DATABASE or ALTER ROLE … SET does it in PostgreSQL",
     ),
     Row(DATABASE, "load_balance_hosts", read_word, _NOT_CARRIED, "hosts are tried in their order"),
-    Row(
-        DATABASE,
-        "max_db_client_connections",
-        read_number,
-        _NOT_CARRIED,
-        "max_client_conn limits all clients together",
-    ),
+    Row(DATABASE, "max_db_client_connections", read_number, _RENAMED, "max_client_conn"),
     # --- [users]
     *_all(_CARRIED, USER, "", read_number, "pool_size reserve_pool_size"),
     Row(USER, "pool_mode", read_word, _CARRIED),
     Row(USER, "max_user_connections", read_number, _NOT_CARRIED, "pool_size limits each of the user's pools"),
-    Row(
-        USER,
-        "max_user_client_connections",
-        read_number,
-        _NOT_CARRIED,
-        "max_client_conn limits all clients together",
-    ),
+    Row(USER, "max_user_client_connections", read_number, _RENAMED, "max_client_conn"),
     *_all(
         _NOT_CARRIED, USER, "pgmux has it in [pgmux] alone", read_seconds, "client_idle_timeout query_timeout"
     ),

@@ -6,7 +6,16 @@ from pgmux.pgbouncer.ini import Line, parse_connect_string
 from pgmux.pgbouncer.options import BY_PLACE, DATABASE, GLOBAL, UNKNOWN, Fate, Row
 
 NO_USER = "PgBouncer ignores a password without user=; pgmux would log all clients in with it"
-NAMES = {"max_db_connections": "max_backends", "reserve_pool": "reserve_pool_size"}  # pgmux's
+NAMES = {  # pgmux's
+    "max_db_connections": "max_backends",
+    "max_db_client_connections": "max_client_conn",
+    "max_user_client_connections": "max_client_conn",
+    "reserve_pool": "reserve_pool_size",
+}
+OF_EACH_DATABASE = (
+    "max_db_connections",
+    "max_db_client_connections",
+)  # may stand in [pgbouncer], for all of them
 
 
 def translate_table(draft: Draft, line: Line, ini: InForce) -> None:
@@ -32,9 +41,10 @@ def _add_inherited(draft: Draft, line: Line, given: dict[str, str], ini: InForce
     """What a database has from [pgbouncer], and pgmux only has in the database."""
     if "host" not in given and ini.socket_dir and not ini.socket_dir.startswith("@"):
         draft.add_value("host", ini.socket_dir, line, "host")
-    limit = ini.line(GLOBAL, "max_db_connections")
-    if "max_db_connections" not in given and limit is not None:
-        draft.add_value("max_backends", number(limit.value, 0), limit, "max_db_connections")
+    for key in OF_EACH_DATABASE:
+        limit = ini.line(GLOBAL, key)
+        if key not in given and limit is not None:
+            draft.add_value(NAMES[key], number(limit.value, 0), limit, key)
 
 
 def _translate_pair(draft: Draft, line: Line, key: str, text: str, given: dict[str, str]) -> None:

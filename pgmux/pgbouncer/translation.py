@@ -7,7 +7,13 @@ from pgmux.pgbouncer.ini import Kind, Line, parse_connect_string, take_setting
 from pgmux.pgbouncer.options import BY_PLACE, DATABASE, GLOBAL, PEER, USER, Fate
 from pgmux.pgbouncer.tables import translate_table
 
-WORKED_OUT = ("listen_addr", "listen_port", "max_db_connections", "verbose")  # prose, when commented out
+WORKED_OUT = (  # prose, when commented out
+    "listen_addr",
+    "listen_port",
+    "max_db_connections",
+    "max_db_client_connections",
+    "verbose",
+)
 
 
 def translate(lines: list[Line], users: int) -> Draft:

@@ -148,6 +148,7 @@ cdef class Carrying(Asking):
             if client.names is not None:
                 name = (message + HEADER + 1)[:min(total - HEADER - 2, LONGEST_NAME)]
                 client.names.pop(name, None)
+                client.row.statements = len(client.names)
             self.send_to_client(client, b"3\0\0\0\4", 5)
             return DROP
         return PASS
@@ -176,6 +177,7 @@ cdef class Carrying(Asking):
             return PASS
         if lone is Lone.DEALLOCATE_ALL or lone is Lone.DISCARD_ALL:
             client.names = None
+            client.row.statements = 0
         return self.answer(client, lone.value, c"I")
 
     cdef bint has_effect(self, Client client, object lone):

@@ -94,6 +94,8 @@ cdef class Client(Endpoint):
     cdef readonly bytes last_words       # the error that it was sent off with; None = it was not
     cdef public bint stays               # it cannot be handed to another worker
 
+    cdef int64_t credential(self, int which) noexcept
+
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot
     cdef readonly uint64_t generation    # of the slot, for which fd is its socket

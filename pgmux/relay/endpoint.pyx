@@ -50,11 +50,15 @@ cdef class Client(Endpoint):
 
     def peer_uid(self):
         """The uid of the process that connected to the Unix socket (unix(7)); -1 when that is not known."""
+        return self.credential(1)
+
+    cdef int64_t credential(self, int which) noexcept:
+        """Of the process that connected to the Unix socket its pid (0) or uid (1); -1 when that is not known."""
         cdef int credentials[3]              # struct ucred: pid, uid, gid
         cdef unsigned int size = sizeof(credentials)
         if not self.is_unix or getsockopt(self.fd, SOL_SOCKET, SO_PEERCRED, credentials, &size) < 0:
             return -1
-        return <unsigned int>credentials[1]
+        return <unsigned int>credentials[which]
 
     def __dealloc__(self):
         clear(&self.held)

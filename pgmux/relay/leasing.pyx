@@ -202,7 +202,8 @@ cdef class Leasing(Poller):
         self.counters[backend.pool].transactions += 1
         self.counters[backend.pool].transaction_us += self.now - client.since_us
         observe(self.counters[backend.pool].transaction, self.now - client.since_us)
-        self.records.records[client.record].transactions += 1
+        client.row.transactions += 1
+        client.row.statements = 0 if client.names is None else len(<dict>client.names)
         return 0
 
     cdef int settle(self, Backend backend) except -1:

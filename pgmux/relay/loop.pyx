@@ -320,6 +320,7 @@ cdef class Loop(Handshakes):
         self.enter(client, LOGIN)
         client.deadline_us = self.now
         client.is_unix = is_unix
+        client.row.process = max(client.credential(0), 0) if is_unix else 0
         # TLS is for the network: on the Unix socket there is none, and none is demanded.
         client.login = ClientLogin(self.doors, client.arrival, "disable" if is_unix else self.tls_mode)
         self.watch(fd, CLIENT, record, client.serial, EDGES)

@@ -60,8 +60,8 @@ cdef class Naming(Noting):
         cdef uint32_t traces
         cdef Statement statement
         cdef bytes own_name, body
-        self.counters[backend.pool].parses += 1
         if types == NULL:
+            self.counters[backend.pool].parses += 1
             expect(&backend.replies, c"P")
             return PASS                      # PostgreSQL says what is wrong with it
         own_name = name[:min(text - 1 - name, LONGEST_NAME)]
@@ -80,6 +80,7 @@ cdef class Naming(Noting):
                 body = self.rewrite_text(client, backend, text[:types - 1 - text], study)
                 tail = types - 1
                 body += tail[:body_size - (tail - text)]
+        self.counters[backend.pool].parses += 1      # each once: from here on it does not wait
         if not own_name:
             return self.parse_unnamed(client, backend, chunk, total, text, body_size, body, traces, study)
         self.waver(backend, own_name)
@@ -154,6 +155,7 @@ cdef class Naming(Noting):
             if available < total:
                 client.wanted = min(total, 2 * available + NAME_BYTES)
                 return MORE
+            self.counters[backend.pool].binds += 1
             expect(&backend.replies, c"B")
             return PASS
         own_name = name[:min(rest - 1 - name, LONGEST_NAME)]
@@ -176,6 +178,7 @@ cdef class Naming(Noting):
             if columns == ASKED:
                 return WAIT
         backend.examined = backend.untold = None
+        self.counters[backend.pool].binds += 1
         if statement is None and columns == AS_TOLD and not own_name.startswith(PREFIX):
             expect(&backend.replies, c"B")
             return PASS

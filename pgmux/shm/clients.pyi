@@ -16,6 +16,8 @@ class _ClientRow(TypedDict):
     since_us: int
     connected_at_us: int
     transactions: int
+    statements: int
+    process: int  # 0 = not known
     address: bytes
     port: int
     application_name: bytes
@@ -83,6 +85,9 @@ class Clients:
     @property
     def mark(self) -> int:
         """Records from here on were never used."""
+
+    def busy(self) -> list[_ClientRow]:
+        """Every record whose client has a backend or waits for one, as dicts."""
 
     def snapshot(self) -> list[_ClientRow]:
         """Every record in use, as dicts."""

@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset, strlen
 from pgmux.shm.atomics cimport load, now_us, store, swap
 from pgmux.shm.layout cimport ClientRecord, NAME_BYTES, SECRET_BYTES
 from pgmux.shm.segment cimport Segment
+from pgmux.shm.survey cimport SERVED, WAITING
 
 
 cdef class Clients:
@@ -91,6 +92,7 @@ cdef class Clients:
         client.pool = pool
         client.slot = -1
         client.transactions = 0
+        client.statements = 0
         client.connected_at_us = client.since_us = now_us()
         memcpy(client.secret, <const char *>secret, len(secret))
         client.secret_bytes = len(secret)
@@ -198,6 +200,7 @@ cdef class Clients:
                 "phase": client.phase, "listener": client.listener, "tls": client.tls,
                 "slot": None if client.slot < 0 else client.slot, "since_us": client.since_us,
                 "connected_at_us": client.connected_at_us, "transactions": client.transactions,
+                "statements": client.statements, "process": client.process,
                 "address": client.address[:strlen(client.address)], "port": client.port,
                 "application_name": client.application_name[:strlen(client.application_name)],
                 "user": client.user[:strlen(client.user)]}
@@ -215,6 +218,17 @@ cdef class Clients:
     def mark(self):
         """Records from here on were never used."""
         return load(&self.segment.board.client_mark)
+
+    def busy(self):
+        """Every record whose client has a backend or waits for one, as dicts: of ten thousand clients, few."""
+        cdef uint32_t record
+        found = []
+        for record in range(load(&self.segment.board.client_mark)):
+            if load(&self.records[record].owner) and self.records[record].phase in (WAITING, SERVED):
+                client = self.read(record)
+                if client is not None:
+                    found.append(client)
+        return found
 
     def snapshot(self):
         """Every record in use, as dicts."""

@@ -15,7 +15,7 @@ NAMES = (
     "transactions", "queries", "leases", "handovers", "waits", "bytes_received", "bytes_sent",
     "transaction_us", "query_us", "wait_us", "logins", "login_failures", "backends_opened", "backends_closed",
     "cancels", "errors", "catch_ups", "pins", "parses", "injections", "inquiries", "cleanings", "audits", "findings",
-    "notifications", "notifications_dropped", "ears_lost", "server_parses",
+    "notifications", "notifications_dropped", "ears_lost", "server_parses", "binds",
 )
 HISTOGRAMS = ("wait", "query", "transaction")
 

@@ -22,7 +22,7 @@ cdef enum:
     DIGEST_BYTES = 16
     CHANGES_BYTES = 4024     # what SET has changed, as key=value lines
     PERIODS = 3              # snapshots of the counters that are kept: one being written, two to compare
-    TOTALS = 28              # counters in a snapshot: those of Counters before its histograms
+    TOTALS = 29              # counters in a snapshot: those of Counters before its histograms
     QUESTION_BYTES = 32      # of a question's digest (SHA-256)
     ANSWER_BYTES = 440       # what PostgreSQL said of a user, as text
     ANSWER_WAYS = 8          # places that one answer may lie in
@@ -94,7 +94,7 @@ cdef struct Slot:                # one cache line: one backend
     uint32_t expires_s           # CLOCK_MONOTONIC seconds after which it is retired; 0 = never; by the opener
     uint32_t last_owner          # the worker that leased it last: it reads what comes while the slot is FREE
     uint32_t pins                # bits of Pin: why its client keeps it; by the owner
-    uint16_t private             # 1 = opened for one client and never anybody else's; by the opener, under the mutex
+    uint16_t private             # Private: opened for one client and never anybody else's; by the opener, under the mutex
     uint16_t home                # the only worker that may take it, + 1; 0 = any may: see homes.pyx; by the opener
     uint32_t cancels             # cancel requests on their way to it, for readers only; by the owner
 
@@ -158,7 +158,8 @@ cdef struct ClientRecord:        # five cache lines, single writer: the worker t
     uint8_t listener             # which of the worker's listening sockets it came to
     uint32_t serial              # clients that had this record before and with this one
     uint32_t tls                 # version << 16 | cipher suite, by their numbers in RFC 8446; 0 = not encrypted
-    uint8_t _pad1[8]
+    uint32_t statements          # names of prepared statements that it has, between its transactions
+    uint32_t process             # that connected to the Unix socket (unix(7)); 0 = it came by TCP
     char address[NAME_BYTES]     # textual; "unix" for the Unix socket
     char application_name[NAME_BYTES]
     char user[NAME_BYTES]        # who it logged in as, which may not be its pool's user
@@ -214,10 +215,11 @@ cdef struct Counters:            # one per (worker, pool), single writer: the wo
     uint64_t notifications_dropped  # never handed over: the client did not take them, and had to go
     uint64_t ears_lost           # listening backends of this pool's user that were lost and replaced
     uint64_t server_parses       # Parse messages to PostgreSQL, ours included
+    uint64_t binds               # Bind messages of clients
     uint64_t wait[BUCKETS]       # histograms
     uint64_t query[BUCKETS]
     uint64_t transaction[BUCKETS]
-    uint8_t _pad[CACHE_LINE - 32]
+    uint8_t _pad[CACHE_LINE - 40]
 
 cdef struct Ear:                 # five cache lines: the one backend of a database that listens for all
     uint64_t word                # who holds it, and since which epoch: see ears.pyx

@@ -12,6 +12,11 @@ cpdef enum Phase:        # of a backend's slot; MOVES in leases.pyx is the law
     GRANTED = 4          # handed to its owner, which has not picked it up yet
     CLOSING = 5          # its owner is waiting for PostgreSQL to end the connection
 
+cpdef enum Private:      # whether a backend was opened for one client alone, and for what
+    NOT_PRIVATE = 0
+    PHYSICAL = 1         # replication
+    LOGICAL = 2
+
 cpdef enum Verb:
     OPEN = 0
     ADOPT = 1

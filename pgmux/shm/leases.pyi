@@ -13,6 +13,11 @@ class Phase(IntEnum):
     GRANTED = 4
     CLOSING = 5
 
+class Private(IntEnum):
+    NOT_PRIVATE = 0
+    PHYSICAL = 1
+    LOGICAL = 2
+
 class Verb(IntEnum):
     OPEN = 0
     ADOPT = 1
@@ -44,6 +49,7 @@ class _SlotRow(TypedDict):
     expires_s: int
     cancels: int
     pins: int
+    private: Private
     address: bytes
     port: int
     local_address: bytes

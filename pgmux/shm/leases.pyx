@@ -148,7 +148,7 @@ cdef class LeaseTable:
                 "lease_count": self.slots[slot].lease_count, "client": self.slots[slot].client,
                 "home": self.slots[slot].home - 1 if self.slots[slot].home else None,
                 "expires_s": self.slots[slot].expires_s, "cancels": self.slots[slot].cancels,
-                "pins": self.slots[slot].pins,
+                "pins": self.slots[slot].pins, "private": Private(self.slots[slot].private),
                 "address": identity.address[:strlen(identity.address)], "port": identity.port,
                 "local_address": identity.local_address[:strlen(identity.local_address)],
                 "local_port": identity.local_port, "tls": identity.tls}

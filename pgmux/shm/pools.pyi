@@ -5,7 +5,7 @@ from typing import Final, TypedDict
 
 from pgmux.shm.baggage import BaggageTable
 from pgmux.shm.board import Board
-from pgmux.shm.leases import LeaseTable, _SlotRow
+from pgmux.shm.leases import LeaseTable, Private, _SlotRow
 from pgmux.shm.segment import Segment
 from pgmux.shm.tenancies import Tenancies
 from pgmux.shm.waiters import WaitQueue
@@ -76,7 +76,7 @@ class Pools:
     def longest_wait_us(self, pool: int) -> int:
         """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
 
-    def open(self, pool: int, worker: int, reserve: int = 0, private: bool = False) -> int:
+    def open(self, pool: int, worker: int, reserve: int = 0, private: Private = ...) -> int:
         """An EMPTY slot, now OPENING for the worker; a negative constant at a limit, or in a pause.
 
         `reserve` backends may come on top of the pool's size. A private one is for one client alone and

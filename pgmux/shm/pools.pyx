@@ -10,7 +10,7 @@ bit being set.) A bit too many costs one look at the word.
 Opening a backend and registering a pool happen under the segment's lock; both limits are
 counted from the words themselves, so no count can go astray when a process dies.
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen, strncmp
 
 from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store
@@ -218,7 +218,7 @@ cdef class Pools:
             if phase_of(word) in (FREE, LEASED, GRANTED) and pool_of(word) == pool:
                 self.slots[slot].expires_s = 1
 
-    def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0, bint private=False):
+    def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0, uint16_t private=0):
         """An EMPTY slot, now OPENING for the worker; a negative constant at a limit, or in a pause. Limits count
         all slots that are not EMPTY: one being opened or closed is a PostgreSQL process, or may be. `reserve`
         backends may come on top of the pool's size.

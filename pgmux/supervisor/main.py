@@ -221,11 +221,12 @@ class Supervisor:
         """The installed code takes over: first here, then in one worker after the other. False = it cannot."""
         self._systemd.reloading()
         try:
-            version = examine_successor(self._config)
+            version = examine_successor(self._config, self._systemd.keep_waiting)
             self._log.info("pgmux %s takes over from %s", version, __version__)
             self._vault.collect()
             posts = [(post.pid, post.started) for post in self._crew.posts]
             pid_file = self._pid_file.fileno()
+            self._systemd.keep_waiting()
             become_successor(bequeath(self._config, self._estate, posts, pid_file, self._lifeline_end))
         except CannotBequeath as error:
             self._log.error("not upgraded, nothing has changed: %s", error)

@@ -59,6 +59,11 @@ class Notifier:
         """The end has begun."""
         self._send("STOPPING=1", f"STATUS={status}")
 
+    def keep_waiting(self) -> None:
+        """Something begins that may take a while, within which nothing is told."""
+        if self._feed_every:
+            self._send("WATCHDOG=1")
+
     def tick(self, now: float, last_beat: int, status: str) -> None:
         """Several times a second. `now`: time.monotonic(); `last_beat`: when a worker's heart last beat, in
         any unit.

@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Self
 
 import msgspec
@@ -33,7 +33,7 @@ from pgmux.worker.mailbox import Mailbox
 
 VARIABLE = "PGMUX_BEQUEST"  # in the environment: the descriptor of the file in which the bequest lies
 FORMAT = 1  # of the bequest; another one cannot be taken over
-ASKING_TIMEOUT_SECONDS = 30.0
+ASKING_TIMEOUT_SECONDS = 20.0  # less than WatchdogSec= of the unit: nothing else is done meanwhile
 _ABOUT_ITSELF = "from pgmux.supervisor.succession import about_itself; print(about_itself())"
 
 
@@ -105,8 +105,12 @@ def become_successor(bequest: Bequest) -> None:
         raise CannotBequeath(f"{sys.executable} cannot be executed: {error.strerror}") from None
 
 
-def examine_successor(config: Config) -> str:
-    """The version of the installed code, when it can take over. Raises CannotBequeath with the reason."""
+def examine_successor(config: Config, before_asking: Callable[[], None]) -> str:
+    """The version of the installed code, when it can take over. Raises CannotBequeath with the reason.
+
+    Asks it twice at most, which may take ASKING_TIMEOUT_SECONDS each.
+    """
+    before_asking()
     told = _ask_installed_code("-c", _ABOUT_ITSELF).split()
     if len(told) != 3 or told[0] != str(FORMAT):
         raise CannotBequeath(
@@ -118,6 +122,7 @@ def examine_successor(config: Config) -> str:
             f"{LAYOUT_VERSION}): restart pgmux"
         )
     if config.path is not None:
+        before_asking()
         _ask_installed_code("-m", "pgmux", "check", "-c", config.path)
     return told[2]
 

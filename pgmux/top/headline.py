@@ -13,7 +13,9 @@ def describe(overview: Overview) -> list[str]:
         f"{show_count(overview.transactions)} tps   {show_count(overview.queries)} qps",
         f"{show_count(overview.clients)} of {show_count(overview.clients_limit)} clients   "
         f"{show_count(overview.waiting)} waiting   "
-        f"{show_count(overview.backends)} of {show_count(overview.backends_limit)} backends",
+        f"{show_count(overview.backends)} of {show_count(overview.backends_limit)} backends   "
+        f"{show_count(overview.pinned)} pinned"
+        + (f"   longest transaction {show_duration(overview.longest)}" if overview.longest else ""),
     ]
     if not overview.is_moving:
         lines.append(f"No worker has moved for {show_duration(overview.silence)}: is pgmux still running?")

@@ -20,7 +20,7 @@ class PoolLine:
     idle: int  # backends that are free
     size: int
     traffic: Traffic
-    trouble: str
+    why: str  # its clients wait, or else why PostgreSQL's last log-in failed; "" = all is well
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ class Overview:
     clients: int
     clients_limit: int
     waiting: int
+    pinned: int  # clients that keep their backend beyond their transaction
+    longest: float  # how long who has had a backend longest has had it
     backends: int
     backends_limit: int
     transactions: float  # a second

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pgmux.control.pool_figures import backends_of, explain_waits
 from pgmux.errors import PgmuxError
-from pgmux.relay.endpoint import ClientPhase
 from pgmux.session.inquiry import name_pins
 from pgmux.shm.clients import Clients
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
+from pgmux.shm.survey import Standing, Survey
 from pgmux.top.lines import BackendLine, ClientLine, Observation, Overview, PoolLine, WorkerLine
 from pgmux.top.window import Traffic, Window
 
 if TYPE_CHECKING:
     from pgmux.shm.clients import _ClientRow
-    from pgmux.shm.pools import _PoolRow
+    from pgmux.shm.survey import _PoolSurvey
 
 SILENT_AFTER_SECONDS = 3.0
 _US = 1_000_000
-_STATES = {ClientPhase.LEASED: "active", ClientPhase.PARKED: "waiting"}
 
 
 class NotRunningError(PgmuxError):
@@ -49,16 +49,19 @@ class Observer:
         """Everything as it is now. Raises NotRunningError, or SegmentError for another version's segment."""
         self._attach()
         self._now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        pools = dict(self._read_pools())
+        rows, _, connected, _ = self._survey.take()
+        pools = {row["pool"]: row for row in rows}
         self._window.add(self._now_us / _US, {number: self._counters.total(number) for number in pools})
-        clients = self._clients.snapshot()
+        clients = self._clients.busy()
+        reasons = explain_waits(rows, self._pools.is_pool_paused, self._segment.slot_count)
         workers = [self._worker_line(number) for number in range(self._segment.worker_count)]
         backends = list(self._backend_lines(pools))
+        lines = [self._client_line(client, pools) for client in clients]
         return Observation(
-            overview=self._overview(pools, clients, workers, len(backends)),
-            pools=[self._pool_line(pool, clients) for pool in pools.values()],
+            overview=self._overview(rows, connected, lines, workers),
+            pools=[self._pool_line(row, detail) for row, (_, detail) in zip(rows, reasons, strict=True)],
             workers=workers,
-            clients=[line for client in clients if (line := self._client_line(client, pools)) is not None],
+            clients=lines,
             backends=backends,
         )
 
@@ -79,35 +82,28 @@ class Observer:
             raise NotRunningError(f"{self.path} cannot be read: {error.strerror}") from None
         self._identity = (found.st_dev, found.st_ino)
         self._pools, self._clients = Pools(self._segment), Clients(self._segment)
-        self._counters, self._window = CounterTable(self._segment), Window()
+        self._counters, self._survey, self._window = (
+            CounterTable(self._segment),
+            Survey(self._segment),
+            Window(),
+        )
 
     # --- lines
 
-    def _read_pools(self) -> Iterator[tuple[int, "_PoolRow"]]:
-        for number in range(self._segment.pool_count):
-            pool = self._pools.read(number)
-            if pool is not None:
-                yield number, pool
-
-    def _pool_line(self, pool: "_PoolRow", clients: list["_ClientRow"]) -> PoolLine:
-        number = pool["pool"]
-        ours = [
-            client for client in clients if client["pool"] == number and client["phase"] != ClientPhase.LOGIN
-        ]
-        waits = [self._since(client["since_us"]) for client in ours if client["phase"] == ClientPhase.PARKED]
+    def _pool_line(self, row: "_PoolSurvey", detail: str) -> PoolLine:
         return PoolLine(
-            key=number,
-            database=_text(pool["database"]),
-            user=_text(pool["user"]),
-            clients=len(ours),
-            active=sum(client["phase"] == ClientPhase.LEASED for client in ours),
-            waiting=len(waits),
-            longest_wait=max(waits, default=0.0),
-            backends=pool["backends"],
-            idle=pool["free"],
-            size=pool["pool_size"],
-            traffic=self._window.traffic(number),
-            trouble=_text(self._pools.trouble(number)[0]),
+            key=row["pool"],
+            database=_text(row["database"]),
+            user=_text(row["user"]),
+            clients=row["idle"] + row["served"] + row["waiting"],
+            active=row["served"],
+            waiting=row["waiting"],
+            longest_wait=row["longest_wait_us"] / _US,
+            backends=backends_of(row),
+            idle=row["free"],
+            size=row["pool_size"],
+            traffic=self._window.traffic(row["pool"]),
+            why=detail if row["waiting"] else _text(row["trouble"]),
         )
 
     def _worker_line(self, number: int) -> WorkerLine:
@@ -138,11 +134,9 @@ class Observer:
         self._processes.pop(pid, None)
         return None, None
 
-    def _client_line(self, client: "_ClientRow", pools: dict[int, "_PoolRow"]) -> ClientLine | None:
+    def _client_line(self, client: "_ClientRow", pools: dict[int, "_PoolSurvey"]) -> ClientLine:
         """A client that has a backend or waits for one; idle ones are too many to be listed."""
-        state = _STATES.get(ClientPhase(client["phase"]))
-        if state is None:
-            return None
+        state = "active" if client["phase"] == Standing.SERVED else "waiting"
         slot = client["slot"] if state == "active" else None
         return ClientLine(
             key=client["client"],
@@ -159,7 +153,7 @@ class Observer:
             number=client["number"],
         )
 
-    def _backend_lines(self, pools: dict[int, "_PoolRow"]) -> Iterator[BackendLine]:
+    def _backend_lines(self, pools: dict[int, "_PoolSurvey"]) -> Iterator[BackendLine]:
         for slot in range(self._segment.slot_count):
             row = self._pools.describe_slot(slot)
             if row["phase"] is Phase.EMPTY or row["pool"] is None:
@@ -182,14 +176,14 @@ class Observer:
 
     def _overview(
         self,
-        pools: dict[int, "_PoolRow"],
-        clients: list["_ClientRow"],
+        rows: list["_PoolSurvey"],
+        connected: int,
+        clients: list[ClientLine],
         workers: list[WorkerLine],
-        backends: int,
     ) -> Overview:
         running = [worker for worker in workers if worker.pid]
         silence = min((worker.silence for worker in workers), default=0.0)
-        traffic = [self._window.traffic(number) for number in pools] or [Traffic()]
+        traffic = [self._window.traffic(row["pool"]) for row in rows] or [Traffic()]
         cpus = [worker.cpu for worker in running if worker.cpu is not None]
         sizes = [worker.rss for worker in running if worker.rss is not None]
         return Overview(
@@ -199,10 +193,12 @@ class Observer:
             silence=silence,
             workers=len(running),
             workers_wanted=len(workers),
-            clients=len(clients),
+            clients=connected,
             clients_limit=self._segment.client_limit,
-            waiting=sum(client["phase"] == ClientPhase.PARKED for client in clients),
-            backends=backends,
+            waiting=sum(row["waiting"] for row in rows),
+            pinned=sum(bool(client.pins) for client in clients),
+            longest=max((client.since for client in clients if client.state == "active"), default=0.0),
+            backends=sum(map(backends_of, rows)),
             backends_limit=self._segment.slot_count,
             transactions=sum(each.transactions for each in traffic),
             queries=sum(each.queries for each in traffic),
@@ -219,7 +215,7 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _name(pool: "_PoolRow | None") -> str:
+def _name(pool: "_PoolSurvey | None") -> str:
     return "" if pool is None else f"{_text(pool['database'])}/{_text(pool['user'])}"
 
 

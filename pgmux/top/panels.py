@@ -53,7 +53,9 @@ def show_duration(seconds: float) -> str:
 
 
 def show_size(count: float) -> str:
-    """Bytes in the unit that leaves three digits or four: "812k", "35M", "1.2G"."""
+    """Bytes in the unit that leaves three digits or four: "940", "812k", "35M", "1.2G"."""
+    if count < 1e3:
+        return f"{count:.0f}"
     for unit, size in (("k", 1e3), ("M", 1e6)):
         if count < size * 1e3:
             return f"{count / size:.0f}{unit}"
@@ -101,7 +103,11 @@ _POOLS: Final = (
     Column("free", lambda line: line.idle, show_count, "backends that nobody has"),
     Column("size", lambda line: line.size, show_count, "backends that the pool may have"),
     Column(
-        "trouble", lambda line: line.trouble, str, "why the last log-in to PostgreSQL failed", is_text=True
+        "why",
+        lambda line: line.why,
+        str,
+        "clients wait, or why the last log-in to PostgreSQL failed",
+        is_text=True,
     ),
 )
 _WORKERS: Final = (

@@ -119,5 +119,5 @@ class PanelTable(DataTable[Text]):
 
 
 def _cell(column: Column, text: str) -> Text:
-    style = "bold red" if column.name in ("trouble", "waiting", "maxwait") and text not in ("", "0") else ""
+    style = "bold red" if column.name in ("why", "waiting", "maxwait") and text not in ("", "0") else ""
     return Text(text, style=style, justify="left" if column.is_text else "right")

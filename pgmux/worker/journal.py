@@ -3,6 +3,9 @@
 What is logged is decided by its callers; how it looks, here. An event has a sentence, and fields that say who
 and how long; as text they follow the sentence as name=value, as JSON they are names of their own. Nothing is
 logged per query but what `log_min_duration` asks for.
+
+Where stderr is systemd's journal, which has the time itself, a line begins with its priority in place of the
+time, so that `journalctl -p warning` finds it. See sd-daemon(3), and JOURNAL_STREAM in systemd.exec(5).
 """
 
 import json
@@ -29,11 +32,16 @@ Fields = Mapping[str, str | int | float | None]
 
 _LINES_A_SECOND = 20  # of one kind of event; a flood of events must not become a flood of lines
 _STDERR = 2
+_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # syslog(3)
 _PLAIN = re.compile(r"[^\s\"=\x00-\x1f]+")
 
 
 class TextFormatter(logging.Formatter):
     """Date and time, process, level, name of the process, message, fields."""
+
+    def __init__(self, *, is_for_journal: bool = False) -> None:
+        super().__init__()
+        self._is_for_journal = is_for_journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line."""
@@ -46,12 +54,19 @@ class TextFormatter(logging.Formatter):
         """Give the line of an event. `created`: seconds since 1970."""
         second, rest = divmod(created, 1)
         told = [f"{key}={_spell(value)}" for key, value in fields.items() if value is not None]
-        line = f"{_local(int(second))}.{int(rest * 1000):03d} {os.getpid()} {level} {name}: {words}"
+        begin = f"{_local(int(second))}.{int(rest * 1000):03d} "
+        if self._is_for_journal:
+            begin = _prefix(level)
+        line = f"{begin}{os.getpid()} {level} {name}: {words}"
         return f"{line}: {' '.join(told)}" if told else line
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC, ISO 8601), pid, level, process, message, and the event's fields."""
+
+    def __init__(self, *, is_for_journal: bool = False) -> None:
+        super().__init__()
+        self._is_for_journal = is_for_journal
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line."""
@@ -73,7 +88,12 @@ class JsonFormatter(logging.Formatter):
         for key, value in fields.items():
             if value is not None:
                 line[key] = _clean(value) if isinstance(value, str) else value
-        return msgspec.json.encode(line).decode()
+        text = msgspec.json.encode(line).decode()
+        return f"{_prefix(level)}{text}" if self._is_for_journal else text
+
+
+def _prefix(level: str) -> str:
+    return f"<{_PRIORITIES.get(level, 6)}>"
 
 
 @lru_cache(maxsize=2)  # thousands of lines may have the same second
@@ -89,12 +109,22 @@ def _universal(second: int) -> str:
 def open_log(level: str, log_format: str) -> "TextFormatter | JsonFormatter":
     """Send what is logged to stderr. `level` and `log_format` are the options of these names."""
     handler = logging.StreamHandler(sys.stderr)
-    formatter = JsonFormatter() if log_format == "json" else TextFormatter()
+    make = JsonFormatter if log_format == "json" else TextFormatter
+    formatter = make(is_for_journal=_is_journal(_STDERR))
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     return formatter
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Whether what is written there goes to systemd's journal."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    with suppress(OSError):
+        found = os.fstat(descriptor)
+        return (device, inode) == (str(found.st_dev), str(found.st_ino))
+    return False
 
 
 class Passenger(NamedTuple):

@@ -18,7 +18,7 @@ import gevent
 from gevent.pool import Group
 
 from pgmux.config.configuration import Config, PoolSettings
-from pgmux.control.figures import Clock
+from pgmux.control.clock import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
 from pgmux.session.refusals import Refusal

@@ -15,7 +15,9 @@ from pgmux import __version__
 from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
 from pgmux.config.settings import OnPin
-from pgmux.control.figures import CONSOLE_POOLS, Clock, shown
+from pgmux.control.clock import Clock
+from pgmux.control.figures import CONSOLE_POOLS
+from pgmux.control.spelling import shown
 from pgmux.protocol.messages import decode_text, parse_error_fields
 from pgmux.relay.endpoint import Greeting
 from pgmux.relay.tls_context import TlsContext

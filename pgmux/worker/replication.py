@@ -28,7 +28,7 @@ from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
 from pgmux.session.refusals import Refusal
 from pgmux.shm.counters import CounterTable
-from pgmux.shm.leases import Phase
+from pgmux.shm.leases import Phase, Private
 from pgmux.shm.pools import DATABASE_FULL, Pools
 from pgmux.worker.channel import Channel
 from pgmux.worker.connecting import Connector, OpenError
@@ -86,7 +86,8 @@ class Replication:
 
     def _serve(self, client: "Client", login: "ClientLogin", pool: int) -> None:
         try:
-            slot = self._reserve(client, pool)
+            is_logical = login.parameters["replication"].lower() == "database"
+            slot = self._reserve(client, pool, Private.LOGICAL if is_logical else Private.PHYSICAL)
             if slot is None:
                 self.reception.refuse(
                     client, Refusal.POOL_LIMIT, limit="max_backends", value=str(self._limit(pool))
@@ -96,13 +97,13 @@ class Replication:
         except _LeftError:
             pass
 
-    def _reserve(self, client: "Client", pool: int) -> int | None:
+    def _reserve(self, client: "Client", pool: int, private: Private) -> int | None:
         """A slot OPENING for the client; None when there is no room and none can be made. May switch."""
         give_up_at = time.monotonic() + _ROOM_WITHIN_SECONDS
         while True:
             _check_presence(client)
             if not self._pools.is_pool_paused(pool):
-                slot = self._pools.open(pool, self._worker, private=True)
+                slot = self._pools.open(pool, self._worker, private=private)
                 if slot >= 0:
                     return slot
                 victim = self._pools.evict(pool, self._worker, slot == DATABASE_FULL)

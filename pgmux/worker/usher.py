@@ -4,7 +4,8 @@ import time
 
 from pgmux.config import Config
 from pgmux.config.durations import format_duration
-from pgmux.control.figures import Figures, PoolFigures
+from pgmux.control.figures import Figures
+from pgmux.control.pool_figures import PoolFigures
 from pgmux.protocol.messages import build_notice_response
 from pgmux.relay.endpoint import Client
 from pgmux.relay.relay import Relay

@@ -30,9 +30,10 @@ CONFIG = """
 auth_type = "trust"
 default_pool_size = 7
 [databases.app]
-host = ["db.example"]
+host = ["db.example", "db2.example"]
 port = 5433
 max_backends = 9
+max_client_conn = 90
 [databases.other]
 host = "/tmp"
 dbname = "real"
@@ -40,6 +41,7 @@ user = "forced"
 pool_size = 3
 [users.alice]
 pool_size = 4
+max_client_conn = 40
 """
 
 

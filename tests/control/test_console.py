@@ -20,7 +20,7 @@ def test_a_show_is_a_result_as_any_other(bureau: Bureau) -> None:
     assert [column["name"] for column in columns[:3]] == ["database", "user", "cl_active"]
     assert [column["type"] for column in columns[:3]] == [25, 25, 23]
     assert replies.rows[0][:3] == [b"app", b"app", b"0"]
-    assert replies.rows[0][16] is None  # load_balance_hosts
+    assert replies.rows[0][19] is None  # waiting_for
     assert (replies.tags, replies.status) == (["SHOW"], "I")
 
 

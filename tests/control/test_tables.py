@@ -7,11 +7,13 @@ import time
 
 import pytest
 
-from pgmux.control.answers import Columns, Done, Rows
-from pgmux.control.clerk import SHOWS
+from pgmux.config import read_config
+from pgmux.control.answers import Columns, Done, Notice, Rows
+from pgmux.control.clerk import ELSEWHERE, NO_DATABASE, SHOWS
 from pgmux.control.commands import COMMANDS, Right
 from pgmux.control.request import RequestError
 from pgmux.protocol.results import Type
+from pgmux.shm.leases import Private
 from tests.control.bureau import Bureau
 
 # As PgBouncer 1.25 has them. Ours may have more, after these.
@@ -172,8 +174,10 @@ def test_databases_tell_limits_and_what_the_operator_said(bureau: Bureau) -> Non
     bureau.ask("disable", "app")
     bureau.ask("pause", "other")
     app, other, console = bureau.show("databases")
-    assert (app["host"], app["port"], app["max_connections"]) == ("db.example", 5433, 9)
+    assert (app["host"], app["port"], app["max_connections"]) == ("db.example,db2.example", 5433, 9)
     assert (app["pool_size"], app["paused"], app["disabled"]) == (7, 0, 1)
+    assert (app["max_client_connections"], app["load_balance_hosts"]) == (90, "disable")
+    assert (other["max_client_connections"], other["load_balance_hosts"]) == (0, None)
     assert (other["database"], other["force_user"], other["pool_size"]) == ("real", "forced", 3)
     assert (other["paused"], other["disabled"]) == (1, 0)
     assert console["name"] == "pgbouncer"
@@ -187,6 +191,7 @@ def test_users_are_those_of_the_configuration_of_auth_file_and_of_pools(bureau: 
     assert list(rows) == ["alice", "bob", "carol"]
     assert (rows["alice"]["pool_size"], rows["bob"]["pool_size"]) == ("4", "")
     assert rows["carol"]["current_connections"] == 1
+    assert [row["max_user_client_connections"] for row in rows.values()] == [40, 0, 0]
 
 
 def test_config_tells_values_as_set_takes_them_and_what_needs_a_restart(bureau: Bureau) -> None:
@@ -243,6 +248,25 @@ def test_waits_tell_percentiles_and_the_histogram(bureau: Bureau) -> None:
     assert row["histogram"] == "<16us:90 <8ms:9 <2s:1"
 
 
+def test_servers_tell_which_are_for_replication(bureau: Bureau) -> None:
+    pool = bureau.world.pools.register(b"app", b"alice", 4)
+    for private in Private:
+        assert bureau.world.pools.open(pool, 0, private=private) >= 0
+    assert [row["replication"] for row in bureau.show("servers")] == ["none", "physical", "logical"]
+
+
+def test_a_name_that_only_the_asterisk_stands_for_may_be_a_wrong_one(bureau: Bureau) -> None:
+    bureau.config = read_config(
+        '[pgmux]\nauth_type = "trust"\n[databases.app]\nhost = "/tmp"\n[databases."*"]\nhost = "/tmp"\n', {}
+    )
+    for word in ("disable", "pause", "reconnect", "kill"):
+        assert bureau.ask(word, "app") == [Done(word.upper())]
+        notice, done = bureau.ask(word, "spp")
+        assert isinstance(notice, Notice)
+        assert '"spp"' in notice.message
+        assert done == Done(word.upper())
+
+
 def test_large_numbers_do_not_become_wrong_signs(bureau: Bureau) -> None:
     pool = bureau.world.pool(1)
     bureau.counters.add(0, pool, "wait_us", (1 << 64) - 1)
@@ -289,7 +313,9 @@ def test_help_lists_every_command_and_table(bureau: Bureau) -> None:
     [
         (("puase",), "no such command: PUASE", 'did you mean "PAUSE"?'),
         (("",), "no such command: ", "SHOW HELP lists all commands."),
-        (("show",), "SHOW needs the name of a table", "SHOW HELP lists all commands."),
+        (("show",), "SHOW needs the name of one table", NO_DATABASE),
+        (("show", "peers"), "nothing can be shown that is called peers", ELSEWHERE["PEERS"]),
+        (("suspend",), "no such command: SUSPEND", ELSEWHERE["SUSPEND"]),
         (("show", "polls"), "nothing can be shown that is called polls", 'did you mean "POOLS"?'),
         (("pause", "a", "b"), "PAUSE with 2 arguments", "Write PAUSE [DATABASE]"),
         (("disable",), "DISABLE with 0 arguments", "Write DISABLE DATABASE"),

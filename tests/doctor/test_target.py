@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,19 @@ def test_wrong_usage_is_told(given: dict[str, str], said: str) -> None:
 def test_nothing_given_is_the_local_server() -> None:
     [target] = choose_targets({}, None, {})
     assert (target.port, target.user, target.dbname) == (5432, ME, "postgres")
+
+
+def test_root_is_who_owns_the_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = pwd.getpwuid(1)
+    (tmp_path / ".s.PGSQL.5432").touch()
+    if not os.geteuid():
+        os.chown(tmp_path / ".s.PGSQL.5432", owner.pw_uid, -1)
+    else:
+        owner = pwd.getpwuid(os.geteuid())
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    [target] = choose_targets({"host": str(tmp_path)}, None, {})
+    assert target.user == owner.pw_name
+    [target] = choose_targets({"host": str(tmp_path), "user": "u"}, None, {})
+    assert target.user == "u"
+    [target] = choose_targets({"host": "127.0.0.1"}, None, {})
+    assert target.user == ME

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -436,6 +437,20 @@ def test_what_is_prepared_is_counted_for_clients_and_for_postgresql(make_pgmux: 
     for _ in range(3):
         with connect(pgmux) as client:
             client.ask(frontend.parse("SELECT 1", "one"), frontend.sync())
+    with connect(pgmux) as client:
+        client.ask(frontend.parse("SELECT 1", "one"), frontend.parse("SELECT 2", "two"), frontend.sync())
+        for _ in range(4):
+            client.ask(frontend.bind(statement="two"), frontend.execute(), frontend.sync())
+        assert column(pgmux, "clients", "prepared_statements") == [2]
+        client.ask(frontend.close_statement("one"), frontend.sync())
+        assert column(pgmux, "clients", "prepared_statements") == [1]
     (stats,) = [row for row in show(pgmux, "stats-totals") if row["database"] == "app"]
-    assert (stats["client_parse_count"], stats["server_parse_count"]) == (3, 1)
-    assert sum(column(pgmux, "servers", "prepared_statements")) == 1
+    assert (stats["client_parse_count"], stats["server_parse_count"], stats["bind_count"]) == (5, 2, 4)
+    assert sum(column(pgmux, "servers", "prepared_statements")) == 2
+
+
+def test_a_client_of_the_unix_socket_is_shown_with_its_process(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1)
+    with connect(pgmux), pgmux.wire(unix=True) as local:
+        local.startup(user="app", database="app")
+        assert sorted(column(pgmux, "clients", "remote_pid")) == [0, os.getpid()]

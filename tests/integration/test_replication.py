@@ -11,6 +11,7 @@ from pgmux.demo.embedded import Setting
 from tests.fix_pgmux import MakePgmux
 from tests.fix_postgres import MakePostgres
 from tests.integration.inside import Inside
+from tests.integration.test_control_socket import column
 from tests.servers import Pgmux, Postgres, wait_until
 from tests.wire import LoginRefusedError, frontend
 
@@ -134,6 +135,9 @@ def test_a_replication_session_is_its_clients_alone(make_pgmux: MakePgmux, serve
         assert client.query("IDENTIFY_SYSTEM").types == b"TDCZ"
         assert client.query("SHOW work_mem").value == b"7MB"
         mine = int(client.query("SELECT pg_backend_pid()").value or b"0")
+        assert (
+            column(pgmux, "clients", "replication") == column(pgmux, "servers", "replication") == ["logical"]
+        )
         with pgmux.connect(user="copier") as other:  # the pool's one place is still there
             assert str(other.execute("SELECT pg_backend_pid()").fetchone()) != f"({mine},)"
         client.send(frontend.query("SELECT pg_sleep(60)"))

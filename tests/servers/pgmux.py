@@ -38,6 +38,7 @@ from tests.wire import Wire, WireClosedError, WireTimeoutError, frontend
 PGMUX = (sys.executable, "-m", "pgmux")
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
+CTL_TIMEOUT_S = 30.0  # a Python is started
 
 Tables = Mapping[str, toml.Table]
 
@@ -264,7 +265,7 @@ class Pgmux:
             capture_output=True,
             text=True,
             env=environment(),
-            timeout=STOP_TIMEOUT_S,
+            timeout=CTL_TIMEOUT_S,
             check=False,
         )
         assert answer.returncode == 0, f"pgmux ctl {' '.join(arguments)} failed: {answer.stderr}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgmux.shm.leases import Phase, Verb
+from pgmux.shm.leases import Phase, Private, Verb
 from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, FAVOUR_OWN_FOR_US, POOL_FULL, Pools
 from pgmux.shm.segment import Segment, SegmentError
 from pgmux.shm.tenancies import PoolsExhausted
@@ -402,13 +402,13 @@ def test_a_private_backend_takes_no_place_of_its_pool_but_counts_within_the_othe
     world: World,
 ) -> None:
     pool = world.pools.register(b"alone", b"app", 1, 3)
-    private = [world.pools.open(pool, 0, private=True) for _ in range(2)]
+    private = [world.pools.open(pool, 0, private=Private.PHYSICAL) for _ in range(2)]
     assert min(private) >= 0
     assert world.pools.count(pool) == (0, 0, 0, 0)
     assert world.pools.open(pool, 0) >= 0
     assert world.pools.open(pool, 0) == POOL_FULL
-    assert world.pools.open(pool, 0, private=True) == DATABASE_FULL
+    assert world.pools.open(pool, 0, private=Private.PHYSICAL) == DATABASE_FULL
     assert world.pools.count(pool)[:2] == (1, 1)
     assert world.pools.shut(private[0], 0)
     assert world.pools.clear(private[0], 0)
-    assert world.pools.open(pool, 0, private=True) == private[0]
+    assert world.pools.open(pool, 0, private=Private.PHYSICAL) == private[0]

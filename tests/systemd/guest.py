@@ -31,7 +31,7 @@ _NEEDED = ("systemd-nspawn", "nsenter", "mount", "umount")
 _TARGET = "[Unit]\nDescription=Enough to run a service\nRequires=basic.target\nAfter=basic.target\n"
 _PROGRAM = """\
 #!/bin/sh
-export PYTHONPATH=/opt/pgmux/source:/opt/pgmux/packages LD_LIBRARY_PATH=/opt/pgmux/python/lib
+export PYTHONPATH=/opt/newer:/opt/pgmux/source:/opt/pgmux/packages LD_LIBRARY_PATH=/opt/pgmux/python/lib
 exec /opt/pgmux/python/bin/{python} -m pgmux "$@"
 """
 
@@ -69,6 +69,12 @@ class Guest:
         said = self._ask(*command)
         assert said.returncode == 0, f"{' '.join(command)}: {said.stdout}{said.stderr}"
         return said.stdout.strip()
+
+    def install_version(self, version: str) -> None:
+        """What pip would leave behind had it installed that version; what is run stays the same."""
+        about = f"/opt/newer/pgmux-{version}.dist-info"
+        metadata = f"Metadata-Version: 2.1\\nName: pgmux\\nVersion: {version}\\n"
+        self.run("sh", "-c", f"mkdir -p {about} && printf '{metadata}' > {about}/METADATA")
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit, as `systemctl show` gives it."""

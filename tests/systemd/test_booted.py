@@ -16,7 +16,7 @@ from tests.servers import wait_until
 from tests.systemd.guest import CannotBootError, Guest, guest_files
 
 FOLDER = Path(__file__).parents[2] / "systemd"
-IMPATIENT = "\n[Service]\nWatchdogSec=3\nTimeoutAbortSec=1\n"
+IMPATIENT = "\n[Service]\nWatchdogSec=5\nTimeoutAbortSec=1\n"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -104,6 +104,52 @@ def test_a_load_goes_through_it_while_it_is_reloaded(
     assert load.returncode == 0, said
     assert "number of transactions actually processed: 4000/4000" in said
     service.guest.run("systemctl", "stop", "pgmux")
+
+
+def test_a_wrong_configuration_fails_the_reload_and_changes_nothing(service: Service) -> None:
+    guest, path = service.guest, "/etc/pgmux/pgmux.toml"
+    guest.run("systemctl", "start", "pgmux")
+    guest.run("cp", path, f"{path}.right")
+    guest.run("sed", "-i", "s/^workers/wokers/", path)
+    with pytest.raises(AssertionError, match="failed"):
+        guest.run("systemctl", "reload", "pgmux")
+    assert service.state() == "active"
+    assert 'did you mean "workers"?' in guest.log("pgmux")
+    with service.connect() as client:
+        assert client.execute("SELECT 1").fetchone() == (1,)
+    guest.run("cp", f"{path}.right", path)
+    guest.run("systemctl", "reload", "pgmux")
+    guest.run("systemctl", "stop", "pgmux")
+
+
+def test_the_journal_knows_how_bad_a_line_is(service: Service) -> None:
+    guest = service.guest
+    guest.run("systemctl", "start", "pgmux")
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(host="127.0.0.1", port=service.port, user="app", dbname="pgmux")
+    wait_until(lambda: "log-in refused" in guest.log("pgmux"), what="the refusal")
+    warnings = guest.run("journalctl", "--no-pager", "--unit=pgmux", "--priority=warning", "--output=cat")
+    assert "WARNING worker" in warnings
+    assert "is ready" not in warnings
+    guest.run("systemctl", "stop", "pgmux")
+
+
+def test_another_version_takes_over_at_a_reload(service: Service) -> None:
+    guest = service.guest
+    guest.run("systemctl", "start", "pgmux")
+    supervisor = service.main_pid()
+    with service.connect() as client:
+        client.execute("SET work_mem = '7MB'")
+        guest.install_version("9.9.9")
+        guest.run("systemctl", "reload", "pgmux")
+        wait_until(
+            lambda: "all workers have been replaced" in guest.log("pgmux"), timeout=60, what="an upgrade"
+        )
+        assert client.execute("SHOW work_mem").fetchone() == ("7MB",)
+    assert "pgmux 9.9.9 takes over" in guest.log("pgmux")
+    assert service.main_pid() == supervisor
+    guest.run("systemctl", "stop", "pgmux")
+    guest.run("rm", "-r", "/opt/newer")
 
 
 def test_it_runs_under_an_account_without_rights(service: Service) -> None:

@@ -40,6 +40,13 @@ def test_ready_says_how_pgmux_fares(manager: Manager, told: Told) -> None:
     assert manager.collect() == [{"READY": "1", "STATUS": "2 of 2 workers"}]
 
 
+def test_before_what_takes_a_while_the_watchdog_is_fed(manager: Manager, told: Told) -> None:
+    told().keep_waiting()
+    assert manager.collect() == []  # there is none
+    told(watchdog_seconds=30).keep_waiting()
+    assert manager.collect() == [{"WATCHDOG": "1"}]
+
+
 def test_a_reload_says_when_it_began_and_that_it_has_ended(manager: Manager, told: Told) -> None:
     notifier = told()
     notifier.reloading()

@@ -12,6 +12,7 @@ import pytest
 from pgmux.config import Settings
 from pgmux.supervisor.crew import WEDGED_AFTER_SECONDS
 from pgmux.supervisor.main import INSIST_AFTER_SECONDS
+from pgmux.supervisor.succession import ASKING_TIMEOUT_SECONDS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "pgmux.service"
@@ -80,6 +81,9 @@ def test_the_units_times_fit_pgmuxs_own() -> None:
     assert (
         int(service("WatchdogSec")) > 2 * WEDGED_AFTER_SECONDS
     )  # a wedged worker is the supervisor's to replace
+    assert (
+        int(service("WatchdogSec")) > ASKING_TIMEOUT_SECONDS
+    )  # at an upgrade nobody else is heard meanwhile
 
 
 def test_the_units_paths_are_pgmuxs_defaults() -> None:

@@ -20,6 +20,8 @@ def overview(*, is_moving: bool = True, is_paused: bool = False, waiting: int = 
         clients=1_234,
         clients_limit=10_000,
         waiting=waiting,
+        pinned=2,
+        longest=72.0,
         backends=7,
         backends_limit=80,
         transactions=5_432.1,
@@ -29,11 +31,9 @@ def overview(*, is_moving: bool = True, is_paused: bool = False, waiting: int = 
     )
 
 
-def pool(
-    key: int, database: str = "app", *, tps: float = 10.0, waiting: int = 0, trouble: str = ""
-) -> PoolLine:
+def pool(key: int, database: str = "app", *, tps: float = 10.0, waiting: int = 0, why: str = "") -> PoolLine:
     traffic = Traffic(tps, 2 * tps, 1_000.0, 0, 2_048, 4_096)
-    return PoolLine(key, database, "alice", 9, 3, waiting, 0.5 * waiting, 4, 1, 20, traffic, trouble)
+    return PoolLine(key, database, "alice", 9, 3, waiting, 0.5 * waiting, 4, 1, 20, traffic, why)
 
 
 def worker(key: int) -> WorkerLine:

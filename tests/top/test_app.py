@@ -127,12 +127,10 @@ def test_a_changed_value_is_written_in_its_place() -> None:
     observer = Given(observation(pools=[pool(0, waiting=0)]))
 
     async def script(app: TopApp, pilot: Any) -> None:
-        observer.seen = observation(
-            pools=[pool(0, waiting=12, trouble="28P01 password authentication failed")]
-        )
+        observer.seen = observation(pools=[pool(0, waiting=12, why="28P01 password authentication failed")])
         app.look()
         assert column(app, "pools", "waiting") == ["12"]
-        assert column(app, "pools", "trouble") == ["28P01 password authentication failed"]
+        assert column(app, "pools", "why") == ["28P01 password authentication failed"]
 
     play(observer, script)
 

@@ -71,7 +71,10 @@ def test_a_filter_looks_at_all_cells_and_minds_no_capitals() -> None:
 def test_the_headline_says_how_pgmux_fares() -> None:
     first, second = describe(overview())
     assert first == "2 of 2 workers, 37% cpu, 51M rss   5,432 tps   9,876 qps"
-    assert second == "1,234 of 10,000 clients   0 waiting   7 of 80 backends"
+    assert (
+        second
+        == "1,234 of 10,000 clients   0 waiting   7 of 80 backends   2 pinned   longest transaction 72s"
+    )
 
 
 @pytest.mark.parametrize(

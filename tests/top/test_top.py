@@ -90,6 +90,8 @@ def test_a_client_that_waits_is_seen_waiting(make_pgmux: MakePgmux) -> None:
         assert sorted(line.state for line in seen.clients) == ["active", "waiting"]
         assert seen.pools[0].waiting == seen.overview.waiting == 1
         assert seen.pools[0].longest_wait > 0
+        assert seen.pools[0].why == "All 1 backends that the pool may have are in use."
+        assert seen.overview.longest > 0
 
 
 def test_a_stopped_pgmux_is_missed_and_a_new_one_is_found(make_pgmux: MakePgmux) -> None:
@@ -123,9 +125,9 @@ def test_a_trouble_of_a_pool_is_seen(make_pgmux: MakePgmux) -> None:
     with pgmux.wire() as client:
         client.send_startup(user="app", database="app")
         seen = wait_until(
-            lambda: [pool for pool in observer_of(pgmux).look().pools if pool.trouble], what="the trouble"
+            lambda: [pool for pool in observer_of(pgmux).look().pools if pool.why], what="the trouble"
         )
-    assert "refused" in seen[0].trouble.lower()
+    assert "refused" in seen[0].why.lower()
 
 
 def test_something_else_than_a_segment_is_an_error(tmp_path: Path) -> None:
