@@ -86,7 +86,8 @@ class Soak:
         descriptors = sum(process.num_fds() for process in family(self._arm.pid))
         phases = [phase for phase, *_ in self._pools.leases.snapshot()]
         return Holdings(
-            *self._done,
+            self._done[0],
+            self._done[1],
             read_memory(self._arm.pid, self._arm.segment).total,
             descriptors,
             sum(phase != Phase.EMPTY for phase in phases),
