@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast test-systemd chaos deaths soak docs bench bench-quick lint clean
+.PHONY: help build demo test test-fast test-systemd chaos deaths soak docs bench bench-quick claims lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r target does; do printf '%-13s %s\n' "$$target" "$$does"; done
@@ -17,7 +17,7 @@ build: .venv/built ## make .venv with pgmux built and installed (seconds when no
 
 .venv/tested: pyproject.toml $(COMPILED)
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top,test,lint,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,top,test,lint,docs,bench]'
 	@touch .venv/built $@
 
 demo: build ## a throw-away PostgreSQL with pgmux in front, compared with direct connections (KEEP=1: stays up)
@@ -47,12 +47,18 @@ bench: .venv/tested ## side by side with direct connections and PgBouncer, about
 bench-quick: .venv/tested ## the same in under two minutes
 	$(BIN)/python -m loadtest --quick
 
+claims: .venv/tested ## the seven claims of docs/performance.md, measured here (N=3: one of them)
+	$(BIN)/python -m loadtest.claims $(N) $(ARGS)
+
 docs: .venv/tested ## the manual as HTML in site/, and man pages in site/man
 	$(BIN)/mkdocs build --quiet --strict
 	$(BIN)/python -m docs.man site/man
 
 docs/top.svg: docs/top_picture.py $(wildcard pgmux/top/*.py) | .venv/tested
 	$(BIN)/python -m docs.top_picture $@
+
+docs/performance.md: loadtest/claims/document.py $(wildcard loadtest/results/*.json loadtest/results/claims/*.json) | .venv/tested
+	$(BIN)/python -m loadtest.claims.document > $@.new && mv $@.new $@
 
 docs/hidden-state.md: tests/hidden/situations.py tests/hidden/comparison.py | .venv/tested
 	$(BIN)/python -m tests.hidden.comparison > $@.new && mv $@.new $@

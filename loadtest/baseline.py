@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from loadtest.figures import Measured, judge
 from loadtest.summary import Summary, median_count
 from pgmux.demo.terminal import print_table
 from pgmux.errors import PgmuxError
@@ -40,18 +41,47 @@ class Change:
         return self.now > self.before
 
 
-def read_baseline(path: Path) -> Result | None:
+def read_baseline(path: Path, may_be_missing: bool = False) -> Result | None:
     """The recorded measurement, None where none was recorded. Raises PgmuxError for a file that is none."""
     from loadtest.report import Result
 
     try:
         return msgspec.json.decode(path.read_bytes(), type=Result)
     except FileNotFoundError:
-        if path == BASELINE:
+        if path == BASELINE or may_be_missing:
             return None
         raise PgmuxError(f"no baseline in {path}: --record writes one") from None
     except msgspec.MsgspecError as error:
         raise PgmuxError(f"{path} is no measurement of this version ({error}): record one anew") from error
+
+
+def merged(before: Result | None, now: Result) -> Result:
+    """This measurement with those scenarios of an earlier one that it has not made anew; alone, if that was made on
+    another machine or before another backend.
+    """
+    if before is None or _where(before) != _where(now):
+        return now
+    measured = set(now.method.rounds)
+    summaries = [each for each in before.summaries if each.scenario not in measured] + now.summaries
+    memories = [each for each in before.memories if each.scenario not in measured] + now.memories
+    counts = [each for each in before.counts if each.scenario not in measured] + now.counts
+    versions = {**before.circumstances.versions, **now.circumstances.versions}
+    return msgspec.structs.replace(
+        now,
+        circumstances=msgspec.structs.replace(now.circumstances, versions=versions),
+        method=msgspec.structs.replace(now.method, rounds={**before.method.rounds, **now.method.rounds}),
+        figures=judge(Measured(summaries, memories, counts, is_null=now.method.target == "nullpg")),
+        summaries=summaries,
+        loads=[each for each in before.loads if each.scenario not in measured] + now.loads,
+        memories=memories,
+        counts=counts,
+        left_out=[each for each in before.left_out if each.split(",")[0] not in measured] + now.left_out,
+    )
+
+
+def _where(result: Result) -> tuple[str, int, str]:
+    machine = result.circumstances.machine
+    return machine.processor, machine.cores, result.method.target
 
 
 def compare(before: Result, now: Result) -> list[Change]:

@@ -6,7 +6,8 @@ import select
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -87,6 +88,14 @@ class Crowd:
                 process.wait()
             process.stdout.close()
             process.stderr.close()  # type: ignore[union-attr]  # it is a pipe
+
+    @contextmanager
+    def background(self, load: Load, address: Address, seconds: float) -> Iterator[Callable[[], Told]]:
+        """The clients at work already, for some seconds from now; and what waits for their end and tells of it."""
+        with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+            run = stack.enter_context(self.gathered(load, address, seconds))
+            running = pool.submit(run)
+            yield lambda: running.result()[0]
 
 
 def _options(load: Load, address: Address, seconds: float) -> list[str]:

@@ -83,7 +83,7 @@ class Bench:
     """What runs share: who plays the clients, the backend, how long."""
 
     def __init__(
-        self, players: Mapping[Player, Generator], backend: Backend, seconds: int, idle_clients: int
+        self, players: Mapping[Player, Generator], backend: Backend, seconds: float, idle_clients: int
     ) -> None:
         self._players = players
         self._backend = backend

@@ -69,7 +69,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--seconds", type=_positive, help="length of a run (default: 4)")
     parser.add_argument(
-        "--idle-clients", type=_positive, default=5000, help="clients of the scenario idle (default: 5000)"
+        "--idle-clients",
+        type=_positive,
+        help="clients of the scenario idle (default: 10000, 2000 with --quick)",
     )
     parser.add_argument(
         "--backend",
@@ -94,10 +96,13 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         help="the measurement to compare with (default: loadtest/results/baseline.json)",
     )
     parser.add_argument(
-        "--record", action="store_true", help="write this one there: later ones are compared with it"
+        "--record",
+        action="store_true",
+        help="put it there, for what was measured in it: later ones are compared with that",
     )
     chosen = parser.parse_args(arguments)
-    if chosen.idle_clients > MAX_CLIENTS:
+    idle_clients = chosen.idle_clients or (2000 if chosen.quick else MAX_CLIENTS)
+    if idle_clients > MAX_CLIENTS:
         parser.error(f"--idle-clients: the poolers are configured for {MAX_CLIENTS}")
     scenarios = chosen.scenario or tuple(
         each for each in SCENARIOS.values() if each.is_quick or not chosen.quick
@@ -108,7 +113,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         arms=chosen.arms,
         rounds=chosen.rounds,
         seconds=chosen.seconds or (1 if chosen.quick else 4),
-        idle_clients=chosen.idle_clients,
+        idle_clients=idle_clients,
         unix=chosen.unix,
         quick=chosen.quick,
         backend=chosen.backend,

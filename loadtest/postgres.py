@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from loadtest.client import DATABASE, USER, Address
+from loadtest.program import pass_on_niceness
 from pgmux.demo.embedded import EmbeddedPostgres
 from pgmux.errors import PgmuxError
 
@@ -38,6 +39,7 @@ class PostgresBackend:
 
     def __enter__(self) -> Self:
         self._postgres.__enter__()
+        pass_on_niceness(self._postgres.pid)
         try:
             self._postgres.sql(f"CREATE ROLE {USER} LOGIN")
             self._postgres.sql(f"CREATE DATABASE {DATABASE} OWNER {USER}")

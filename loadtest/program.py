@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -20,6 +21,17 @@ from pgmux.errors import PgmuxError
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
 _LOG_LINES_SHOWN = 15
+
+
+def pass_on_niceness(pid: int) -> None:
+    """Gives the session of a process our own niceness, which the kernel otherwise regards within a session alone.
+
+    So `nice -n -20 python -m loadtest` means all that it starts. Source: sched(7), "The autogroup feature".
+    """
+    niceness = os.nice(0)
+    if niceness:
+        with suppress(OSError):  # no autogroups here, or not allowed
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 class Program:
@@ -48,6 +60,7 @@ class Program:
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C is ours to answer, not its
             )
+        pass_on_niceness(self._process.pid)
 
     @property
     def pid(self) -> int:

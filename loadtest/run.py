@@ -5,6 +5,7 @@ Read `_measure` first: it is the whole measurement from top to bottom.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import tempfile
@@ -13,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from loadtest.arms import ARMS, MAX_CLIENTS, Arm, MissingError, Place
-from loadtest.baseline import compare, print_changes, read_baseline
+from loadtest.arms import ARMS, BARE, MAX_CLIENTS, Arm, MissingError, Place
+from loadtest.baseline import compare, merged, print_changes, read_baseline
 from loadtest.client import Address
 from loadtest.crowd import Crowd
 from loadtest.figures import Measured, judge
@@ -25,6 +26,7 @@ from loadtest.nullpg import Backend, NullBackend
 from loadtest.options import Options, parse_options
 from loadtest.pgbench import Pgbench, find_pgbench
 from loadtest.postgres import PostgresBackend
+from loadtest.program import pass_on_niceness
 from loadtest.report import (
     Method,
     Result,
@@ -61,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: Options) -> int:
     raise_open_files(files_for(MAX_CLIENTS))
+    pass_on_niceness(os.getpid())
     pgbench = find_pgbench()
-    baseline = read_baseline(options.baseline)
+    baseline = read_baseline(options.baseline, may_be_missing=options.record)
     present, missing = _look_for_arms(options)
     turns, left_out = _plan(options, present, missing)
     if not turns:
@@ -93,7 +96,8 @@ def _measure(options: Options) -> int:
         print_changes(compare(baseline, result), baseline, result)
     print(f"every run: {_shown(write_json(result, options.output))}", flush=True)
     if options.record:
-        print(f"the baseline from now on: {_shown(write_json(result, options.baseline))}", flush=True)
+        recorded = write_json(merged(baseline, result), options.baseline)
+        print(f"the baseline from now on: {_shown(recorded)}", flush=True)
     return 1 if outcome.failures else 0
 
 
@@ -143,7 +147,7 @@ def _plan(options: Options, present: dict[str, Arm], missing: dict[str, str]) ->
     turns, left_out = [], []
     for scenario in options.scenarios:
         playing = []
-        for name in options.arms or scenario.arms:
+        for name in options.arms or _usual_arms(options, scenario):
             arm = present.get(name)
             reason = (
                 missing[name]
@@ -158,6 +162,13 @@ def _plan(options: Options, present: dict[str, Arm], missing: dict[str, str]) ->
             rounds = options.rounds or (scenario.quick_rounds if options.quick else scenario.rounds)
             turns.append(Turn(scenario, tuple(playing), rounds))
     return turns, left_out
+
+
+def _usual_arms(options: Options, scenario: Scenario) -> tuple[str, ...]:
+    """A scenario's own; a first look goes without what no ratio is against."""
+    return tuple(
+        name for name in scenario.arms if not options.quick or name != BARE or scenario.load.bytes_each_time
+    )
 
 
 def _why_not_here(options: Options, scenario: Scenario, arm: str) -> str | None:

@@ -58,7 +58,6 @@ _ROWS = (
         "extended",
         "SELECT with a parameter, extended protocol, unnamed statement",
         Load("parameter.sql", "extended"),
-        is_quick=True,
     ),
     Scenario(
         "prepared",

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from loadtest.arms import Pgmux, Place
-from loadtest.baseline import compare, read_baseline
+from loadtest.baseline import compare, merged, read_baseline
 from loadtest.client import Address
 from loadtest.figures import FIGURES, Measured, judge
 from loadtest.machine import look_around
@@ -96,7 +96,14 @@ def test_the_configuration_of_a_pgmux_arm_is_one_that_pgmux_accepts(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--scenario", "selct"], ["--arms", "pgmux-3"], ["--rounds", "0"], ["--backend", "pg"]]
+    "arguments",
+    [
+        ["--scenario", "selct"],
+        ["--arms", "pgmux-3"],
+        ["--rounds", "0"],
+        ["--backend", "pg"],
+        ["--odyssey", "/nowhere"],
+    ],
 )
 def test_wrong_usage_exits_with_2_and_names_the_mistake(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -148,6 +155,18 @@ def test_a_ratio_is_worse_only_beyond_its_spread() -> None:
     (change,) = compare(before, now)
     assert change.is_worse
     assert change.what == "CPU ratio, simple, pgmux-1"
+
+
+def test_what_was_measured_anew_takes_the_place_of_the_old_and_the_rest_stays() -> None:
+    before = result_of(summary_of("pgmux-1", 0.70, 0.68, 0.72), instructions=3000)
+    now = result_of(instructions=2400)
+    now = msgspec.structs.replace(now, method=msgspec.structs.replace(now.method, rounds={"instructions": 1}))
+    both = merged(before, now)
+    assert [each.ratio for each in both.summaries] == [0.70]
+    assert [each.value for each in both.counts] == [2400]
+    judged = {verdict.name: verdict.value for verdict in both.figures if verdict.value is not None}
+    assert judged["CPU, simple, 1 worker / PgBouncer"] == 0.70
+    assert judged["instructions of the relay, simple, 8 clients"] == 2400
 
 
 def test_counts_that_repeat_are_compared_closely() -> None:
