@@ -15,12 +15,14 @@ from pgmux.top.observer import Observer
 from pgmux.top.steering import Steering
 from tests.servers import Pgmux, Postgres
 
-SIZE = (170, 38)  # of the terminal, columns and lines
+SIZE = (180, 44)  # of the terminal, columns and lines
 SECONDS = 8.0  # of load before the picture is taken
 LOADS = {  # application: database, user, clients, what each does
     "checkout": ("app", "app", 14, "BEGIN;\nSELECT 1;\nSELECT pg_sleep(0.002);\nEND;\n"),
     "catalogue": ("app", "app", 20, "\\sleep 20 ms\nSELECT 1;\n"),
     "ledger": ("billing", "postgres", 6, "\\sleep 30 ms\nBEGIN;\nSELECT pg_sleep(0.01);\nEND;\n"),
+    "reports": ("analytics", "postgres", 5, "\\sleep 200 ms\nSELECT pg_sleep(0.4);\n"),
+    "sessions": ("identity", "app", 12, "\\sleep 10 ms\nSELECT 1;\n"),
 }
 
 
@@ -55,13 +57,27 @@ async def take_picture(pgmux: Pgmux, path: str) -> None:
     Path(path).write_text(re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL) + "\n")
 
 
+def _databases(postgres: Postgres) -> dict[str, dict[str, str | int]]:
+    """Any name leads to `postgres`; reports have few backends, so that some wait."""
+    place: dict[str, str | int] = {"host": str(postgres.socket_dir), "port": postgres.port}
+    return {"*": place, "analytics": {**place, "pool_size": 2}}
+
+
 def main(path: str) -> None:
     """Run everything, and write the picture."""
     with Postgres(None, {"max_connections": 120}) as postgres:
-        postgres.sql("CREATE DATABASE billing")
-        with Pgmux(postgres, workers=2, default_pool_size=6, max_backends=20) as pgmux:
-            with pgmux.connect(application_name="migration") as forgotten, under_load(postgres, pgmux):
+        for database in ("billing", "analytics", "identity"):
+            postgres.sql(f"CREATE DATABASE {database}")
+        with Pgmux(
+            postgres, workers=4, default_pool_size=6, max_backends=24, databases=_databases(postgres)
+        ) as pgmux:
+            with (
+                pgmux.connect(application_name="migration") as forgotten,
+                pgmux.connect(application_name="importer") as importer,
+                under_load(postgres, pgmux),
+            ):
                 forgotten.execute("BEGIN; SELECT 1")
+                importer.execute("CREATE TEMPORARY TABLE staged (n int)")
                 asyncio.run(take_picture(pgmux, os.path.abspath(path)))
 
 

@@ -1,7 +1,8 @@
 """This measurement against the last recorded one: what got worse, what got better, beyond what is noise.
 
 Two measurements never meet under the same load, so only ratios are compared, which each had within its rounds, and
-counts. A ratio has changed when it moved by more than 5 % and its spread does not reach the other's median.
+counts. A ratio has changed when its spread does not reach the other's median and it moved by more than what few
+rounds, and other programs on the machine, make of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from loadtest.report import Result
 
 BASELINE = Path(__file__).parent / "results" / "baseline.json"
-_RATIO_NOISE = 0.05
+_RATIO_NOISE = 0.05  # of five rounds on a machine of one's own
+_NOISE_OF_OTHERS = 0.5  # for each part of the machine that other programs used
+_ROUNDS_FOR_A_SPREAD = 5
+_NOISE_OF_A_ROUND_LESS = 0.03
 _COUNT_NOISE = {"instructions": 0.02, "s": 0.15}
 _MEMORY_NOISE = 0.05
 
@@ -96,14 +100,19 @@ def _ratios(before: Result, now: Result) -> Iterator[Change]:
     known = {(each.scenario, each.arm): each for each in before.summaries}
     for each in now.summaries:
         old = known.get((each.scenario, each.arm))
-        if old is not None and old.ratio and each.ratio and _is_beyond_noise(old, each):
+        if not each.arm.startswith("pgmux") or old is None:
+            continue  # others do not get worse by what is done here
+        if old.ratio and each.ratio and _is_beyond_noise(old, each):
             yield Change(f"CPU ratio, {each.scenario}, {each.arm}", old.ratio, each.ratio)
 
 
 def _is_beyond_noise(old: Summary, new: Summary) -> bool:
     assert old.ratio is not None
     assert new.ratio is not None
-    if abs(new.ratio / old.ratio - 1) <= _RATIO_NOISE:
+    others = max(old.strangers_share, new.strangers_share)
+    fewer = max(0, _ROUNDS_FOR_A_SPREAD - min(old.rounds, new.rounds))
+    noise = _RATIO_NOISE + others * _NOISE_OF_OTHERS + fewer * _NOISE_OF_A_ROUND_LESS
+    if abs(new.ratio / old.ratio - 1) <= noise:
         return False
     if new.ratio > old.ratio:
         return (new.ratio_low or 0) > old.ratio and (old.ratio_high or 0) < new.ratio

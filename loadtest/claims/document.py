@@ -17,10 +17,14 @@ from loadtest.claims.claim import Claim
 from loadtest.figures import Verdict
 from loadtest.machine import Circumstances
 from loadtest.report import Result
+from loadtest.scenarios import SCENARIOS
 from loadtest.summary import Summary
 from pgmux.errors import PgmuxError
 
 STREAMS = BASELINE.with_name("postgresql.json")  # the same before a real PostgreSQL: what is streamed
+NEWER = BASELINE.with_name(
+    "pgbouncer-newer.json"
+)  # the same against a PgBouncer that carries named statements
 
 _OPENING = """\
 # Performance
@@ -47,7 +51,9 @@ _REASONS = {
     "throughput of a 1 GB result / direct (PostgreSQL)": "copies",
     "throughput of COPY out / direct (PostgreSQL)": "copies",
     "idle clients, above PgBouncer + 15 MB a worker": "interpreter",
-    "CPU per connection, SCRAM / PgBouncer": "few",
+    "CPU per connection, SCRAM / PgBouncer": "proof",
+    "CPU, tpcb, 1 worker / PgBouncer": "spread",
+    "CPU, simple, 1 worker / PgBouncer": "spread",
     "CPU per connection, TLS / PgBouncer": "few",
 }
 _WORDS = {
@@ -58,8 +64,8 @@ _WORDS = {
         "leases, and then others wait or take over: with cores of their own this happens less often."
     ),
     "old": (
-        "Debian's PgBouncer 1.18 carries no named statements in transaction mode; the row below compares with "
-        "its simple protocol."
+        "Debian 12's PgBouncer 1.18 carries no named statements in transaction mode; the row below compares "
+        "with its simple protocol, and a table further down with a newer one."
     ),
     "instructions": (
         "No single function is large; most is in the framing of replies (`take_replies`, `heed`), in "
@@ -70,6 +76,14 @@ _WORDS = {
         "A Python interpreter with gevent and pgmux's own modules is some 30 MB before the first client, "
         "which 15 MB for one worker cannot hold; a worker more costs 7 MB, a client less than 900 bytes. "
         "From four workers on the figure is reached."
+    ),
+    "proof": (
+        "Of such a connection's processor time more than twice as much is spent in pgmux itself as in PgBouncer; the "
+        "kernel's part is the smaller one. Both find the user's verifier in a file, so neither derives a key."
+    ),
+    "spread": (
+        "On this machine the rounds of one run differ by more than what is missing: the table below has the lowest "
+        "and the highest."
     ),
     "few": (
         "pgbench makes a few hundred such connections a second, because each costs itself a proof or a "
@@ -98,10 +112,12 @@ def document() -> Iterator[str]:
     baseline = read_baseline(BASELINE)
     if baseline is None:
         raise PgmuxError("no baseline: python -m loadtest --record")
-    streams = read_baseline(STREAMS) if STREAMS.exists() else None
+    streams, newer = (read_baseline(path) if path.exists() else None for path in (STREAMS, NEWER))
     yield _OPENING.format(readme="../loadtest/README.md")
-    yield from _figures(baseline, streams)
+    yield from _figures(baseline, [each for each in (streams, newer) if each is not None])
     yield from _loads("Before a backend that answers at once", baseline)
+    if newer is not None:
+        yield from _loads("The same, against a newer PgBouncer", newer)
     if streams is not None:
         yield from _loads("Before a real PostgreSQL", streams)
     yield "## The claims of the field"
@@ -112,10 +128,10 @@ def document() -> Iterator[str]:
         yield from _claim(claim)
 
 
-def _figures(baseline: Result, streams: Result | None) -> Iterator[str]:
+def _figures(baseline: Result, others: Sequence[Result]) -> Iterator[str]:
     yield from ("## The figures that pgmux has set itself", "", _where(baseline.circumstances), "")
     known = {verdict.name: verdict for verdict in baseline.figures}
-    for verdict in streams.figures if streams is not None else ():
+    for verdict in (verdict for other in others for verdict in other.figures):
         if verdict.value is not None and known[verdict.name].value is None:
             known[verdict.name] = verdict
     yield from _table(("", "wanted", "measured", ""), [_figure(verdict) for verdict in known.values()])
@@ -132,13 +148,11 @@ def _figures(baseline: Result, streams: Result | None) -> Iterator[str]:
 def _figure(verdict: Verdict) -> tuple[str, ...]:
     sign = "≥" if verdict.is_floor else "≤"
     words = {True: "reached", False: "**not reached**", None: "not measured here"}
-    value = (
-        ""
-        if verdict.value is None
-        else f"{verdict.value:,.2f}"
-        if verdict.value < 100
-        else f"{verdict.value:,.0f}"
-    )
+    value = "" if verdict.value is None else f"{verdict.value:,.2f}"
+    if verdict.value is not None and verdict.value >= 100:
+        value = f"{verdict.value:,.0f}"
+    elif verdict.value is not None and value == f"{verdict.limit:.2f}" and verdict.value != verdict.limit:
+        value = f"{verdict.value:.3f}"  # on which side of the limit
     return verdict.name, f"{sign} {verdict.limit:g} {verdict.unit}".strip(), value, words[verdict.reached]
 
 
@@ -164,9 +178,11 @@ def _loads(title: str, result: Result) -> Iterator[str]:
         "backend µs",
         "errors",
     )
-    yield from _table(header, [_load(each) for each in result.summaries])
+    order = {name: place for place, name in enumerate(SCENARIOS)}
+    rows = sorted(result.summaries, key=lambda each: order.get(each.scenario, len(order)))
+    yield from _table(header, [_load(each) for each in rows])
     yield ""
-    if result.method.target == "nullpg":
+    if any(each.scenario == "simple@500" for each in result.summaries):
         yield _ON_LOAD
 
 

@@ -7,10 +7,13 @@ supervisor's process carries nothing else. Exit codes: 0, 1 (it failed while run
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgmux.cli.output import print_answer, print_error
 from pgmux.errors import PgmuxError
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 WRONG_USAGE = 2
 INTERRUPTED = 130
@@ -155,6 +158,20 @@ def build_parser() -> argparse.ArgumentParser:
     one_of.add_argument("--options", action="store_true", help="print every option, as a configuration")
     check.set_defaults(subcommand=_check)
 
+    _add_ctl(commands)
+    demo = commands.add_parser("demo", help="see pooling, nothing prepared", description=DEMO, **STYLE)
+    demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
+    demo.set_defaults(subcommand=_demo)
+
+    _add_top(commands)
+    _add_doctor(commands)
+    _add_import(commands)
+    version = commands.add_parser("version", help="print the version", **STYLE)
+    version.set_defaults(subcommand=_version)
+    return parser
+
+
+def _add_ctl(commands: "_Commands") -> None:
     ctl = commands.add_parser(
         "ctl", help="talk to a running pgmux: show, pause, ...", description=CTL, add_help=False, **STYLE
     )
@@ -168,10 +185,8 @@ def build_parser() -> argparse.ArgumentParser:
     ctl.add_argument("words", metavar="COMMAND", nargs="*", help="a command and its arguments, see below")
     ctl.set_defaults(subcommand=_ctl, parser=ctl)
 
-    demo = commands.add_parser("demo", help="see pooling, nothing prepared", description=DEMO, **STYLE)
-    demo.add_argument("--keep", action="store_true", help="stay up and print the psql line to connect with")
-    demo.set_defaults(subcommand=_demo)
 
+def _add_top(commands: "_Commands") -> None:
     top = commands.add_parser("top", help="live view of a running pgmux", description=TOP, **STYLE)
     _add_config(top)
     top.add_argument(
@@ -180,20 +195,8 @@ def build_parser() -> argparse.ArgumentParser:
     top.add_argument("--once", action="store_true", help="print one look as text")
     top.set_defaults(subcommand=_top)
 
-    _add_doctor(commands)
-    imported = commands.add_parser(
-        "import-pgbouncer", help="turn a pgbouncer.ini into a pgmux.toml", description=IMPORT, **STYLE
-    )
-    imported.add_argument("ini", metavar="FILE", help="the pgbouncer.ini")
-    imported.add_argument("-o", "--output", metavar="FILE", help="write there, mode 0640 (default: print it)")
-    imported.set_defaults(subcommand=_import_pgbouncer)
 
-    version = commands.add_parser("version", help="print the version", **STYLE)
-    version.set_defaults(subcommand=_version)
-    return parser
-
-
-def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_doctor(commands: "_Commands") -> None:
     doctor = commands.add_parser(
         "doctor", help="what PostgreSQL's connections cost", description=DOCTOR, add_help=False, **STYLE
     )
@@ -209,6 +212,15 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     doctor.add_argument("--json", action="store_true", help="print everything as JSON")
     doctor.set_defaults(subcommand=_doctor)
+
+
+def _add_import(commands: "_Commands") -> None:
+    imported = commands.add_parser(
+        "import-pgbouncer", help="turn a pgbouncer.ini into a pgmux.toml", description=IMPORT, **STYLE
+    )
+    imported.add_argument("ini", metavar="FILE", help="the pgbouncer.ini")
+    imported.add_argument("-o", "--output", metavar="FILE", help="write there, mode 0640 (default: print it)")
+    imported.set_defaults(subcommand=_import_pgbouncer)
 
 
 def _add_config(parser: argparse._ActionsContainer) -> None:

@@ -93,6 +93,11 @@ class Run:
         """Waits for the end as `output` does, and reads the figures. Raises PgmuxError if it failed."""
         printed = self.output(meanwhile)
         match = re.search(r"^tps = ([\d.]+)", printed, re.MULTILINE)
+        if match is None and "actually processed: 0" in printed:
+            raise PgmuxError(
+                "pgbench's clients were still connecting when its time was over: this machine is very busy now. "
+                "Try again when it is calmer."
+            )
         if match is None:
             raise PgmuxError(f"pgbench told no tps:\n{printed.strip()}")
         return Report(float(match[1]), percentile(self._latencies_us(), 99) / 1000)

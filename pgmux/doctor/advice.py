@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pgmux.doctor.facts import Advice, Backend, PoolUse, Server
+from pgmux.doctor.words import many
 
 BURST = 1.5  # of the most that was seen
 SMALLEST_POOL = 2
@@ -58,7 +59,8 @@ def advise(
 def _explain(
     size: int, highest: int, active: int, cores: int, watched_s: float, average: float | None
 ) -> str:
-    seen = f"at most {highest} transactions were open at once within {watched_s:.0f} s"
+    were = "was" if highest == 1 else "were"
+    seen = f"at most {many(highest, 'transaction')} {were} open at once within {watched_s:.0f} s"
     if average is not None:
         seen += f" ({average:.1f} on average since the statistics began)"
     if size == math.ceil(BURST * highest):

@@ -22,6 +22,7 @@ from pgmux.config.configuration import ANY_DATABASE
 from pgmux.errors import PgmuxError
 
 SOCKET_DIRECTORIES = ("/var/run/postgresql", "/tmp")  # Debian's, and PostgreSQL's own default
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 VARIABLES = {
     "host": "PGHOST",
@@ -121,6 +122,8 @@ def _from_config(config: Config, said: Mapping[str, str], environ: Environ) -> I
                 continue
             seen.add((host, database.port))
             own = {"host": host, "port": str(database.port), "sslmode": config.pgmux.server_tls_sslmode}
+            if host in LOOPBACK and not os.geteuid() and not (database.user or said.get("user")):
+                own["host"] = _default_host(own["port"], host)  # where root needs no password
             own |= {"sslrootcert": config.pgmux.server_tls_ca_file}
             if name != ANY_DATABASE:
                 own["dbname"] = database.dbname or name
@@ -145,12 +148,12 @@ def _complete(said: Mapping[str, str], environ: Environ) -> Target:
     return Target(host, int(port), user, dbname, password, sslmode, said.get("sslrootcert", ""))
 
 
-def _default_host(port: str) -> str:
+def _default_host(port: str, otherwise: str = "localhost") -> str:
     """The directory of the first Unix socket that is there; libpq's own is compiled into it."""
     for directory in SOCKET_DIRECTORIES:
         if os.path.exists(f"{directory}/.s.PGSQL.{port}"):
             return directory
-    return "localhost"
+    return otherwise
 
 
 def _default_user(host: str, port: str) -> str:

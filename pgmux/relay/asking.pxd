@@ -11,6 +11,7 @@ cdef enum OwnNote:               # further notes, of requests that are all ours:
     DEFERRED = 20                # the client's BEGIN, which it believes done
     CLEANED = 19                 # nothing is left of a client that has gone; True when it was DISCARD ALL
     AUDITED = 21                 # what a client has left without a word of it: the client
+    RESTORED = 22                # settings of the client's start-up that it has reset are what they were at its start
 
 cdef enum Finished:              # what else is to be gone on from when a chunk has been dealt with, beside OwnNotes
     WITHHELD = 32                # the client's last ReadyForQuery was kept back: ask first
@@ -28,6 +29,7 @@ cdef class Asking(Retrying):
     cdef int hear_channels(self, Client client, Backend backend, object heard) except -1
     cdef int ask(self, Client client, Backend backend) except -1
     cdef int hear(self, Client client, Backend backend, object resets) except -1
+    cdef int sound(self, Client client, Backend backend) except -1
     cdef int conclude(self, Client client, Backend backend) except -1
     cdef int proceed(self, Client client) except -1
     cdef int forget_traces(self, Backend backend) except -1

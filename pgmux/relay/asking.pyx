@@ -19,7 +19,7 @@ from pgmux.relay.endpoint cimport (
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport SESSION
-from pgmux.session.traces cimport HOLDING, LISTENING, LOADING, LOCKING, TEMPORARY
+from pgmux.session.traces cimport HOLDING, LISTENING, LOADING, LOCKING, NOTIFYING, TEMPORARY
 from pgmux.shm.leases cimport LEASED as LEASED_SLOT, phase_of, pool_of
 
 from pgmux.session.inquiry import Pin, build_question, drop_self, find_unknown, read_answer, settle_settings, suspects
@@ -70,7 +70,8 @@ cdef class Asking(Retrying):
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         have = client.settings.changed(told)
         self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
-        client.settings = settle_settings(client.settings, client.startup, told, resets)
+        client.settings = settle_settings(client.settings, client.startup, told, resets,
+                                          undone=backend.undone)
         client.settings.prove()
         client.digest = client.settings.digest
         client.backslashes = client.settings.values.get("standard_conforming_strings") == "off"
@@ -79,9 +80,11 @@ cdef class Asking(Retrying):
         backend.fresh = True                     # should it be kept, its settings may have to be caught up
         if backend.traces & LISTENING:
             self.hear_channels(client, backend, frozenset(answer.channels))
-        if backend.errand != SUBSCRIBING:
-            self.conclude(client, backend)
-        return 0
+        if backend.errand == SUBSCRIBING:
+            return 0
+        if backend.traces & NOTIFYING:
+            return self.sound(client, backend)
+        return self.conclude(client, backend)
 
     cdef object take_answer(self, Backend backend):
         """The answer, which has come whole; None when it is none to what was asked."""
@@ -150,10 +153,19 @@ cdef class Asking(Retrying):
             self.news.append(("subscribe", (client, backend.pool)))
         return 0
 
+    cdef int sound(self, Client client, Backend backend) except -1:
+        """A client that listens has notified. PostgreSQL tells a session of its own notifications before its
+        transaction's ReadyForQuery: so it hears first what is on the way to it."""
+        backend.errand = SUBSCRIBING
+        self.news.append(("notified", client))
+        return 0
+
     cdef int conclude(self, Client client, Backend backend) except -1:
         """All is known: the client may know that its transaction is over."""
         backend.errand = NO_ERRAND
         self.forget_traces(backend)
+        if client.pending is not None:
+            self.deliver(client)
         self.send_ready(client, c"I")
         self.settle_if_due(backend)
         return self.proceed(client)

@@ -12,6 +12,9 @@ cdef class Carrying(Asking):
 
     cdef bint open_lease(self, Client client, Backend backend) except -1
     cdef Step study_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
+    cdef Step study_session_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
+    cdef tuple restore(self, Client client, Backend backend, uint32_t traces, object study)
+    cdef int put_restored(self, Client client, Backend backend, tuple texts) except -1
     cdef Step spare_backend(self, Client client, Chunk *chunk, uint32_t total) except? STOP
     cdef Step answer_alone(self, Client client, bytes text, object lone) except? STOP
     cdef Step begin_refused(self, Client client) except? STOP

@@ -10,9 +10,9 @@ cleaned by DISCARD ALL before the next.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
-from pgmux.protocol.replies cimport NOTED, expect
+from pgmux.protocol.replies cimport NOTED, expect, has_turns
 from pgmux.relay.asking cimport (
-    ASKED, AUDITED, CAUGHT_UP, CLEANED, OVERSTEPPED, REFUSED, STALE, UNDONE, WITHHELD,
+    ASKED, AUDITED, CAUGHT_UP, CLEANED, OVERSTEPPED, REFUSED, RESTORED, STALE, UNDONE, WITHHELD,
 )
 from pgmux.relay.describing cimport EXAMINED_COLUMNS
 from pgmux.relay.endpoint cimport (
@@ -24,12 +24,13 @@ from pgmux.relay.preparing cimport INJECTED
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport SESSION, STATEMENT
 from pgmux.session.traces cimport (
-    BLOCK, DISCARDING, FREEING, HOLDING, LISTENING, LOADING, LOCKING, NAMES, SETTINGS, TEMPORARY, UNSEEN,
+    BLOCK, DISCARDING, EMPTYING, FREEING, HOLDING, LISTENING, LOADING, LOCKING, NAMES, NOTIFYING, SETTINGS, TEMPORARY,
+    UNSEEN,
 )
 from pgmux.shm.layout cimport UNKNOWN_SETTINGS
 
 from pgmux.session.inquiry import Pin, suspects
-from pgmux.session.settings import catch_up
+from pgmux.session.settings import catch_up, to_restore
 from pgmux.session.studies import Lone, study as study_text
 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
@@ -74,7 +75,9 @@ cdef class Carrying(Asking):
         cdef bytes text
         cdef const char *message = chunk.data + chunk.at
         self.forget_unnamed(client, backend)
-        if not chunk.traces & ~<uint32_t>(BLOCK | FREEING) and not client.pins:
+        if not chunk.traces & ~<uint32_t>(BLOCK | FREEING | NOTIFYING) and not client.pins:
+            if client.channels is not None:
+                backend.traces |= chunk.traces & NOTIFYING
             expect(&backend.replies, c"Q")
             return PASS
         if chunk.traces & UNSEEN and chunk.size - chunk.at < total:
@@ -84,9 +87,10 @@ cdef class Carrying(Asking):
         text = message[HEADER:total - 1]
         study = study_text(text, chunk.traces)
         self.touch(client, backend, study.traces | chunk.traces & (FREEING | DISCARDING), study)
+        restored = self.restore(client, backend, chunk.traces, study)
         if study.forgets_at >= 0:
             self.forget_names(client, backend, study.forgets_at)
-        if not study.mentions and not self.mentioned:
+        if not study.mentions and not self.mentioned and not restored:
             expect(&backend.replies, c"Q")
             return PASS
         self.cut_requests(chunk, total)
@@ -97,7 +101,43 @@ cdef class Carrying(Asking):
         self.put_request(text, len(text) + 1)
         if expect(&backend.replies, c"Q" | NOTED):
             self.note_mentions(client, backend, text)
+        self.put_restored(client, backend, restored)
         return TAKEN
+
+    cdef Step study_session_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
+        """A Query of a client that keeps its backend: only what it resets matters."""
+        cdef tuple restored = ()
+        if chunk.traces & (SETTINGS | DISCARDING) and chunk.size - chunk.at >= total:
+            study = study_text((chunk.data + chunk.at + HEADER)[:total - HEADER - 1], chunk.traces)
+            restored = to_restore(client.startup, study.resets, study.resets_all)
+        expect(&backend.replies, c"Q")
+        if not restored:
+            return PASS
+        self.cut_requests(chunk, total)
+        self.put_request(chunk.data + chunk.at - total, total)
+        self.put_restored(client, backend, restored)
+        return TAKEN
+
+    cdef tuple restore(self, Client client, Backend backend, uint32_t traces, object study):
+        """What is to be run behind a Query that resets settings.
+
+        RESET leads to the log-in's values, which for the backend are not those of the client's start-up. At the
+        end of a transaction that is put right by `settle_settings`; within one, whose rest may depend on it, here,
+        and so that a ROLLBACK takes it back with the RESET.
+        """
+        cdef tuple texts
+        if backend.status != c"T" or traces & BLOCK or has_turns(&backend.replies):
+            return ()
+        texts = to_restore(client.startup, study.resets, study.resets_all)
+        if texts:
+            backend.returned = (backend.returned or set()) - client.startup.values.keys()
+        return texts
+
+    cdef int put_restored(self, Client client, Backend backend, tuple texts) except -1:
+        for text in texts:
+            self.put_query(backend, text)
+            backend.notes.append((RESTORED, client, None, None))
+        return 0
 
     cdef int touch(self, Client client, Backend backend, uint32_t traces, object study) except -1:
         """A text that may change the session is about to be executed: remember what to ask for at the end."""
@@ -115,6 +155,10 @@ cdef class Carrying(Asking):
                 backend.unlistened_all = True
             elif study.unlistens:
                 backend.unlistened = (backend.unlistened or set()) | set(study.unlistens)
+        if traces & NOTIFYING and client.channels is not None:
+            lasting |= NOTIFYING
+        if traces & EMPTYING and study is not None:
+            self.news.append(("emptied", study.empties))
         backend.traces |= lasting
         return 0
 
@@ -265,7 +309,7 @@ cdef class Carrying(Asking):
         if note < CAUGHT_UP:
             return Asking.keep_note(self, backend)
         backend.notes.popleft()
-        if note == CAUGHT_UP and what is None:
+        if note == RESTORED or note == CAUGHT_UP and what is None:
             return 0
         if note == CLEANED:
             backend.finished = note if what is not None else 0
@@ -297,7 +341,7 @@ cdef class Carrying(Asking):
         backend.mishap = True
         if note == CAUGHT_UP:
             backend.finished = REFUSED
-        return note != INJECTED and note != CAUGHT_UP and note != AUDITED
+        return note != INJECTED and note != CAUGHT_UP and note != AUDITED and note != RESTORED
 
     cdef int finish(self, Backend backend) except -1:
         """What we asked ourselves has been answered: go on from there."""
@@ -312,7 +356,7 @@ cdef class Carrying(Asking):
         if finished == REFUSED:
             return 0 if client is None else self.refuse_settings(client, backend)
         if finished == WITHHELD and client is not None:
-            return self.ask(client, backend)
+            return self.ask(client, backend) if backend.traces != NOTIFYING else self.sound(client, backend)
         if finished == OVERSTEPPED and client is not None:
             return self.undo(client, backend)
         backend.errand = NO_ERRAND

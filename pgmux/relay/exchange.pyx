@@ -164,7 +164,7 @@ cdef class Exchange(Carrying):
         """What becomes of the client's message at hand, of `total` bytes."""
         cdef uint8_t request = chunk.data[chunk.at]
         cdef Request kind = <Request>REQUESTS[request]
-        cdef bint is_studied = IS_STUDIED[request] and client.mode != SESSION
+        cdef bint is_studied = IS_STUDIED[request] and (client.mode != SESSION or request == c"Q")
         cdef Step verdict
         cdef Backend backend
         if kind == TERMINATE or kind == ILLEGAL:
@@ -221,6 +221,8 @@ cdef class Exchange(Carrying):
             backend.request_at_us = self.now
         backend.at_rest = backend.returning = False
         if client.mode == SESSION:
+            if request == c"Q" and chunk.traces:
+                return self.study_session_query(client, backend, chunk, total)
             expect(&backend.replies, request)
             return PASS
         if request == c"S":

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, Lobby
 from pgmux.relay.poller cimport Poller
@@ -32,6 +32,7 @@ cdef class Leasing(Poller):
     cdef void enter(self, Client client, ClientPhase phase) noexcept
     cdef bint may_move(self, Client client) noexcept
     cdef bint acquire(self, Client client) except -1
+    cdef int32_t favourite_of(self, Client client) noexcept
     cdef int park(self, Client client) except -1
     cdef int unpark(self, Client client) except -1
     cdef int serve_lobby(self, uint32_t slot) except -1

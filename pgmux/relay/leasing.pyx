@@ -63,7 +63,7 @@ cdef class Leasing(Poller):
                                    or self.pools.waiters.head(lobby.pool, &heir, 0, &age_us) == NO_TICKET):
             while True:
                 slot = self.pools.take_other(lobby.pool, self.worker, client.last_slot) if self.roams \
-                    else self.pools.take(lobby.pool, self.worker, lobby.favourite)
+                    else self.pools.take(lobby.pool, self.worker, self.favourite_of(client))
                 if slot == NO_SLOT:
                     break
                 backend = self.backends[slot]
@@ -72,6 +72,14 @@ cdef class Leasing(Poller):
                     return True
         self.park(client)
         return client.phase == LEASED
+
+    cdef int32_t favourite_of(self, Client client) noexcept:
+        """The slot that would serve the client best: the one that this worker let go last, which is warm; but where
+        its settings are not the client's, the client's own last one, which may have them yet, and more of it."""
+        cdef int32_t last = client.lobby.favourite
+        if client.last_slot >= 0 and (last < 0 or self.pools.baggage.slots[last].settings_digest != client.digest):
+            return client.last_slot
+        return last
 
     cdef int park(self, Client client) except -1:
         """Join the queue, then look once more: a backend freed in between saw no waiter."""

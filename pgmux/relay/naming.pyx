@@ -26,7 +26,7 @@ from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.relay.preparing cimport CLOSED, NAMED, OUTDATED, SHARED
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.statements cimport Statement
-from pgmux.session.traces cimport BLOCK, FREEING, find_traces
+from pgmux.session.traces cimport BLOCK, FREEING, NOTIFYING, find_traces
 from pgmux.shm.baggage cimport StatementId
 
 from pgmux.session.statements import PREFIX as _PREFIX
@@ -38,7 +38,7 @@ cdef enum:
     NAME_BYTES = 64              # a first guess at how much of a Bind holds both its names
 
 cdef bytes PREFIX = _PREFIX
-cdef uint32_t TELLING = ~<uint32_t>(BLOCK | FREEING)    # traces for which a text is looked at more closely
+cdef uint32_t TELLING = ~<uint32_t>(BLOCK | FREEING | NOTIFYING)    # traces for which a text is looked at more closely
 
 
 cdef inline const char *_after_zero(const char *data, size_t size) noexcept nogil:

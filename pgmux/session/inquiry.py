@@ -56,7 +56,9 @@ HELD: Final = (  # trace, pin, what tells whether it is there
 _TRACE_OF: Final = {pin: trace for trace, pin, _ in HELD}
 _SESSION_SETTINGS: Final = (
     "SELECT pg_catalog.lower(name), pg_catalog.current_setting(name) FROM pg_catalog.pg_settings"
-    " WHERE source OPERATOR(pg_catalog.=) 'session' AND name OPERATOR(pg_catalog.<>) 'statement_timeout'"
+    " WHERE source OPERATOR(pg_catalog.=) 'session' AND name OPERATOR(pg_catalog.<>) ALL (ARRAY["
+    # the first is asked for in front; the others are a transaction's own, though they look like the session's
+    "'statement_timeout', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable'])"
 )
 # A client's own limit must not end the question: in a Query of several statements SET LOCAL holds for
 # the rest. So this setting is asked for in front.
@@ -138,16 +140,22 @@ def read_answer(data: bytes) -> Answer:
 
 
 def settle_settings(
-    before: SessionSettings, startup: SessionSettings, told: Mapping[str, str | None], resets: Collection[str]
+    before: SessionSettings,
+    startup: SessionSettings,
+    told: Mapping[str, str | None],
+    resets: Collection[str],
+    *,
+    undone: bool = False,
 ) -> SessionSettings:
     """A client's settings after a transaction of which the backend told `told`.
 
     `resets`: settings that the transaction may have taken back. For PostgreSQL that is the log-in's value,
-    for the client it is the one of its start-up.
+    for the client it is the one of its start-up. `undone`: it ended with a ROLLBACK, or failed; a setting
+    that is what it was before has then not been taken back.
     """
     changes: dict[str, str | None] = {}
     for name, value in told.items():
-        if value is None or (name in resets and value != before.values.get(name)):
+        if value is None or (name in resets and not (undone and value == before.values.get(name))):
             changes[name] = startup.values.get(name)
         else:
             changes[name] = value

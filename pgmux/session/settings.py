@@ -12,7 +12,7 @@ case. Text is UTF-8 with surrogateescape: bytes in any encoding pass through.
 Manual: chapter "Server Configuration", section "Setting Parameters"; "SET", "RESET", `set_config`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -133,6 +133,12 @@ def _catch_up(have: bytes | None, want: dict[str, str]) -> Iterator[str]:
         undone.append("SELECT " + ", ".join(calls))
     if undone:
         yield "; ".join(undone)
+
+
+def to_restore(startup: SessionSettings, names: Collection[str], every: bool) -> tuple[bytes, ...]:
+    """The texts that set again what a start-up has set and a RESET has taken back: these names, or all."""
+    values = {name: value for name, value in startup.values.items() if every or name in names}
+    return catch_up(b"", pack(values)) if values else ()
 
 
 def _set_config(name: str, value: str) -> str:

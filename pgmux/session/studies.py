@@ -41,7 +41,13 @@ _BEGIN_WORDS: Final = frozenset(
 _BEFORE_TEMP: Final = frozenset({b"create", b"replace", b"into", b"local", b"global"})
 # What the first look only suspects: it stands when the closer look finds it too.
 _CONFIRMED: Final = int(
-    Trace.SETTINGS | Trace.LISTENING | Trace.TEMPORARY | Trace.HOLDING | Trace.NAMES | Trace.UNSEEN
+    Trace.SETTINGS
+    | Trace.LISTENING
+    | Trace.TEMPORARY
+    | Trace.HOLDING
+    | Trace.NAMES
+    | Trace.UNSEEN
+    | Trace.EMPTYING
 )
 
 
@@ -95,6 +101,7 @@ class Study:
     unlistens: tuple[bytes, ...] | None = ()  # channels given up, None = all
     mentions: tuple[Mention, ...] = ()  # by place
     forgets_at: int = -1  # place of the statement that is DEALLOCATE ALL or DISCARD ALL
+    empties: str | None = None  # the database that nobody may be connected to
     lone: Lone | None = None
 
 
@@ -135,6 +142,7 @@ def _together(parts: list[Study], traces: int, lone: Lone | None) -> Study:
             mention._replace(place=place) for place, part in enumerate(parts) for mention in part.mentions
         ),
         forgets_at=next((place for place, part in enumerate(parts) if part.forgets_at >= 0), -1),
+        empties=next((part.empties for part in parts if part.empties), None),
         lone=lone,
     )
 
@@ -198,9 +206,28 @@ def _study_statement(text: bytes, tokens: list[_Token]) -> Study:
             return Study(Trace.LISTENING, unlistens=None if words[1:] == [b"*"] else (_name(tokens[-1]),))
         case b"deallocate" if words[1:] in ([b"all"], [b"prepare", b"all"]):
             return Study(Trace.NAMES, forgets_at=0)
+        case b"drop" | b"alter" if words[1:2] == [b"database"] and len(words) > 2:
+            return _study_database(tokens, words)
+        case b"create" if words[1:2] == [b"database"] and b"template" in words:
+            after = [token for token in tokens[words.index(b"template") + 1 :] if token.text != b"="]
+            return _emptying(after[0]) if after else Study(0)
         case b"do" | b"call":
             return Study(_ANYTHING, sets_any=True, listens=True)
     return _study_any(text, tokens, words)
+
+
+def _study_database(tokens: list[_Token], words: list[bytes]) -> Study:
+    """DROP DATABASE [IF EXISTS] name, or ALTER DATABASE name RENAME or SET TABLESPACE."""
+    at = 4 if words[2:4] == [b"if", b"exists"] else 2
+    if at >= len(words) or (
+        words[0] == b"alter" and words[3:4] != [b"rename"] and words[3:5] != [b"set", b"tablespace"]
+    ):
+        return Study(0)
+    return _emptying(tokens[at])
+
+
+def _emptying(name: _Token) -> Study:
+    return Study(Trace.EMPTYING, empties=_name(name).decode("utf-8", "surrogateescape"))
 
 
 def _study_any(text: bytes, tokens: list[_Token], words: list[bytes]) -> Study:

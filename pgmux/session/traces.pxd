@@ -14,5 +14,7 @@ cpdef enum Trace:                # what a text may leave behind in its session, 
     FREEING = 0x200              # may take back what a session keeps: DROP, CLOSE, DISCARD, an unlock, a COMMIT
     UNSEEN = 0x400               # code that runs behind our back: DO, CALL, or a text too long to be read
     LEARNT = 0x800               # a function that leaves something behind, see session/lore.py
+    NOTIFYING = 0x1000           # NOTIFY, pg_notify: who listens itself hears it before its transaction is over
+    EMPTYING = 0x2000            # DROP DATABASE and the like: nobody may be connected to it
 
 cdef uint32_t find_traces(const char *text, size_t size, bint backslashes) noexcept nogil

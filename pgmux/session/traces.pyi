@@ -17,6 +17,8 @@ class Trace(IntFlag):
     FREEING = 0x200
     UNSEEN = 0x400
     LEARNT = 0x800
+    NOTIFYING = 0x1000
+    EMPTYING = 0x2000
 
 FIRST: Final[dict[str, int]]
 ANYWHERE: Final[dict[str, int]]

@@ -34,11 +34,11 @@ FIRST = {                        # at the beginning of a statement
     "prepare": NAMES, "execute": NAMES, "deallocate": NAMES,
     "load": LOADING, "do": UNSEEN, "call": UNSEEN, "drop": FREEING, "close": FREEING,
     "begin": BLOCK, "start": BLOCK, "abort": BLOCK | FREEING, "rollback": BLOCK | FREEING,
-    "commit": BLOCK | FREEING, "end": BLOCK | FREEING,
+    "commit": BLOCK | FREEING, "end": BLOCK | FREEING, "notify": NOTIFYING,
 }
 ANYWHERE = {
     "set_config": SETTINGS, "temp": TEMPORARY, "temporary": TEMPORARY, "hold": HOLDING, "execute": NAMES,
-    "pg_temp": TEMPORARY,
+    "pg_temp": TEMPORARY, "pg_notify": NOTIFYING, "database": EMPTYING,
 }
 
 cdef enum:

@@ -20,7 +20,7 @@ class PoolLine:
     idle: int  # backends that are free
     size: int
     traffic: Traffic
-    why: str  # its clients wait, or else why PostgreSQL's last log-in failed; "" = all is well
+    why: str  # PostgreSQL's last log-in failed, or else a word why clients wait; "" = all is well
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class Observer:
         lines = [self._client_line(client, pools) for client in clients]
         return Observation(
             overview=self._overview(rows, connected, lines, workers),
-            pools=[self._pool_line(row, detail) for row, (_, detail) in zip(rows, reasons, strict=True)],
+            pools=[self._pool_line(row, word) for row, (word, _) in zip(rows, reasons, strict=True)],
             workers=workers,
             clients=lines,
             backends=backends,
@@ -90,7 +90,7 @@ class Observer:
 
     # --- lines
 
-    def _pool_line(self, row: "_PoolSurvey", detail: str) -> PoolLine:
+    def _pool_line(self, row: "_PoolSurvey", reason: str) -> PoolLine:
         return PoolLine(
             key=row["pool"],
             database=_text(row["database"]),
@@ -103,7 +103,7 @@ class Observer:
             idle=row["free"],
             size=row["pool_size"],
             traffic=self._window.traffic(row["pool"]),
-            why=detail if row["waiting"] else _text(row["trouble"]),
+            why=_text(row["trouble"]) or (reason if row["waiting"] else ""),
         )
 
     def _worker_line(self, number: int) -> WorkerLine:

@@ -106,7 +106,7 @@ _POOLS: Final = (
         "why",
         lambda line: line.why,
         str,
-        "clients wait, or why the last log-in to PostgreSQL failed",
+        "clients wait, in a word that SHOW WAITS explains; or why the last log-in to PostgreSQL failed",
         is_text=True,
     ),
 )
@@ -117,7 +117,7 @@ _WORKERS: Final = (
     Column("cpu", lambda line: line.cpu, show_percent, "of one core"),
     Column("rss", lambda line: line.rss, show_size, "resident memory, shared pages included"),
     Column("age", lambda line: line.age, show_duration, "since it was forked"),
-    Column("restarts", lambda line: line.restarts, show_count, "predecessors that died"),
+    Column("restarts", lambda line: line.restarts, show_count, "predecessors that died, or were drained"),
     Column("silence", lambda line: line.silence, show_duration, "since its heart last beat"),
 )
 _CLIENTS: Final = (

@@ -319,6 +319,10 @@ class Worker:
                 self._listening.subscribe(
                     client.record, pool, channels, lambda: self._relay.subscribed(client)
                 )
+            case "notified", Client() as client:
+                self._listening.catch_up(client.record, lambda: self._relay.subscribed(client))
+            case "emptied", str(name):
+                self._reception.vacate(name)
             case "pinned", (Client() as client, int(pins)):
                 if self._is_here(client):
                     self._journal.pinned(self._reception.passenger(client.record), pins)

@@ -244,6 +244,16 @@ class Reception:
         tenancy = self._pools.tenancies.tenancy
         return [pool for pool, tenant in self._tenants.items() if tenant.tenancy == tenancy(pool)]
 
+    def vacate(self, dbname: str) -> None:
+        """A client is about to take PostgreSQL's database away, or to rename it: that succeeds when nobody is
+        connected to it, for which PostgreSQL waits some seconds. Backends in it that are idle are closed."""
+        declared = self._config.databases
+        for row in self._pools.board.rows():
+            name = row["name"].decode("utf-8", "surrogateescape")
+            database = declared.get(name, declared.get(ANY_DATABASE))
+            if database is not None and (database.dbname or name) == dbname:
+                self._pools.reconnect(row["database"])
+
     def admit_the_welcome(self) -> None:
         """A backend was opened, here or in another worker: let in who waits for their pool's first."""
         for pool in [pool for pool in self._expecting if self._learn_welcome(pool)]:

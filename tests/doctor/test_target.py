@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pgmux.config import Config, read_config
+from pgmux.doctor import target
 from pgmux.doctor.target import Target, UsageError, choose_targets
 
 ME = getpass.getuser()
@@ -137,3 +138,18 @@ def test_root_is_who_owns_the_unix_socket(tmp_path: Path, monkeypatch: pytest.Mo
     assert target.user == "u"
     [target] = choose_targets({"host": "127.0.0.1"}, None, {})
     assert target.user == ME
+
+
+def test_root_looks_at_its_own_machine_s_postgresql_by_the_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[pgmux]\nauth_type = "trust"\n[databases."*"]\nhost = "127.0.0.1"\n'
+    monkeypatch.setattr(target, "SOCKET_DIRECTORIES", (str(tmp_path),))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    config = read_config(text, {})
+    assert choose_targets({}, config, {})[0].host == "127.0.0.1"  # there is no socket
+    (tmp_path / ".s.PGSQL.5432").touch()
+    [found] = choose_targets({}, config, {})
+    assert (found.host, found.user) == (str(tmp_path), pwd.getpwuid(os.stat(tmp_path).st_uid).pw_name)
+    assert choose_targets({"user": "u"}, config, {})[0].host == "127.0.0.1"
+    assert choose_targets({"host": "127.0.0.1"}, config, {})[0].host == "127.0.0.1"

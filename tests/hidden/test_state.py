@@ -234,3 +234,54 @@ def test_another_role(pgmux: Pgmux, postgres: Postgres) -> None:
         "SELECT current_user",
     ]
     assert in_turns(pgmux, program) == in_turns(postgres, program)
+
+
+# What the start-up has set comes back
+
+RESETS = {
+    "alone": (["SET DateStyle TO iso, mdy", "RESET DateStyle"], "SHOW DateStyle"),
+    "to what it is": (["SET DateStyle TO iso, mdy", "SET DateStyle TO DEFAULT"], "SHOW DateStyle"),
+    "all": (["SET DateStyle TO iso, ymd", "RESET ALL"], "SHOW DateStyle"),
+    "in a transaction": (["BEGIN", "SET DateStyle TO german", "RESET DateStyle"], "SHOW DateStyle"),
+    "in a transaction, all": (["BEGIN", "SET DateStyle TO german", "RESET ALL"], "SHOW DateStyle"),
+    "undone": (["SET DateStyle TO german", "BEGIN", "RESET DateStyle", "ROLLBACK"], "SHOW DateStyle"),
+    "undone by a savepoint": (
+        ["SET DateStyle TO german", "BEGIN", "SAVEPOINT a", "RESET DateStyle", "ROLLBACK TO a", "COMMIT"],
+        "SHOW DateStyle",
+    ),
+    "all is discarded": (["SET DateStyle TO german", "DISCARD ALL"], "SHOW DateStyle"),
+    "another": (["SET work_mem TO '1MB'", "RESET work_mem"], "SHOW work_mem"),
+}
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize("title", RESETS)
+def test_a_reset_leads_to_the_start_ups_value(
+    make_pgmux: MakePgmux, postgres: Postgres, mode: str, title: str
+) -> None:
+    texts, question = RESETS[title]
+    pgmux = make_pgmux(pool_mode=mode, workers=1, default_pool_size=2, roam=True)
+    told = []
+    for server in (postgres, pgmux):
+        with server.connect(options="-c DateStyle=Postgres,DMY -c work_mem=7MB") as connection:
+            for text in texts:
+                connection.execute(text.encode())
+            told.append(connection.execute(question.encode()).fetchall())
+    assert told[0] == told[1]
+
+
+# A database that is to go
+
+
+@pytest.mark.parametrize("name", ["doomed", "Doomed too"])
+def test_a_database_can_be_dropped_though_the_pool_had_backends_in_it(
+    make_pgmux: MakePgmux, postgres: Postgres, name: str
+) -> None:
+    pgmux = make_pgmux(workers=2)
+    with pgmux.connect(user="postgres", dbname="postgres") as owner:
+        owner.execute(f'CREATE DATABASE "{name}"'.encode())
+        for worker in range(4):
+            with pgmux.connect(user="postgres", dbname=name) as visitor:
+                assert visitor.execute("SELECT %s::int", [worker]).fetchone() == (worker,)
+        owner.execute(f'DROP DATABASE "{name}"'.encode())
+        assert owner.execute("SELECT count(*) FROM pg_database WHERE datname = %s", [name]).fetchone() == (0,)

@@ -8,9 +8,11 @@ from typing import Any
 
 import asyncpg
 import psycopg
+import pytest
 
 from tests.fix_pgmux import MakePgmux
 from tests.integration.census import Census
+from tests.integration.crowd import connect
 from tests.integration.inside import Inside
 from tests.servers import Postgres
 
@@ -36,6 +38,22 @@ def test_clients_of_any_worker_hear_what_clients_of_any_worker_notify(
     assert heard == [[f"{turn} {LONGEST[10:]}" for turn in range(20)]] * 12
     assert len(workers) > 1
     assert census.most <= 3  # the pool's two and the one that listens
+
+
+@pytest.mark.parametrize(
+    "notify", ["NOTIFY {}, 'x'", "SELECT pg_notify('{}', 'x')", "BEGIN; NOTIFY {}; COMMIT"]
+)
+def test_who_listens_hears_itself_before_its_transaction_is_over(
+    make_pgmux: MakePgmux, postgres: Postgres, notify: str
+) -> None:
+    pgmux = make_pgmux(workers=2)
+    with connect(postgres) as direct, connect(pgmux) as pooled:
+        direct.query("LISTEN direct")
+        pooled.query("LISTEN pooled")
+        for _ in range(20):
+            expected = direct.query(notify.format("direct")).types
+            assert b"A" in expected
+            assert pooled.query(notify.format("pooled")).types == expected
 
 
 def test_listen_counts_from_commit_and_not_after_rollback(make_pgmux: MakePgmux, postgres: Postgres) -> None:

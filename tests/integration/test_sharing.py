@@ -131,7 +131,10 @@ def test_many_pools_take_turns_with_the_backends_there_are(make_pgmux: MakePgmux
     assert not pgmux.log_contains("ERROR")
 
 
-@pytest.mark.xfail(strict=True, reason="only an idle backend makes room: no fairness between busy pools yet")
+@pytest.mark.xfail(
+    strict=False,
+    reason="only a backend that is idle for a moment makes room: no fairness between busy pools yet",
+)
 def test_a_pool_without_a_backend_gets_one_though_others_have_waiting_clients(
     make_pgmux: MakePgmux, postgres: Postgres
 ) -> None:

@@ -128,7 +128,7 @@ def test_a_bench_of_one_second_leaves_a_complete_result(
 
 
 def summary_of(arm: str, ratio: float, low: float, high: float) -> Summary:
-    (summary,) = summarise([load_run(arm, 1, 10.0)])
+    (summary,) = summarise([load_run(arm, number, 10.0) for number in range(5)])
     return msgspec.structs.replace(summary, ratio=ratio, ratio_low=low, ratio_high=high)
 
 
@@ -155,6 +155,13 @@ def test_a_ratio_is_worse_only_beyond_its_spread() -> None:
     (change,) = compare(before, now)
     assert change.is_worse
     assert change.what == "CPU ratio, simple, pgmux-1"
+
+
+def test_few_rounds_on_a_busy_machine_prove_nothing() -> None:
+    before, now = summary_of("pgmux-1", 0.70, 0.69, 0.71), summary_of("pgmux-1", 0.80, 0.80, 0.81)
+    assert len(compare(result_of(before), result_of(now))) == 1
+    for changed in ({"strangers_share": 0.4}, {"rounds": 1}):
+        assert compare(result_of(before), result_of(msgspec.structs.replace(now, **changed))) == []
 
 
 def test_what_was_measured_anew_takes_the_place_of_the_old_and_the_rest_stays() -> None:

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgmux.session.inquiry import Pin, build_question, drop_self, read_answer, settle_settings
-from pgmux.session.settings import BASE, catch_up, pack, quote_literal, quote_name, settings_of, unpack
+from pgmux.session.settings import (
+    BASE,
+    catch_up,
+    pack,
+    quote_literal,
+    quote_name,
+    settings_of,
+    to_restore,
+    unpack,
+)
 from pgmux.session.traces import Trace
 from tests.wire import frontend
 
@@ -109,6 +118,21 @@ def test_what_returns_goes_back_to_the_start_up_and_what_is_set_stays() -> None:
     after = settle_settings(before, startup, {"timezone": "UTC", "work_mem": None}, {"timezone", "work_mem"})
     assert dict(after.values) == {"timezone": "Asia/Tokyo"}
     assert dict(settle_settings(before, startup, {"work_mem": "2MB"}, ()).values)["work_mem"] == "2MB"
+
+
+def test_what_returned_to_the_value_that_it_had_is_told_from_what_never_left_it() -> None:
+    startup = settings_of({"timezone": "Asia/Tokyo"})
+    before = startup.changed({"timezone": "UTC"})
+    told = {"timezone": "UTC"}
+    assert settle_settings(before, startup, told, {"timezone"}) is startup
+    assert settle_settings(before, startup, told, {"timezone"}, undone=True) is before
+
+
+def test_what_a_start_up_has_set_is_set_again() -> None:
+    startup = settings_of({"timezone": "UTC", "work_mem": "2MB"})
+    assert to_restore(startup, {"timezone", "a"}, every=False) == (b"SET timezone TO 'UTC'",)
+    assert to_restore(startup, {"a"}, every=False) == ()
+    assert b"work_mem" in to_restore(startup, (), every=True)[0]
 
 
 def test_an_identity_that_is_the_log_ins_own_is_none() -> None:

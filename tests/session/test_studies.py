@@ -31,6 +31,9 @@ def of(text: str) -> Study:
         ("CREATE TEMP TABLE t ()", Trace.TEMPORARY),
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Trace.HOLDING),
         ("LOAD 'x'", Trace.LOADING),
+        ("NOTIFY a", Trace.NOTIFYING),
+        ("SELECT pg_notify('a', 'b')", Trace.NOTIFYING),
+        ("DROP DATABASE a", Trace.FREEING | Trace.EMPTYING),
         ("PREPARE s AS SELECT 1", Trace.NAMES),
         ("EXPLAIN EXECUTE s", Trace.NAMES),
         ("SELECT E'\\'; SET a TO b'", 0),
@@ -83,6 +86,25 @@ def test_settings_that_return(text: str) -> None:
 @pytest.mark.parametrize("text", ["SELECT set_config(name, v, false) FROM t", "DO $$BEGIN SET a TO 1; END$$"])
 def test_any_setting_may_be_changed(text: str) -> None:
     assert of(text).sets_any
+
+
+@pytest.mark.parametrize(
+    ("text", "empties"),
+    [
+        ("DROP DATABASE a", "a"),
+        ('drop database if exists "A b" WITH (FORCE)', "A b"),
+        ("ALTER DATABASE a RENAME TO b", "a"),
+        ("ALTER DATABASE a SET TABLESPACE b", "a"),
+        ("ALTER DATABASE a SET work_mem TO '1MB'", None),
+        ("CREATE DATABASE a TEMPLATE b", "b"),
+        ("CREATE DATABASE a OWNER x TEMPLATE = b ENCODING 'UTF8'", "b"),
+        ("CREATE DATABASE a", None),
+        ("CREATE DATABASE a TEMPLATE", None),
+        ("SELECT database FROM t", None),
+    ],
+)
+def test_the_database_to_which_nobody_may_be_connected(text: str, empties: str | None) -> None:
+    assert of(text).empties == empties
 
 
 def test_names_and_where_they_stand() -> None:

@@ -90,7 +90,7 @@ def test_a_client_that_waits_is_seen_waiting(make_pgmux: MakePgmux) -> None:
         assert sorted(line.state for line in seen.clients) == ["active", "waiting"]
         assert seen.pools[0].waiting == seen.overview.waiting == 1
         assert seen.pools[0].longest_wait > 0
-        assert seen.pools[0].why == "All 1 backends that the pool may have are in use."
+        assert seen.pools[0].why == "pool_size"
         assert seen.overview.longest > 0
 
 
