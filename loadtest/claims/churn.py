@@ -1,4 +1,4 @@
-"""Claim 3: who connects and disconnects slows down those who are already at work; behind a pooler he does not."""
+"""Claim 3: who connects and disconnects slows down those who are already at work; behind a pooler far less."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _plot(rows: list[Row], figure: Figure) -> None:
 CLAIM = Claim(
     3,
     "churn",
-    "Connecting and disconnecting clients stall queries of others; through pgmux they are not noticed.",
+    "Connecting and disconnecting clients stall queries of others; through a pooler far less.",
     _measure,
     _table,
     _plot,

@@ -22,6 +22,7 @@ cdef enum Finished:              # what else is to be gone on from when a chunk 
 cdef class Asking(Retrying):
     cdef public uint64_t audit_interval_us  # between two audits of this worker; 0 = none
     cdef uint64_t next_audit_us
+    cdef public object own_settings      # frozenset of names (a.b) that functions set
     cdef bint asks_functions             # audits ask which functions leave something behind, see session/lore.py
 
     cdef int put_query(self, Backend backend, bytes text) except -1

@@ -22,7 +22,9 @@ from pgmux.session.modes cimport SESSION
 from pgmux.session.traces cimport HOLDING, LISTENING, LOADING, LOCKING, NOTIFYING, TEMPORARY
 from pgmux.shm.leases cimport LEASED as LEASED_SLOT, phase_of, pool_of
 
-from pgmux.session.inquiry import Pin, build_question, drop_self, find_unknown, read_answer, settle_settings, suspects
+from pgmux.session.inquiry import (
+    Pin, build_question, drop_empty, drop_self, find_unknown, read_answer, settle_settings, suspects,
+)
 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
 
@@ -36,6 +38,7 @@ cdef class Asking(Retrying):
 
     def __cinit__(self):
         self.asks_functions = True
+        self.own_settings = frozenset()
 
     cdef int put_query(self, Backend backend, bytes text) except -1:
         """A Query of our own, NOTED: whoever calls this keeps the note. It ends the backend's unnamed statement."""
@@ -53,6 +56,8 @@ cdef class Asking(Retrying):
         """The transaction has left traces: ask what of its session's state is left."""
         cdef Chunk nothing
         names = backend.touched or ()
+        if backend.touched_any:
+            names = self.own_settings.union(names)
         self.counters[backend.pool].inquiries += 1
         backend.errand = ASKING
         backend.heard = bytearray()
@@ -68,6 +73,9 @@ cdef class Asking(Retrying):
         if answer is None:
             return self.lose(backend, False)
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
+        if backend.touched_any:
+            told = drop_empty(told, self.own_settings - client.settings.values.keys())
+            backend.soiled = True                # settings of one's own (a.b) whose names nobody knows are not told
         have = client.settings.changed(told)
         self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
         client.settings = settle_settings(client.settings, client.startup, told, resets,
@@ -212,7 +220,8 @@ cdef class Asking(Retrying):
         self.counters[backend.pool].audits += 1
         backend.errand = AUDITING
         backend.heard = bytearray()
-        self.put_query(backend, build_question((), CARRIED_NEVER, every=True, functions=asks_functions))
+        self.put_query(backend, build_question(self.own_settings, CARRIED_NEVER, every=True,
+                                               functions=asks_functions))
         backend.notes.append((AUDITED, None, None, client))
         backend.at_rest = False
         backend.orphaned = True
@@ -232,7 +241,7 @@ cdef class Asking(Retrying):
             return self.lose(backend, False)
         if answer.functions:
             self.news.append(("functions", (backend.pool, answer.functions)))
-        told = drop_self(answer.settings, lobby.login_user)
+        told = drop_empty(drop_self(answer.settings, lobby.login_user), self.own_settings)
         known = self.pools.baggage.settings(backend.slot)
         unknown = () if known is None else find_unknown(told, known)
         if answer.pins or unknown:

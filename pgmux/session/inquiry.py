@@ -71,7 +71,9 @@ class Answer(NamedTuple):
     settings: dict[str, str | None]  # those asked for, None = not set; if all were asked for, all it has
     channels: tuple[bytes, ...]
     pins: Pin
-    functions: tuple[bytes, ...] = ()  # that leave something behind, if it was asked
+    functions: tuple[
+        bytes, ...
+    ] = ()  # that leave something behind, and settings (a.b) of theirs, if it was asked
 
 
 def build_question(names: Iterable[str], traces: int, *, every: bool, functions: bool = False) -> bytes:
@@ -160,6 +162,11 @@ def settle_settings(
         else:
             changes[name] = value
     return before.changed(changes)
+
+
+def drop_empty(told: Mapping[str, str | None], names: Collection[str]) -> dict[str, str | None]:
+    """What was told, without those of `names` that are empty: so a setting of one's own is once it was reset."""
+    return {name: None if value == "" and name in names else value for name, value in told.items()}
 
 
 def drop_self(told: dict[str, str | None], login_user: str) -> dict[str, str | None]:

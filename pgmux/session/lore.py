@@ -4,6 +4,8 @@ A statement's text says `SELECT login('x')` and not that login() ends in set_con
 does: it is asked for the functions whose source may do so, and for those whose source names one of these. Their
 names are then words like SET: a text that says one is looked at and its backend asked. Too many cost a question.
 
+The names of settings that they set and that are one's own, with a dot in them, are told by the same question.
+
 What has no source in the catalog (a library's function) or is not called by name (a trigger's) is left to the audit.
 Manual: "pg_proc".
 """
@@ -23,6 +25,8 @@ _LEAVES: Final = (
     r"|(^|[;']|\m(begin|then|else|loop)\M)\s*(set|reset|listen|unlisten|discard|load)\s+"
     r"(?!local\M|constraints\M|transaction\M)[a-z_\"'*]"
 )
+# PostgreSQL lists no settings of one's own (a.b): whoever wants to know their values must know their names.
+_OWN_SETTING: Final = r"""(?:set_config\s*\(\s*'|\mset\s+)([a-z_][\w$]*\.[\w$.]+)(?='|\s*=|\s+to\M)"""
 QUESTION: Final = f"""\
 (WITH RECURSIVE own AS (
     SELECT pg_catalog.lower(proname) AS name, pg_catalog.lower(prosrc) AS source
@@ -32,4 +36,7 @@ leaving AS (
     SELECT name FROM own WHERE source OPERATOR(pg_catalog.~) {quote_literal(_LEAVES)}
     UNION
     SELECT own.name FROM own JOIN leaving ON pg_catalog.strpos(source, leaving.name) OPERATOR(pg_catalog.>) 0)
-SELECT '+', name FROM leaving LIMIT {MOST})"""
+(SELECT '+', name FROM leaving LIMIT {MOST})
+UNION ALL
+(SELECT DISTINCT '+', found[1] FROM own
+    CROSS JOIN LATERAL pg_catalog.regexp_matches(source, {quote_literal(_OWN_SETTING)}, 'g') AS found LIMIT {MOST}))"""

@@ -296,7 +296,9 @@ class Worker:
         """Functions of a pool's database leave something behind: texts that name one are looked at from now on."""
         self._relay.lobby(pool).is_unstudied = False
         place = self._pools.tenancies.names(pool)
-        if (new := learn(names)) and place is not None:
+        own = {name.decode("utf-8", "surrogateescape") for name in names if b"." in name}
+        self._relay.own_settings = self._relay.own_settings.union(own)
+        if (new := learn(name for name in names if b"." not in name)) and place is not None:
             self._journal.learnt(place[1].decode("utf-8", "replace"), new)
 
     def _orphaned(self) -> None:

@@ -28,6 +28,8 @@ CREATE OR REPLACE FUNCTION situation_set(value text) RETURNS text LANGUAGE plpgs
     AS $$BEGIN RETURN set_config('work_mem', value, false); END$$;
 CREATE OR REPLACE FUNCTION situation_lock(key int) RETURNS boolean LANGUAGE plpgsql
     AS $$BEGIN RETURN pg_try_advisory_lock(key); END$$;
+CREATE OR REPLACE FUNCTION situation_tenant(value text) RETURNS void LANGUAGE plpgsql
+    AS $$BEGIN PERFORM set_config('Situation.tenant', value, false); END$$;
 CREATE OR REPLACE FUNCTION situation_log_in(value text) RETURNS text LANGUAGE sql
     AS $$SELECT situation_set(value)$$;
 CREATE OR REPLACE PROCEDURE situation_proceed(value text) LANGUAGE plpgsql
@@ -274,6 +276,9 @@ SITUATIONS: dict[str, Program] = {
     ),
     "a setting that a function's function changes": lines(
         "SELECT Situation_Log_In('{n}MB')", "SHOW work_mem", "SHOW work_mem"
+    ),
+    "a setting of one's own that a function sets": lines(
+        "SELECT situation_tenant('{n}')", "SHOW situation.tenant", "SHOW situation.tenant"
     ),
     "a setting that a procedure changes": lines(
         "CALL situation_proceed('{n}MB')", "SHOW work_mem", "SHOW work_mem"

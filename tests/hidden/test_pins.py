@@ -151,6 +151,24 @@ def test_what_functions_leave_behind_is_kept_once_the_catalog_was_read(
         wait_until(lambda: observer.execute(lock).fetchone() == (True,), what="the lock to be free")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT set_config('no' || 'where.known', 'secret', false)",
+        "DO $$BEGIN SET nowhere.known TO 'secret'; END$$",
+    ],
+)
+def test_a_setting_whose_name_nobody_knows_reaches_nobody_else(make_pgmux: MakePgmux, text: str) -> None:
+    """PostgreSQL lists no settings of one's own: only DISCARD ALL takes one away whose name is not known."""
+    pgmux = make_pgmux(workers=2, default_pool_size=2, min_pool_size=2, roam=True, audit_interval=0)
+    with connect(pgmux) as client, connect(pgmux) as other:
+        for _ in range(4):
+            client.execute(text)
+            for _ in range(2):
+                [[found]] = other.execute("SELECT current_setting('nowhere.known', true)").fetchall()
+                assert found in (None, "")
+
+
 def test_an_audit_finds_nothing_in_what_is_carried(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=1, default_pool_size=2, audit_interval="1ms")
     with connect(pgmux) as one, connect(pgmux) as other:
