@@ -324,7 +324,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Option('Ciphers for TLS 1.2: "default", "secure", or a list in OpenSSL\'s syntax.'),
     ] = "default"
     client_tls13_ciphers: Annotated[
-        str, Option('Ciphers for TLS 1.3, separated by colons; "" = those of OpenSSL.')
+        str, Option('Ciphers for TLS 1.3, separated by colons; "" = those of OpenSSL, with 128 bits first.')
     ] = ""
     client_tls_ecdhcurve: Annotated[
         str, Option('Curves for the key exchange, separated by colons; "auto" = those of OpenSSL.')

@@ -212,7 +212,7 @@ OPTIONS: Final[tuple[Row, ...]] = (
         "tcp_defer_accept",
         read_number,
         _NOT_NEEDED,
-        "a client that says nothing costs pgmux very little",
+        "pgmux has the kernel wait for a client's first words, for a second",
     ),
     Row(
         GLOBAL, "track_extra_parameters", read_list, _NOT_NEEDED, "pgmux follows all that PostgreSQL reports"

@@ -8,3 +8,5 @@ cdef class ScramServer:
 
     cpdef bytes challenge(self, bytes client_first, str mechanism=*)
     cpdef bytes verify(self, bytes client_final)
+
+cdef bytes draw_nonce()

@@ -21,3 +21,6 @@ class ScramServer:
 
     def verify(self, client_final: bytes) -> bytes | None:
         """Give server-final; None when the proof is wrong. Raises ClientProtocolError."""
+
+def forget_stock() -> None:
+    """Draw nonces anew: what was drawn ahead is another process's, or is known."""

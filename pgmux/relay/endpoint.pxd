@@ -68,6 +68,8 @@ cdef class Client(Endpoint):
     cdef uint64_t since_us               # when it parked, or when its lease began
     cdef uint64_t deadline_us            # of LEAVING; in LOGIN, when its word began to be awaited
     cdef bint expecting                  # its log-in waits for PostgreSQL (a lookup, the first backend): nothing is read
+    cdef bint wants_room                 # its socket once did not take all: since then we are told when it has room
+    cdef bint is_logging_in              # is in the relay's `logging_in` or `awaiting`
     cdef readonly ClientLogin login      # until admitted
     cdef readonly bint is_unix
     cdef readonly PoolMode mode          # when it gives its backend back
@@ -162,7 +164,9 @@ cdef class Greeting:
     cdef readonly bytes told             # ParameterStatus messages
     cdef readonly PoolMode mode
     cdef readonly object settings        # SessionSettings that it asked for
-    cdef readonly object unsure          # frozenset of settings whose spelling `told` could not know
+    cdef uint64_t digest                 # of `settings`
+    cdef bint backslashes                # `settings` have standard_conforming_strings off
+    cdef readonly object unsure          # frozenset of settings whose spelling `told` could not know; None = none
     cdef readonly object credential      # what the last who was told this had proved; it is known already
     cdef readonly uint32_t edition       # the relay's, when it was made: it holds for no other
 

@@ -109,8 +109,8 @@ class Greeting:
         """What the client asked for."""
 
     @property
-    def unsure(self) -> frozenset[str]:
-        """Settings whose spelling `told` could not know."""
+    def unsure(self) -> frozenset[str] | None:
+        """Settings whose spelling `told` could not know; None = there are none."""
 
 class Lobby:
     """A pool's waiting clients in this worker, first come first served."""

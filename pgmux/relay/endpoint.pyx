@@ -99,7 +99,9 @@ cdef class Greeting:
         self.edition = edition
         self.mode = mode
         self.settings = settings
-        self.unsure = unsure
+        self.digest = settings.digest
+        self.backslashes = settings.values.get("standard_conforming_strings") == "off"
+        self.unsure = unsure or None
 
 
 cdef class Lobby:

@@ -667,7 +667,7 @@ cdef class Exchange(Carrying):
         clear(&client.held)
         self.enter(client, LEAVING)
         client.deadline_us = client.since_us + LINGER_US
-        self.news.append(("leaving", client))
+        self.partings.append(client)
         if not length(&client.out):
             self.hang_up(client)
         if client.readable:
@@ -696,7 +696,8 @@ cdef class Exchange(Carrying):
         client.terminated |= politely and client.phase != LEAVING
         if client.phase == PARKED:
             self.unpark(client)
-        self.fire()                          # before its descriptor can be another's
+        if self.volley.holds(client):
+            self.fire()                      # before its descriptor can be another's
         if backend is not None:
             self.abandon(client, backend)
             self.detach(client)
@@ -710,7 +711,7 @@ cdef class Exchange(Carrying):
         close(client.fd)
         client.fd = -1
         self.enter(client, GONE)
-        self.news.append(("gone", client))
+        self.partings.append(client)
         return 0
 
     cdef int orphan(self, Backend backend, bint midway, bint politely) except -1:

@@ -21,6 +21,7 @@ cdef class Leasing(Poller):
     cdef list backends                   # [slots] of Backend
     cdef list lobbies                    # [pools] of Lobby or None
     cdef readonly list news              # what the worker's greenlets must see to: (word, argument)
+    cdef list partings                   # clients that have become LEAVING or GONE in this batch: Loop's to see to
     cdef public bint moves_out           # all clients are to go to other workers: idle ones are not read, but told of
     cdef public bint roams               # for tests: a client's next lease is another backend's, if there is one
     cdef object desk                     # the worker's voice, see Relay

@@ -27,6 +27,8 @@ class Loop(Handshakes):
     login_limit: int
     client_count: int
     no_room: bytes
+    tells_arrivals: bool  # the desk hears of clients that have logged in
+    tells_partings: bool  # and of those that are gone
     def __init__(
         self,
         worker: int,

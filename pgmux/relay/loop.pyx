@@ -9,22 +9,25 @@ the worker's greenlets.
 `desk` answers for the worker in the middle of a run: `hear(client)` when a log-in wants a decision
 that its own machine cannot make, `malformed(type)`, `backend_lost()` and `overrun()` give
 ErrorResponses. A client whose like was let in before is let in without it. `arrived(client)` and
-`parted(client)` hear of each client that has logged in or is gone, while its record says who it is.
+`parted(client)` hear of each client that has logged in or is gone, while its record says who it is,
+unless `tells_arrivals` or `tells_partings` is off.
 """
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, Endpoint, Greeting, IDLE, LEASED, LEAVING, LOGIN, PARKED,
+    Backend, CARRY_BYTES, Client, Endpoint, GONE, Greeting, IDLE, LEASED, LEAVING, LOGIN, PARKED,
 )
-from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, EDGES, LISTENER, SERIAL_MASK, index_of, kind_of, serial_of
+from pgmux.relay.poller cimport BACKEND, BELL, CLIENT, LISTENER, READING_EDGES, SERIAL_MASK, index_of, kind_of, serial_of
 from pgmux.relay.sockets cimport (
     AF_UNIX, EMFILE, ENFILE, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_DEL,
     MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, O_RDONLY, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, close, epoll_ctl,
-    epoll_event, errno, name_peer, open, recv, send, shutdown, sockaddr, sockaddr_storage,
+    epoll_event, errno, getrandom, name_peer, open, recv, send, shutdown, sockaddr, sockaddr_storage,
 )
 from pgmux.relay.streams cimport CHUNK_BYTES
 from pgmux.session.client_login cimport AUTHENTICATED, ClientLogin, ENCRYPTING, LOOKUP
+from pgmux.session.introduction cimport Introduction
 from pgmux.session.statements cimport Library
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport Clients, NO_RECORD
@@ -37,9 +40,7 @@ from pgmux.shm.pools cimport Pools
 import os
 
 cdef enum:
-    ACCEPTS_A_TURN = 32
     CLIENTS_APART = 3        # more than another worker: then, and with a thirty-second on top, that one has the next
-    RANDOM_BYTES = 4096
     HUBS_TURN = 1            # index of the event that the hub's epoll makes
 
 
@@ -62,17 +63,20 @@ cdef class Loop(Handshakes):
         self.lobbies = [None] * pools.segment.pool_count
         self.clients = [None] * pools.segment.client_count
         self.news = []
+        self.partings = []
         self.library = Library(statement_key)
         self.tokens = now_us() << 8 | worker
         self.reset_query = b"DISCARD ALL"
         self.listeners = list(listeners)
+        self.listening = [listener.fileno() for listener in self.listeners]
         self.own_listeners = len(self.listeners)
         self.places = list(range(self.own_listeners))
         self.logging_in = set()
         self.awaiting = set()
         self.leaving = set()
-        self.login_limit = 0xFFFFFFFF
-        self.randomness = b""
+        self.login_limit = self.fewest = self.fewest_before = 0xFFFFFFFF
+        self.drawn = RANDOM_BYTES
+        self.tells_arrivals = self.tells_partings = True
         self.slice_us = 5000
         self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
         self.no_room = b""
@@ -117,7 +121,7 @@ cdef class Loop(Handshakes):
                 self.shake_next()
             self.fire()
             self.is_collecting = False
-            if self.news:
+            if self.partings:
                 self.note_partings()
             if self.is_crowded:
                 self.look_at_crowd()
@@ -250,48 +254,53 @@ cdef class Loop(Handshakes):
     # --- clients come and go
 
     cdef int accept(self, uint32_t index) except -1:
-        cdef int _turn, fd, listener
+        """Take one newcomer in: while there are more, the listener makes an event of each wait.
+
+        Over TCP its first words are there with it (TCP_DEFER_ACCEPT), and are read at once.
+        """
+        cdef int fd, listener
         cdef int32_t record, heir
         cdef sockaddr_storage peer
-        cdef unsigned int size
+        cdef unsigned int size = sizeof(peer)
         cdef Client client
-        if index >= <uint32_t>len(self.listeners):
+        if index >= <uint32_t>len(self.listening):
             return 0                         # one of those that we stood in for; the event is of before
-        listener = self.listeners[index].fileno()
-        for _turn in range(ACCEPTS_A_TURN):
-            if len(self.logging_in) >= self.login_limit:
-                self.stop_accepting()
-                self.is_crowded = True
-                return 0
-            size = sizeof(peer)
-            fd = accept4(listener, <sockaddr *>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
-            if fd < 0:
-                if errno == EMFILE or errno == ENFILE:
-                    reason = errno
-                    self.news.append(
-                        ("turned away" if self.turn_away(listener) else "accept failed", reason))
-                return 0
-            heir = self.worthier()
-            if heir >= 0:
-                self.news.append(("newcomer", (fd, heir)))
-                self.pools.workers.expect(heir, 1)
-                continue
-            record = self.records.claim(self.worker)
-            if record == NO_RECORD:
-                close(fd)                    # not even room to say why
-                continue
-            client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
-            client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
-            client.row.listener = self.places[index]
-            self.logging_in.add(client)
+        listener = self.listening[index]
+        if len(self.logging_in) >= self.login_limit:
+            self.stop_accepting()
+            self.is_crowded = True
+            return 0
+        fd = accept4(listener, <sockaddr *>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0:
+            if errno == EMFILE or errno == ENFILE:
+                reason = errno
+                self.news.append(("turned away" if self.turn_away(listener) else "accept failed", reason))
+            return 0
+        heir = self.worthier()
+        if heir >= 0:
+            self.news.append(("newcomer", (fd, heir)))
+            self.pools.workers.expect(heir, 1)
+            return 0
+        record = self.records.claim(self.worker)
+        if record == NO_RECORD:
+            close(fd)                        # not even room to say why
+            return 0
+        client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
+        client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
+        client.row.listener = self.places[index]
+        self.begin_login(client)
+        if not client.is_unix:
+            client.readable = True
+            return self.serve(client)
         return 0
 
     cdef int32_t worthier(self) noexcept:
         """Who is to have a newcomer in our place: a worker with far fewer clients; anybody, when ours move out.
 
         Which worker accepts is the kernel's choice, by a hash of addresses: without this the one may have all.
+        Who comes for a moment evens itself out, and costs twice as much where it is handed on.
         """
-        cdef uint64_t own = self.client_count
+        cdef uint64_t own = self.residents()
         cdef int32_t heir
         if own <= CLIENTS_APART and not self.moves_out:
             return -1
@@ -299,6 +308,10 @@ cdef class Loop(Handshakes):
         if heir < 0 or self.moves_out:
             return heir
         return heir if self.pools.workers.load_of(heir) + CLIENTS_APART + own // 32 < own else -1
+
+    cdef uint64_t residents(self) noexcept:
+        """Clients that have come to stay: all of them while nobody leaves, else the fewest that were left lately."""
+        return min(self.client_count, min(self.fewest, self.fewest_before))
 
     cdef Client seat(self, int fd, uint32_t record):
         """A client for a connection and a record that is ours. Its phase and its epoll are the caller's."""
@@ -322,8 +335,8 @@ cdef class Loop(Handshakes):
         client.is_unix = is_unix
         client.row.process = max(client.credential(0), 0) if is_unix else 0
         # TLS is for the network: on the Unix socket there is none, and none is demanded.
-        client.login = ClientLogin(self.doors, client.arrival, "disable" if is_unix else self.tls_mode)
-        self.watch(fd, CLIENT, record, client.serial, EDGES)
+        client.login = ClientLogin(self.doors, client, "disable" if is_unix else self.tls_mode)
+        self.watch(fd, CLIENT, record, client.serial, READING_EDGES)
         return client
 
     cdef bint turn_away(self, int listener) except -1:
@@ -363,23 +376,31 @@ cdef class Loop(Handshakes):
             self.end_login(client)
         return 0
 
+    cdef int begin_login(self, Client client) except -1:
+        client.is_logging_in = True
+        self.logging_in.add(client)
+        return 0
+
     cdef int end_login(self, Client client) except -1:
-        self.logging_in.discard(client)
-        self.awaiting.discard(client)
+        if client.is_logging_in:
+            client.is_logging_in = False
+            self.logging_in.discard(client)
+            self.awaiting.discard(client)
         return 0
 
     cdef int attend(self, Client client) except -1:
         """Do what a client's log-in wants now."""
         cdef ClientLogin login = client.login
+        cdef Introduction introduction = login.introduction
         cdef Greeting greeting
         cdef bytes words
-        if login.introduction is None or client.record < self.records.limit or login.introduction.is_console:
+        if introduction is None or client.record < self.records.limit or introduction.is_console:
             if login.at == ENCRYPTING:
                 return self.encrypt(client)
             if login.at < LOOKUP:
                 words, login.outgoing = login.outgoing, b""
                 return self.send_to_client(client, words, len(words)) if words else 0
-            greeting = login.introduction.greeting if login.at == AUTHENTICATED else None
+            greeting = introduction.greeting if login.at == AUTHENTICATED else None
             if (greeting is not None and greeting.edition == self.edition
                     and (login.credential is None or login.credential == greeting.credential)
                     and not self.pools.is_disabled(greeting.pool)
@@ -408,40 +429,41 @@ cdef class Loop(Handshakes):
 
         `slot`: the backend that was opened for it alone; -1 = it shares those of its pool.
         """
-        cdef object introduction = client.login.introduction
+        cdef Introduction introduction = client.login.introduction
         cdef bytes key = self.draw_key(introduction.key_bytes)
         cdef bytes words = client.login.admit_told(greeting.told, client.record + 1, key)
-        cdef bytes rest = bytes(client.login._buffer)
+        cdef bytes rest = bytes(client.login._buffer) if client.login._buffer else None
         self.send_to_client(client, words, len(words))
         self.records.name_user(client.record, introduction.user_name)
         self.records.admit(client.record, key, greeting.pool, greeting.application_name)
         client.login = None
         client.mode = greeting.mode
         client.settings = client.startup = greeting.settings
-        client.digest = greeting.settings.digest
-        client.backslashes = greeting.settings.values.get("standard_conforming_strings") == "off"
-        client.unsure = greeting.unsure or None
+        client.digest = greeting.digest
+        client.backslashes = greeting.backslashes
+        client.unsure = greeting.unsure
         client.expecting = False
         self.end_login(client)
         self.counters[greeting.pool].logins += 1
         self.enter(client, IDLE)
-        self.desk.arrived(client)
+        if self.tells_arrivals:
+            self.desk.arrived(client)
         if slot >= 0:
             self.attach(client, self.backends[slot])
-        if rest:
+        if rest is not None:
             self.take_requests(client, rest, len(rest))
         if client.readable:
             self.queue(client)
         return 0
 
     cdef bytes draw_key(self, Py_ssize_t size):
-        """A cancel key: random, from a stock that is drawn a page at a time."""
-        cdef Py_ssize_t begin = self.drawn
-        if begin + size > len(self.randomness):
-            self.randomness = os.urandom(RANDOM_BYTES)
-            begin = 0
-        self.drawn = begin + size
-        return self.randomness[begin:self.drawn]
+        """A cancel key: random, from a stock that is drawn many keys at a time (getrandom(2))."""
+        if self.drawn + size > RANDOM_BYTES:
+            if getrandom(self.randomness, RANDOM_BYTES, 0) != RANDOM_BYTES:
+                raise OSError(errno, os.strerror(errno))
+            self.drawn = 0
+        self.drawn += size
+        return PyBytes_FromStringAndSize(self.randomness + self.drawn - size, size)
 
     cdef int serve_leaving(self, Client client) except -1:
         """Read on, into the void: a close with bytes unread would take our last words from the client."""
@@ -458,29 +480,28 @@ cdef class Loop(Handshakes):
         return 0
 
     cdef int note_partings(self) except -1:
-        """Take the clients that are gone, or about to leave, out of the news: they are our own affair."""
-        cdef list news = []
-        for word, what in self.news:
-            if word == "gone":
-                self.forget(what)
-                if (<Client>what).channels is not None:
-                    news.append((word, what))        # who listened is the worker's affair too
-            elif word == "leaving":
-                self.leaving.add(what)
-                self.end_login(what)
-                self.leave_pool(what)
+        """Forget the clients that are gone, and wait for those that are about to leave."""
+        cdef list partings = self.partings
+        cdef Client client
+        self.partings = []
+        for client in partings:
+            if client.phase == GONE:
+                self.forget(client)
             else:
-                news.append((word, what))
-        self.news = news
+                self.leaving.add(client)
+                self.end_login(client)
+                self.leave_pool(client)
         return 0
 
     cdef int forget(self, Client client) except -1:
         """A client that is GONE: its record is free for another."""
         if self.clients[client.record] is client:
-            if not client.is_own:
+            if self.tells_partings and not client.is_own:
                 self.desk.parted(client)
             self.forget_seat(client)
             self.records.forget(client.record)
+            if client.channels is not None:
+                self.news.append(("gone", client))       # who listened is the worker's affair too
         self.end_login(client)
         self.leave_pool(client)
         self.leaving.discard(client)
@@ -490,6 +511,7 @@ cdef class Loop(Handshakes):
     cdef int forget_seat(self, Client client) except -1:
         self.clients[client.record] = None
         self.client_count -= 1
+        self.fewest = min(self.fewest, self.client_count)
         self.pools.workers.records[self.worker].clients = self.client_count
         return 0
 
@@ -517,6 +539,7 @@ cdef class Loop(Handshakes):
         for listener, place in listeners:
             self.listeners.append(listener)
             self.places.append(place)
+        self.listening = [listener.fileno() for listener in self.listeners]
         self.is_crowded = was_crowded
         if was_accepting:
             self.start_accepting()

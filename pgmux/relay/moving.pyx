@@ -16,7 +16,7 @@ from libc.stdint cimport uint32_t
 from pgmux.relay.buffer cimport append, length
 from pgmux.relay.endpoint cimport Client, GONE, IDLE
 from pgmux.relay.loop cimport Loop
-from pgmux.relay.poller cimport CLIENT, EDGES
+from pgmux.relay.poller cimport CLIENT, READING_EDGES
 from pgmux.relay.sockets cimport AF_UNIX, close, getpeername, name_peer, sockaddr, sockaddr_storage
 from pgmux.session.modes cimport PoolMode
 from pgmux.session.statements cimport Statement
@@ -116,7 +116,7 @@ cdef class Moving(Loop):
     def serve_on(self, Client client):
         """A client that was taken up is in its pool: what it has sent meanwhile is read."""
         client.row.pool = client.lobby.pool
-        self.watch(client.fd, CLIENT, client.record, client.serial, EDGES)
+        self.watch(client.fd, CLIENT, client.record, client.serial, READING_EDGES)
 
     def take_newcomer(self, int fd):
         """A connection that another worker has accepted: its log-in begins here."""
@@ -132,7 +132,7 @@ cdef class Moving(Loop):
             return
         client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
         client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
-        self.logging_in.add(client)
+        self.begin_login(client)
 
     def serve_again(self, Client client):
         """The client stays: what it has sent is read."""

@@ -48,6 +48,12 @@ cdef enum:                       # values of OpenSSL's headers, part of its bina
     SSL_CTRL_SET_MIN_PROTO_VERSION = 123
     SSL_CTRL_SET_MAX_PROTO_VERSION = 124
     SSL_MODE_RELEASE_BUFFERS = 0x10
+    SSL_MODE_NO_AUTO_CHAIN = 0x8
+    SSL_CTRL_BUILD_CERT_CHAIN = 105  # macro SSL_CTX_build_cert_chain(ctx, flags)
+    SSL_CTRL_GET_CHAIN_CERTS = 115   # macro SSL_CTX_get0_chain_certs(ctx, stack)
+    SSL_BUILD_CHAIN_FLAG_NO_ROOT = 0x2
+    SSL_BUILD_CHAIN_FLAG_IGNORE_ERROR = 0x8
+    SSL_BUILD_CHAIN_FLAG_CLEAR_ERROR = 0x10
     SSL_SESS_CACHE_OFF = 0
     SSL_FILETYPE_PEM = 1
     SSL_VERIFY_NONE = 0

@@ -12,7 +12,8 @@ cdef enum Kind:              # of what an event is for; the index means
     LISTENER = 2             # a listening socket, by its place in Relay's list
     BELL = 3                 # this worker's eventfd
 
-cdef uint32_t EDGES      # what every client and backend is watched for: reading, writing, the peer's end; edge-triggered
+cdef uint32_t EDGES      # what a backend is watched for: reading, writing, the peer's end; edge-triggered
+cdef uint32_t READING_EDGES  # the same without writing: a client, until its socket once did not take all
 
 cdef class Poller:
     cdef readonly int epoll
@@ -20,6 +21,7 @@ cdef class Poller:
     cdef epoll_event events[MAX_EVENTS]
 
     cdef int watch(self, int fd, Kind kind, uint32_t index, uint32_t serial, uint32_t flags) except -1
+    cdef void watch_otherwise(self, int fd, Kind kind, uint32_t index, uint32_t serial, uint32_t flags) noexcept
     cdef void unwatch(self, int fd) noexcept
     cdef int wait(self, int64_t timeout_us) except -1
 

@@ -46,6 +46,7 @@ cdef class Relay(Moving):
         client.expecting = True
         self.logging_in.discard(client)
         self.awaiting.add(client)
+        client.is_logging_in = True
 
     def continue_login(self, Client client):
         """What a log-in waited for has come."""
@@ -55,7 +56,7 @@ cdef class Relay(Moving):
         client.expecting = False
         client.deadline_us = self.now
         self.awaiting.discard(client)
-        self.logging_in.add(client)
+        self.begin_login(client)
         self.attend(client)
         if client.readable:
             self.queue(client)
@@ -486,6 +487,7 @@ cdef class Relay(Moving):
         cdef Client client
         cdef Backend backend
         self.now = now = now_us()
+        self.fewest_before, self.fewest = self.fewest, 0xFFFFFFFF
         for client in list(self.leaving):
             if now > client.deadline_us:
                 self.vanish(client, True)

@@ -29,6 +29,7 @@ cdef class Streams(Leasing):
     cdef int record(self, Backend backend, const char *data, size_t size) except -1
     cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1
     cdef int take_outcome(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1
+    cdef int keep(self, Endpoint endpoint, const char *data, size_t size) except -1
     cdef int flush(self, Endpoint endpoint) except -1
     cdef void queue(self, Endpoint endpoint)
     cdef Py_ssize_t read(self, Endpoint endpoint) noexcept

@@ -15,6 +15,7 @@ from libc.stdlib cimport free, malloc
 
 from pgmux.relay.buffer cimport append, clear, length, shed
 from pgmux.relay.endpoint cimport Backend, CARRY_BYTES, Client, Endpoint
+from pgmux.relay.poller cimport CLIENT, EDGES
 from pgmux.relay.sockets cimport (
     EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, errno, recv, send, shutdown,
 )
@@ -127,13 +128,24 @@ cdef class Streams(Leasing):
             outcome = outcome if outcome >= 0 else -errno
         if outcome >= 0 or outcome == -EAGAIN:
             outcome = max(outcome, 0)
-            return append(&endpoint.out, data + outcome, size - outcome) if <size_t>outcome < size else 0
+            return self.keep(endpoint, data + outcome, size - outcome) if <size_t>outcome < size else 0
         endpoint.readable = endpoint.hung_up = True      # its end will be read; until then there is nobody
         if isinstance(endpoint, Backend):
             # It may have said why it went: read that first, and from the ready list,
             # since the shared buffer may be in use here.
             (<Backend>endpoint).broken = True
             self.queue(endpoint)
+        return 0
+
+    cdef int keep(self, Endpoint endpoint, const char *data, size_t size) except -1:
+        """Keep what a socket did not take, until it has room."""
+        cdef Client client
+        append(&endpoint.out, data, size)
+        if isinstance(endpoint, Client):
+            client = <Client>endpoint
+            if not client.wants_room:
+                client.wants_room = True
+                self.watch_otherwise(client.fd, CLIENT, client.record, client.serial, EDGES)
         return 0
 
     cdef int fire(self) except -1:

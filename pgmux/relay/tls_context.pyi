@@ -5,6 +5,7 @@ from pgmux.errors import PgmuxError
 TICKET_KEY_BYTES: int
 TLS_1_2: int
 TLS_1_3: int
+CLIENT_CIPHERSUITES: str
 
 class TlsError(PgmuxError):
     """Something about TLS that the configuration asks for cannot be had; the text says what."""

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint32_t
 
 from pgmux.protocol.scram_server cimport ScramServer
+from pgmux.session.introduction cimport Introduction
 
 cpdef enum Step:
     STARTUP = 0
@@ -30,14 +31,14 @@ cpdef enum Event:
 
 cdef class ClientLogin:
     cdef Step at                         # the step; moved by _move alone
-    cdef readonly object introduction    # None before the StartupMessage
+    cdef readonly Introduction introduction  # None before the StartupMessage
     cdef readonly object cancel_request
     cdef readonly object refusal
     cdef readonly str reason             # of a refusal, for the log; never sent to the client
     cdef readonly dict settings          # what it wants set, once it is AUTHENTICATED
     cdef readonly object credential      # by which PostgreSQL would let us in as this user; None = none came out
     cdef readonly bint was_looked_up     # PostgreSQL was asked about this user
-    cdef object arrive                   # gives the Arrival
+    cdef object visitor                  # knows its Arrival; None = it has been asked
     cdef object _arrival
     cdef object doors
     cdef readonly bytearray _buffer      # received and not yet understood
@@ -55,12 +56,12 @@ cdef class ClientLogin:
     cpdef int feed(self, bytes data) except -1
     cpdef int _move(self, Event event) except -1
     cdef int deny(self, object refusal, str reason, dict values, str detail=*) except -1
-    cdef int go_on(self, bint is_answered) except -1
+    cdef int go_on(self, bint is_answered, Introduction introduction=*) except -1
     cdef bint read(self) except -1
     cdef bint read_startup(self) except -1
     cdef int answer_encryption(self, object request) except -1
     cdef bint may_begin_tls(self) noexcept
-    cdef int begin(self, object introduction) except -1
+    cdef int begin(self, Introduction introduction) except -1
     cdef int ask(self) except -1
     cdef int turn_away(self, object refusal, str reason, int line=*) except -1
     cdef int ask_for_secret(self, str method) except -1

@@ -1,8 +1,8 @@
 """A client's log-in, from its first byte until it is admitted, refused, or known to want a cancel."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum
-from typing import Final
+from typing import Final, Protocol
 
 from pgmux.config.settings import TlsMode
 from pgmux.protocol.startup import CancelRequest
@@ -49,15 +49,16 @@ TRANSITIONS: Final[Mapping[tuple[Step, Event], Step]]
 class StepError(Exception):
     """The caller asked for what TRANSITIONS does not have: a defect of pgmux, never of a client."""
 
+class _Visitor(Protocol):
+    def arrival(self) -> Arrival: ...
+
 class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
     step: Step
-    def __init__(
-        self, doors: Doors, arrive: Callable[[], Arrival] = ..., tls_mode: TlsMode = "disable"
-    ) -> None:
-        """`arrive` gives the client's Arrival; it is called when that is needed, once, after the handshake if
-        there is one. `tls_mode`: client_tls_sslmode, as far as it holds for this connection.
+    def __init__(self, doors: Doors, visitor: _Visitor | None = None, tls_mode: TlsMode = "disable") -> None:
+        """`visitor` is asked for the client's Arrival when that is needed, once, after the handshake if there
+        is one; None = nothing is known of it. `tls_mode`: client_tls_sslmode, as far as it holds here.
         """
 
     @property

@@ -25,12 +25,13 @@ too long. Compiled, because clients that connect for each query pay for every li
 """
 import os
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
-from pgmux.protocol.scram_server cimport ScramServer
+from pgmux.protocol.scram_server cimport ScramServer, draw_nonce
+from pgmux.session.introduction cimport Introduction, LONGEST_REMEMBERED, remembered
 
 from pgmux.protocol import messages, scram
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
@@ -38,8 +39,7 @@ from pgmux.protocol.scram import ScramVerifier
 from pgmux.protocol.startup import CancelRequest, SSLRequest, startup_packet_size
 from pgmux.session.arrival import Arrival
 from pgmux.session.hba import RolesWanted
-from pgmux.session import introduction as introductions
-from pgmux.session.introduction import Introduction, introduce
+from pgmux.session.introduction import introduce
 from pgmux.session.refusals import Refusal
 from pgmux.session.secret import check_md5_answer, prove_password
 
@@ -57,12 +57,11 @@ _UNSUITABLE = "the secret of this user is an md5 hash, which SCRAM cannot use"
 
 cdef bytes OFFER_SASL = messages.build_authentication_sasl([scram.MECHANISM])
 cdef bytes OFFER_BOUND_SASL = messages.build_authentication_sasl([scram.MECHANISM_PLUS, scram.MECHANISM])
+cdef bytes UNBOUND_CHOICE = scram.MECHANISM.encode() + b"\0"
 cdef enum:
     SASL_CONTINUE = 11
     SASL_FINAL_WORD = 12
 
-cdef dict REMEMBERED = introductions.remembered
-cdef Py_ssize_t LONGEST_REMEMBERED = introductions.LONGEST_REMEMBERED
 cdef dict NO_SETTINGS = {}
 cdef bytes GREETING_BEGINS = messages.build_authentication_ok()
 cdef bytes GREETING_ENDS = messages.build_ready_for_query(b"I")
@@ -114,6 +113,17 @@ cdef bytes authentication(uint8_t code, bytes data):
     return whole
 
 
+cdef bytes unbound_client_first(bytes body):
+    """What messages.parse_sasl_initial_response gives for the mechanism of nearly all; None for any other."""
+    cdef Py_ssize_t begin = len(UNBOUND_CHOICE) + 4
+    cdef const uint8_t *size = <const uint8_t *>PyBytes_AS_STRING(body) + begin - 4
+    if len(body) < begin or memcmp(PyBytes_AS_STRING(body), PyBytes_AS_STRING(UNBOUND_CHOICE), begin - 4) != 0:
+        return None
+    if size[0] or size[1] or (size[2] << 8 | size[3]) != len(body) - begin:
+        return None
+    return body[begin:]
+
+
 cdef bytes splice(bytes outgoing, bytes told, uint32_t pid, bytes key):
     """The greeting with a key of four bytes, in one piece: what nearly every client gets."""
     cdef Py_ssize_t before = len(outgoing) + len(GREETING_BEGINS) + len(told)
@@ -137,13 +147,13 @@ cdef bytes splice(bytes outgoing, bytes told, uint32_t pid, bytes key):
 cdef class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
-    def __init__(self, doors, arrive=Arrival, str tls_mode="disable"):
-        """`arrive` gives the client's Arrival; it is called when that is needed, once."""
+    def __init__(self, doors, visitor=None, str tls_mode="disable"):
+        """`visitor.arrival()` gives the client's Arrival; it is called when that is needed, once."""
         self.at = Step.STARTUP
         self.reason = self.doubt = ""
         self.settings = NO_SETTINGS
         self.doors = doors
-        self.arrive = arrive
+        self.visitor = visitor
         self._buffer = bytearray()
         self.outgoing = self.md5_salt = b""
         self.answered = ()
@@ -197,8 +207,8 @@ cdef class ClientLogin:
     def arrival(self):
         """How the client came in."""
         if self._arrival is None:
-            self._arrival = self.arrive()
-            self.arrive = None
+            self._arrival = Arrival() if self.visitor is None else self.visitor.arrival()
+            self.visitor = None
         return self._arrival
 
     @property
@@ -210,6 +220,11 @@ cdef class ClientLogin:
         """Take bytes from the client. Never raises for what they hold; once AUTHENTICATED, keeps them."""
         if self.at == Step.REFUSED or self.at == Step.CANCEL:
             return 0
+        if self.at == Step.STARTUP and len(data) <= LONGEST_REMEMBERED and not self._buffer and not self.outgoing:
+            # Nearly always a packet comes in one piece, alone, and as it came before.
+            introduction = remembered.get(data)
+            if introduction is not None:
+                return self.go_on(False, introduction)
         self._buffer += data
         return self.go_on(False)
 
@@ -301,9 +316,11 @@ cdef class ClientLogin:
         self.secret = self.scram = None
         return 0
 
-    cdef int go_on(self, bint is_answered) except -1:
+    cdef int go_on(self, bint is_answered, Introduction introduction=None) except -1:
         """Do what can be done with what is there. What a client said wrong is its refusal, and raises nothing."""
         try:
+            if introduction is not None:
+                return self.begin(introduction)
             if is_answered:
                 self.ask()
             while self.read():
@@ -338,15 +355,12 @@ cdef class ClientLogin:
             # Sent before our answer to SSLRequest or GSSENCRequest was: who put it there cannot be known.
             raise ClientProtocolError("received unencrypted data after a request for encryption")
         packet = bytes(self._buffer)
-        # Nearly always a packet comes in one piece, alone, and as it came before.
-        request = REMEMBERED.get(packet) if len(packet) <= LONGEST_REMEMBERED else None
-        if request is None:
-            size = startup_packet_size(packet)
-            if size is None or len(packet) < size:
-                return False
-            packet = packet[:size]
-            request = introduce(packet)
-        del self._buffer[:len(packet)]
+        size = startup_packet_size(packet)
+        if size is None or len(packet) < size:
+            return False
+        packet = packet[:size]
+        request = remembered.get(packet) or introduce(packet)
+        del self._buffer[:size]
         if type(request) is Introduction:
             self.begin(request)
         elif type(request) is CancelRequest:
@@ -374,7 +388,7 @@ cdef class ClientLogin:
         self.answered += (type(request),)
         return 0
 
-    cdef int begin(self, object introduction) except -1:
+    cdef int begin(self, Introduction introduction) except -1:
         """Take what the StartupMessage says, and ask for the proof that is demanded."""
         self.introduction = introduction
         if not self.is_encrypted and self.tls_mode in DEMANDING:
@@ -382,7 +396,12 @@ cdef class ClientLogin:
         if introduction.refusal is not None:
             refusal, values = introduction.refusal
             return self.deny(refusal, "", values)
-        self.outgoing += introduction.answer
+        if introduction.answer:
+            self.outgoing += introduction.answer
+        if introduction.trusted_by is self.doors:    # whoever says this, from wherever: so it was found before
+            self._move(Event.TRUSTED)
+            self.settings = introduction.known_settings
+            return 0
         return self.ask()
 
     cdef int ask(self) except -1:
@@ -403,10 +422,13 @@ cdef class ClientLogin:
             objection = method.objection(self.arrival, self.user, self.doors.name_of_uid)
             if objection:
                 return self.turn_away(_OBJECTIONS.get(method.name, Refusal.CERTIFICATE_FAILED), objection, method.line)
-        if method.is_settled_by_connection:
-            self._move(Event.TRUSTED)
-            return self.enter()
-        return self.ask_for_secret(method.name)
+        if not method.is_settled_by_connection:
+            return self.ask_for_secret(method.name)
+        self._move(Event.TRUSTED)
+        self.enter()
+        if method is self.doors.method and not method.looks_at_connection and self.at == Step.AUTHENTICATED:
+            self.introduction.trusted_by = self.doors
+        return 0
 
     cdef int turn_away(self, object refusal, str reason, int line=0) except -1:
         arrival = self.arrival
@@ -448,7 +470,7 @@ cdef class ClientLogin:
             verifier = self.doors.stand_in_verifier(self.user)
             self.doubt = _UNKNOWN if self.secret is None else _UNSUITABLE
         end_point = self.arrival.encryption.end_point if self.is_encrypted else b""
-        self.scram = ScramServer(verifier, scram.make_nonce(os.urandom(scram.NONCE_BYTES)), end_point)
+        self.scram = ScramServer(verifier, draw_nonce(), end_point)
         self.outgoing += OFFER_BOUND_SASL if end_point else OFFER_SASL
         self._move(Event.SASL_ASKED)
         return 0
@@ -464,6 +486,7 @@ cdef class ClientLogin:
             raise ClientProtocolError(f"expected a password message, got {messages.FRONTEND.get(kind, repr(kind))}")
         cdef uint8_t *header = <uint8_t *>PyByteArray_AS_STRING(self._buffer)
         cdef Py_ssize_t length
+        cdef bytes body
         if len(self._buffer) < 5:
             return None
         length = <int32_t>(<uint32_t>header[1] << 24 | header[2] << 16 | header[3] << 8 | header[4])
@@ -471,8 +494,11 @@ cdef class ClientLogin:
             raise ClientProtocolError(f"invalid message length {length}, at most {max_bytes} bytes are expected here")
         if len(self._buffer) <= length:
             return None
-        body = bytes(self._buffer[5:length + 1])
-        del self._buffer[:length + 1]
+        body = PyBytes_FromStringAndSize(<char *>header + 5, length - 4)
+        if len(self._buffer) == length + 1:
+            PyByteArray_Resize(self._buffer, 0)
+        else:
+            del self._buffer[:length + 1]
         return body
 
     cdef bint read_password(self) except -1:
@@ -490,10 +516,14 @@ cdef class ClientLogin:
         return True
 
     cdef bint read_sasl_initial(self) except -1:
-        body = self.read_answer(MAX_SASL_BYTES)
+        cdef bytes body = self.read_answer(MAX_SASL_BYTES)
+        cdef str mechanism = scram.MECHANISM
+        cdef bytes client_first
         if body is None:
             return False
-        mechanism, client_first = messages.parse_sasl_initial_response(body)
+        client_first = unbound_client_first(body)
+        if client_first is None:
+            mechanism, client_first = messages.parse_sasl_initial_response(body)
         challenge = self.scram.challenge(client_first, mechanism)
         self.outgoing += authentication(SASL_CONTINUE, challenge)
         self._move(Event.SASL_CHALLENGED)
@@ -520,7 +550,7 @@ cdef class ClientLogin:
 
     cdef int enter(self) except -1:
         """Check what only an authenticated client may be told of."""
-        database = self.introduction.database
+        cdef str database = self.introduction.database
         if database not in self.doors.known_databases and not self.doors.has_database(database):
             return self.deny(Refusal.NO_SUCH_DATABASE, "", {"database": self.database})
         self.settings = self.introduction.settings

@@ -75,9 +75,7 @@ cdef class Clients:
     def introduce(self, uint32_t record, bytes address, uint16_t port):
         """Write down where the client of a claimed record comes from."""
         cdef ClientRecord *client = &self.records[record]
-        address = address[:NAME_BYTES - 1]
-        memset(client.address, 0, NAME_BYTES)
-        memcpy(client.address, <const char *>address, len(address))
+        write_name(client.address, address)
         client.port = port
 
     cpdef int admit(self, uint32_t record, bytes secret, uint32_t pool, bytes application_name) except -1:
@@ -86,9 +84,7 @@ cdef class Clients:
         if secret and not 4 <= len(secret) <= SECRET_BYTES:
             raise ValueError(f"a cancel key of ours has 4 to {SECRET_BYTES} bytes, not {len(secret)}")
         cdef ClientRecord *client = &self.records[record]
-        application_name = application_name[:NAME_BYTES - 1]
-        memset(client.application_name, 0, NAME_BYTES)
-        memcpy(client.application_name, <const char *>application_name, len(application_name))
+        write_name(client.application_name, application_name)
         client.pool = pool
         client.slot = -1
         client.transactions = 0
@@ -100,9 +96,7 @@ cdef class Clients:
 
     cpdef int name_user(self, uint32_t record, bytes user) except -1:
         """Write down who the client of a claimed record has logged in as: before it is admitted."""
-        user = user[:NAME_BYTES - 1]
-        memset(self.records[record].user, 0, NAME_BYTES)
-        memcpy(self.records[record].user, <const char *>user, len(user))
+        write_name(self.records[record].user, user)
         return 0
 
     # A client's number names it, and nobody who has its record after it: the operator's to kill it by.
@@ -234,3 +228,10 @@ cdef class Clients:
         """Every record in use, as dicts."""
         found = (self.read(record) for record in range(self.mark))
         return [client for client in found if client is not None]
+
+
+cdef void write_name(char *field, bytes name) noexcept:
+    """A name of at most NAME_BYTES, its end included; what is longer is cut."""
+    cdef size_t size = min(<size_t>len(name), <size_t>NAME_BYTES - 1)
+    memset(field, 0, NAME_BYTES)
+    memcpy(field, <const char *>name, size)

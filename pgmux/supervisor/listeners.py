@@ -16,6 +16,7 @@ from pgmux.errors import PgmuxError
 from pgmux.worker.loopback import calm_loopback
 
 BACKLOG = 4096
+DEFER_SECONDS = 1
 
 
 def bind_tcp(address: Listen, workers: int) -> list[socket.socket]:
@@ -80,6 +81,8 @@ def _listen(address: Listen, *, share: bool) -> socket.socket:
         calm_loopback(listener)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits these
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # PostgreSQL's clients speak first: until they do, or for so long, nobody is woken for them (tcp(7)).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
         listener.listen(BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

@@ -448,8 +448,10 @@ class Worker:
         settings = self._config.pgmux
         self._journal.formatter = open_log(settings.log_level, settings.log_format)
         is_told = settings.log_level in ("debug", "info")  # else nothing is looked up for such lines
-        self._journal.logs_arrivals = settings.log_connections and is_told
-        self._journal.logs_departures = settings.log_disconnections and is_told
+        self._relay.tells_arrivals = settings.log_connections and is_told
+        self._relay.tells_partings = settings.log_disconnections and is_told
+        self._journal.logs_arrivals = self._relay.tells_arrivals
+        self._journal.logs_departures = self._relay.tells_partings
         self._relay.log_wait_us = int(settings.log_min_wait * 1_000_000)
         self._relay.log_query_us = int(settings.log_min_duration * 1_000_000)
         self._relay.samples_left = _SAMPLES_A_TICK

@@ -12,7 +12,7 @@ from pgmux.config.settings import Settings
 from pgmux.config.tls_options import expand_ciphers
 from pgmux.errors import ConfigError, PgmuxError, Problem
 from pgmux.relay.openssl import NoOpenSslError
-from pgmux.relay.tls_context import TLS_1_2, TLS_1_3, TlsContext
+from pgmux.relay.tls_context import CLIENT_CIPHERSUITES, TLS_1_2, TLS_1_3, TlsContext
 from pgmux.session.ticket_keys import TicketKeys
 
 _VERSIONS = {"tlsv1.2": TLS_1_2, "tlsv1.3": TLS_1_3}
@@ -66,7 +66,7 @@ def _make_clients_context(settings: Settings) -> TlsContext:
         oldest=versions[0],
         newest=versions[-1],
         ciphers=expand_ciphers(settings.client_tls_ciphers),
-        ciphersuites=settings.client_tls13_ciphers,
+        ciphersuites=settings.client_tls13_ciphers or CLIENT_CIPHERSUITES,
         groups="" if curves == "auto" else curves,
     )
 

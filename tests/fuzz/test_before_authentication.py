@@ -18,7 +18,7 @@ from pgmux.protocol import messages
 from pgmux.protocol.errors import BackendProtocolError, ClientProtocolError, OptionsError
 from pgmux.protocol.messages import split_messages
 from pgmux.protocol.scram import NONCE_BYTES, ScramClient, ScramKeysError, make_nonce
-from pgmux.protocol.scram_server import ScramServer
+from pgmux.protocol.scram_server import ScramServer, forget_stock
 from pgmux.protocol.startup import MAX_PACKET_BYTES, parse_options
 from pgmux.session.auth_file import parse_auth_file
 from pgmux.session.backend_login import BackendLogin
@@ -45,8 +45,10 @@ def _no_randomness() -> Iterator[None]:
     """So that a conversation with a server's nonce in it can be written down before it happens."""
     patch = pytest.MonkeyPatch()
     patch.setattr(os, "urandom", bytes)
+    forget_stock()
     yield
     patch.undo()
+    forget_stock()
 
 
 def conversation(auth_type: str, password: bytes = PASSWORD) -> bytes:

@@ -528,7 +528,8 @@ def test_tls_is_switched_on_and_off_by_a_reload(
     pgmux.signal(signal.SIGHUP)
     wait_until(lambda: all(offers_tls(pgmux) for _ in range(10)))
     early = pgmux.wire()  # accepted while TLS is offered, and asks for it when it is not any more
-    wait_until(lambda: pgmux.is_running())
+    early.send(frontend.gssenc_request())
+    assert early.read_byte() == b"N"
     pgmux.write_configuration(client_tls_sslmode="disable")
     pgmux.signal(signal.SIGHUP)
     wait_until(lambda: not any(offers_tls(pgmux) for _ in range(10)))

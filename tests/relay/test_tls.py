@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from pgmux.relay.tls import Tls
 from pgmux.relay.tls_context import TICKET_KEY_BYTES, TLS_1_2, TLS_1_3, TlsContext, TlsError
@@ -75,6 +77,29 @@ def pair(
     application, tls = Application(authority.trusting(client, **more)), Tls(context)
     application.shake_hands(tls)
     return application, tls
+
+
+@pytest.mark.parametrize("is_in_file", [True, False])
+def test_what_lies_between_our_certificate_and_its_authority_is_shown(
+    tmp_path: Path, is_in_file: bool
+) -> None:
+    """From the certificate's file, or else from that of the authorities."""
+    root = trustme.CA()
+    between = root.create_child_ca()
+    ours = between.issue_cert("localhost")
+    cert_file, key_file, ca_file = (tmp_path / name for name in ("our.crt", "our.key", "authorities.crt"))
+    chain = ours.cert_chain_pems if is_in_file else ours.cert_chain_pems[:1]
+    cert_file.write_bytes(b"".join(blob.bytes() for blob in chain))
+    key_file.write_bytes(ours.private_key_pem.bytes())
+    ca_file.write_bytes(between.cert_pem.bytes() + root.cert_pem.bytes())
+    context = TlsContext(
+        True, cert_file=str(cert_file), key_file=str(key_file), ca_file="" if is_in_file else str(ca_file)
+    )
+    trusting = ssl.create_default_context()
+    root.configure_trust(trusting)
+    application, tls = Application(trusting), Tls(context)
+    application.shake_hands(tls)
+    assert tls.is_secured
 
 
 @pytest.mark.parametrize(("newest", "name"), [(TLS_1_2, "TLSv1.2"), (TLS_1_3, "TLSv1.3")])

@@ -119,12 +119,22 @@ def test_the_console_is_a_database_whether_or_not_one_is_declared(name: str) -> 
     assert login.step is Step.AUTHENTICATED
 
 
+class Visitor:
+    """A client of whom nothing but its arrival is known."""
+
+    def __init__(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+
+    def arrival(self) -> Arrival:
+        return self._arrival
+
+
 @pytest.mark.parametrize("name", ["pgmux", "pgbouncer"])
 def test_the_owner_is_let_in_to_the_console_without_a_proof_and_nowhere_else(name: str) -> None:
     def step(user: str, database: str, *, is_owner: bool) -> Step:
         doors = make_doors("scram-sha-256", databases=["app"], owner_uids=(0, 999))
         arrival = Arrival(is_unix=True, peer_uid=999 if is_owner else 1000)
-        login = ClientLogin(doors, lambda: arrival)
+        login = ClientLogin(doors, Visitor(arrival))
         login.feed(messages.build_startup_message({"user": user, "database": database}))
         return login.step
 
