@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast test-systemd chaos docs bench bench-quick claims lint clean
+.PHONY: help build demo test test-fast test-systemd chaos deaths soak docs bench bench-quick claims lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r target does; do printf '%-13s %s\n' "$$target" "$$does"; done
@@ -34,6 +34,12 @@ test-systemd: .venv/tested ## the unit under a real systemd, booted in a contain
 
 chaos: .venv/tested ## servers die at random for minutes, and nothing acknowledged is lost (SECONDS=300 SEED=)
 	PGMUX_CHAOS_SECONDS=$(or $(SECONDS),300) PGMUX_CHAOS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -v -s tests/chaos
+
+deaths: .venv/tested ## workers are killed under load: nothing is lost, and the time it takes is told (DEATHS=200 WORKERS=4)
+	PGMUX_DEATHS=$(or $(DEATHS),200) PGMUX_WORKERS=$(or $(WORKERS),4) $(BIN)/python -m pytest -q -s tests/chaos/test_deaths.py
+
+soak: .venv/tested ## does anything grow? (CONNECTIONS=1000000 TRANSACTIONS=10000000)
+	$(BIN)/python -m loadtest.soak --connections $(or $(CONNECTIONS),1000000) --transactions $(or $(TRANSACTIONS),10000000)
 
 bench: .venv/tested ## side by side with direct connections and PgBouncer, about fifteen minutes (ARGS=--help)
 	$(BIN)/python -m loadtest $(ARGS)

@@ -125,6 +125,7 @@ cdef class Backend(Endpoint):
     cdef uint32_t segment                # counts the Syncs of a lease: what one error makes fail
     cdef object notes                    # deque of what hangs on NOTED requests, oldest first
     cdef list borrowed                   # names on loan to an empty statement, see Naming; None = none
+    cdef bint returning                  # its client has been told that all is over; we close borrowed names, and no more
     cdef dict inflight                   # name of a statement that is being prepared or closed: (segment, is prepared)
     cdef dict wavering                   # client's name that was changed, None = all: number of the segment, plus one
     cdef uint32_t traces                 # of this transaction's texts, bits of Trace

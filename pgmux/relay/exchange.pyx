@@ -219,7 +219,7 @@ cdef class Exchange(Carrying):
             client.deferred = None
         if backend.replies.count == 0:
             backend.request_at_us = self.now
-        backend.at_rest = False
+        backend.at_rest = backend.returning = False
         if client.mode == SESSION:
             if request == c"Q" and chunk.traces:
                 return self.study_session_query(client, backend, chunk, total)
@@ -420,7 +420,7 @@ cdef class Exchange(Carrying):
         if backend.notes:
             self.put_fakes(backend, chunk)
         verdict = match(&backend.replies, reply)
-        if verdict == MISMATCH or reply == c"E" and backend.at_rest:
+        if verdict == MISMATCH or reply == c"E" and (backend.at_rest or backend.returning):
             return MISMATCH                  # at rest, an error announces the backend's end and is nobody's
         if reply == c"N" or reply == c"S" or reply == c"A":
             return self.heed_aside(backend, chunk, total) if is_carried else FORWARD
@@ -438,6 +438,7 @@ cdef class Exchange(Carrying):
             if verdict == FORWARD and is_carried and self.mend_error(backend.client, backend, chunk, total):
                 verdict = SWALLOW
             if not self.heed_error(backend, chunk, total, verdict):
+                backend.last_reply = 0       # the client was not told
                 return MISMATCH
             if backend.errand == RETRYING:
                 return SWALLOW
@@ -460,6 +461,7 @@ cdef class Exchange(Carrying):
         backend.status = status
         backend.rested_at_us = self.now
         backend.overtime = None
+        backend.returning = False
         if verdict == FORWARD:
             self.counters[backend.pool].queries += 1
             self.counters[backend.pool].query_us += took
@@ -620,6 +622,7 @@ cdef class Exchange(Carrying):
         cdef Chunk nothing
         nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
         backend.at_rest = False
+        backend.returning = True
         self.return_names(backend)
         return self.post_requests(backend, &nothing)
 
@@ -773,7 +776,8 @@ cdef class Exchange(Carrying):
         """The backend is gone, or no longer to be trusted. A client in the middle of something hears
         PostgreSQL's own last error, else ours; one whose transaction is over notices nothing."""
         cdef Client client = backend.client
-        cdef bint is_over = (backend.at_rest and (client is None or not client.remain or client.dropping)
+        cdef bint is_over = ((backend.at_rest or backend.returning)
+                             and (client is None or not client.remain or client.dropping)
                              and not backend.errand and not backend.finished
                              and (client is None or client.mode != SESSION and not client.pins))
         self.news.append(("lost" if is_gone else "out of step", backend.slot))

@@ -305,6 +305,7 @@ cdef class Leasing(Poller):
         backend.notes.clear()
         backend.inflight.clear()
         backend.wavering.clear()
+        backend.returning = False
         backend.borrowed = backend.heard = backend.cleaning = None
         backend.touched = backend.returned = backend.unlistened = None
         backend.traces = 0

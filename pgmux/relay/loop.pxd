@@ -10,8 +10,10 @@ cdef enum:
 cdef class Loop(Handshakes):
     cdef int hub                         # the descriptor of its epoll; -1 = not told yet
     cdef list clients                    # by record: Client or None
-    cdef readonly list listeners         # listening sockets
+    cdef readonly list listeners         # listening sockets: our own, then those of workers for whom we stand in
     cdef list listening                  # their descriptors
+    cdef Py_ssize_t own_listeners        # how many of these are our own
+    cdef list places                     # by listener: its place among its worker's
     cdef uint32_t next_serial
     cdef public uint32_t slice_us        # go back to the hub after so long, however busy
     cdef readonly bint is_accepting        # False: connections wait in the accept queue

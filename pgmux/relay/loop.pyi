@@ -60,5 +60,8 @@ class Loop(Handshakes):
     def start_accepting(self) -> None:
         """Take new connections."""
 
+    def stand_in(self, listeners: Iterable[tuple[socket.socket, int]]) -> None:
+        """Accept from these too, and no more from those of the last call: [(socket, its place among its worker's)]."""
+
     def stop_accepting(self) -> None:
         """Leave new connections in the accept queue, for a successor or for later."""

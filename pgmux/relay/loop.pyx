@@ -69,6 +69,8 @@ cdef class Loop(Handshakes):
         self.reset_query = b"DISCARD ALL"
         self.listeners = list(listeners)
         self.listening = [listener.fileno() for listener in self.listeners]
+        self.own_listeners = len(self.listeners)
+        self.places = list(range(self.own_listeners))
         self.logging_in = set()
         self.awaiting = set()
         self.leaving = set()
@@ -256,11 +258,14 @@ cdef class Loop(Handshakes):
 
         Over TCP its first words are there with it (TCP_DEFER_ACCEPT), and are read at once.
         """
-        cdef int fd, listener = self.listening[index]
+        cdef int fd, listener
         cdef int32_t record, heir
         cdef sockaddr_storage peer
         cdef unsigned int size = sizeof(peer)
         cdef Client client
+        if index >= <uint32_t>len(self.listening):
+            return 0                         # one of those that we stood in for; the event is of before
+        listener = self.listening[index]
         if len(self.logging_in) >= self.login_limit:
             self.stop_accepting()
             self.is_crowded = True
@@ -282,7 +287,7 @@ cdef class Loop(Handshakes):
             return 0
         client = self.take_in(fd, record, peer.ss_family == AF_UNIX)
         client.row.port = name_peer(&peer, client.row.address, NAME_BYTES)
-        client.row.listener = index
+        client.row.listener = self.places[index]
         self.begin_login(client)
         if not client.is_unix:
             client.readable = True
@@ -525,6 +530,19 @@ cdef class Loop(Handshakes):
             self.is_accepting = True
             for index, listener in enumerate(self.listeners):
                 self.watch(listener.fileno(), LISTENER, index, 0, EPOLLIN)
+
+    def stand_in(self, listeners):
+        """Accept from these too, and no more from those of the last call: [(socket, its place among its worker's)]."""
+        cdef bint was_accepting = self.is_accepting, was_crowded = self.is_crowded
+        self.stop_accepting()
+        del self.listeners[self.own_listeners:], self.places[self.own_listeners:]
+        for listener, place in listeners:
+            self.listeners.append(listener)
+            self.places.append(place)
+        self.listening = [listener.fileno() for listener in self.listeners]
+        self.is_crowded = was_crowded
+        if was_accepting:
+            self.start_accepting()
 
     def stop_accepting(self):
         """Leave new connections in the accept queue, for a successor or for later."""

@@ -94,6 +94,9 @@ class Relay(Moving):
     def bury_fenced(self, slot: int) -> bool:
         """A slot left to us CLOSING: wait for PostgreSQL to end it. False = already doing so."""
 
+    def has_no_socket(self, slot: int) -> None:
+        """The vault has answered. If what we are to end has no socket even now, nobody has: it has ended."""
+
     def expect_cancel(self, slot: int) -> None:
         """A cancel request is about to be sent: no other gets the backend before it has settled."""
 
@@ -116,7 +119,7 @@ class Relay(Moving):
         """Where a backend's socket leads: (host, port, …), or the path of a Unix socket; None without a socket."""
 
     def is_awaited(self, slot: int) -> bool:
-        """Whether we have leased the slot without having its socket."""
+        """Whether we have leased the slot, or are to end it, without having its socket."""
 
     def is_between_transactions(self, client: Client) -> bool:
         """Whether the client can be sent off without breaking anything off."""

@@ -179,7 +179,8 @@ cdef class Relay(Moving):
         cdef bint belongs = generation_of(word) == generation
         self.now = now_us()
         if is_held(word, CLOSING, self.worker):      # by CLOSE, and by as many a FENCE as workers died over it
-            belongs = backend.fd < 0 and generation == self.pools.leases.introduced(slot)
+            belongs = generation == self.pools.leases.introduced(slot) and (
+                backend.fd < 0 or not backend.closing and backend.generation != generation)
         if not belongs or backend.fd >= 0 and backend.generation == generation:
             close(fd)
             return
@@ -320,15 +321,24 @@ cdef class Relay(Moving):
         self.now = now_us()
         if not is_held(word, CLOSING, self.worker) or backend.closing:
             return False
+        if backend.fd >= 0 and backend.generation != self.pools.leases.introduced(slot):
+            self.drop_socket(backend)            # its predecessor's
         backend.pool = pool_of(word)
         backend.closing = True
         backend.client = None
         backend.deadline_us = self.now + CLOSE_WITHIN_US
         if backend.fd < 0:
-            self.bury(backend)
+            self.news.append(("fetch", slot))    # the vault has it, unless nobody but the dead had
             return True
         self.end_connection(backend, False)
         return True
+
+    def has_no_socket(self, uint32_t slot):
+        """The vault has answered. If what we are to end has no socket even now, nobody has: it has ended."""
+        cdef Backend backend = self.backends[slot]
+        self.now = now_us()
+        if backend.closing and backend.fd < 0 and is_held(self.pools.leases.word(slot), CLOSING, self.worker):
+            self.bury(backend)
 
     def expect_cancel(self, uint32_t slot):
         """A cancel request is about to be sent: the backend is not leased to another before it has settled."""
@@ -368,8 +378,9 @@ cdef class Relay(Moving):
             return peer.getpeername()
 
     def is_awaited(self, uint32_t slot):
-        """Whether we have leased the slot without having its socket."""
-        return bool((<Backend>self.backends[slot]).awaited)
+        """Whether we have leased the slot, or are to end it, without having its socket."""
+        cdef Backend backend = self.backends[slot]
+        return bool(backend.awaited or backend.closing and backend.fd < 0)
 
     def is_between_transactions(self, Client client):
         """Whether the client can be sent off without breaking anything off."""
@@ -486,6 +497,8 @@ cdef class Relay(Moving):
                 if now > backend.deadline_us:
                     self.news.append(("slow to end", backend.slot))
                     self.bury(backend)
+                elif backend.fd < 0:
+                    self.news.append(("fetch", backend.slot))
             elif backend.orphaned:
                 if now > backend.deadline_us:
                     self.lose(backend, False)

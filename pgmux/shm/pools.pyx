@@ -342,8 +342,8 @@ cdef class Pools:
 
         Its tickets leave the queues first, so that nothing new is granted to it; then its slots: what
         was granted to it is free again, what it was opening, using or closing, and what it was the home
-        of, is CLOSING, for `successor` to bury. Last, the others look for what it may not have told them.
-        Gives the slots fenced.
+        of, is CLOSING, for `successor` to bury, whichever worker that is. Last, the others look for what it
+        may not have told them. Gives the slots fenced.
         """
         cdef uint32_t slot
         cdef uint64_t seen

@@ -15,6 +15,7 @@ cpdef enum Errand:       # what anybody may ask of a worker, as bits
     KILL_CLIENTS = 128   # the operator's KILL is on the board: send off whom it means
     DRAIN = 256          # hand your clients to others, then leave
     LET_LEAVE = 512      # take no new clients, and leave when the last has left by itself
+    STAND_IN = 1024      # a worker has died: accept from its listening sockets too
 
 cpdef enum WorkerState:
     STARTING = 0
@@ -36,4 +37,5 @@ cdef class Workers:
     cdef void rise(self, uint32_t worker) noexcept nogil
     cdef bint has_news(self, uint32_t worker) noexcept nogil
     cdef int32_t lightest(self, uint32_t but) noexcept nogil
+    cdef bint is_away(self, uint32_t worker) noexcept nogil
     cdef uint64_t load_of(self, uint32_t worker) noexcept nogil

@@ -17,6 +17,7 @@ class Errand(IntEnum):
     KILL_CLIENTS = 128
     DRAIN = 256
     LET_LEAVE = 512
+    STAND_IN = 1024
 
 class WorkerState(IntEnum):
     STARTING = 0
@@ -46,6 +47,9 @@ class Workers:
     def bells(self) -> list[int]: ...
     def find_lightest(self, but: int) -> int | None:
         """The serving worker with the fewest clients, other than one; None = there is no other."""
+
+    def absent(self, but: int) -> list[int]:
+        """The workers, other than one, that accept nobody now: gone, just born, or silent for a second."""
 
     def enter(self, worker: int, state: int) -> None:
         """By the worker: what it does now, a WorkerState."""

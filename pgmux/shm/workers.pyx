@@ -21,6 +21,10 @@ cdef extern from "unistd.h" nogil:
     ssize_t write(int fd, const void *data, size_t size)
 
 
+cdef enum:
+    AWAY_AFTER_US = 1_000_000    # without a heartbeat a worker is taken for one that accepts nobody
+
+
 cdef class Workers:
     """The workers' records and inboxes. `bells` are their eventfds, made before the first fork."""
 
@@ -86,12 +90,22 @@ cdef class Workers:
                 found = worker
         return found
 
+    cdef bint is_away(self, uint32_t worker) noexcept nogil:
+        cdef uint64_t beat = self.records[worker].heartbeat_us
+        cdef uint64_t now = now_us()
+        return (not self.records[worker].pid or self.records[worker].state == STARTING
+                or now > beat and now - beat > AWAY_AFTER_US)
+
     # The Python face: supervisor, worker's greenlets, readers.
 
     def find_lightest(self, uint32_t but):
         """The serving worker with the fewest clients, other than one; None = there is no other."""
         found = self.lightest(but)
         return None if found < 0 else found
+
+    def absent(self, uint32_t but):
+        """The workers, other than one, that accept nobody now: gone, just born, or silent for a second."""
+        return [worker for worker in range(self.segment.header.workers) if worker != but and self.is_away(worker)]
 
     def enter(self, uint32_t worker, uint32_t state):
         """By the worker: what it does now, a WorkerState."""

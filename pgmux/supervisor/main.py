@@ -1,16 +1,13 @@
 """The supervisor: binds, forks, watches, fences, and does nothing else.
 
 It is on nobody's data path and knows no SQL. Its loop waits for three things: a signal (the
-handlers only queue), a message for the vault, and the next second. What a worker's death
-means is in `_bury`, in the order that makes it safe.
+handlers only queue), a message for the vault, and the next second. What it has is the estate
+(estate.py), whom it has the crew (crew.py).
 
 It never makes a gevent hub: workers are forked from it and must each have their own.
 """
 
 import contextlib
-import errno
-import fcntl
-import gc
 import logging
 import math
 import os
@@ -18,24 +15,19 @@ import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass
 
 from pgmux import __version__
 from pgmux.config import Config
 from pgmux.control.operator import AT_ONCE, WHEN_CLIENTS_ARE_GONE
 from pgmux.control.traffic import describe_traffic
 from pgmux.errors import PgmuxError
-from pgmux.session.ticket_keys import TicketKeys
-from pgmux.shm.answers import Answers
-from pgmux.shm.clients import Clients
-from pgmux.shm.ears import Ears
 from pgmux.shm.periods import Periods
 from pgmux.shm.pools import Pools
-from pgmux.shm.segment import Segment
-from pgmux.shm.workers import Errand, WorkerState, make_bells
+from pgmux.shm.workers import Errand
 from pgmux.supervisor.configuring import Configuring
+from pgmux.supervisor.crew import Crew
 from pgmux.supervisor.descriptors import raise_descriptor_limit
-from pgmux.supervisor.listeners import bind_shared, bind_tcp, bind_unix, close_all
+from pgmux.supervisor.estate import lock_runtime_dir, make_estate, take_over
 from pgmux.supervisor.notify import Notifier
 from pgmux.supervisor.succession import (
     Bequest,
@@ -46,18 +38,11 @@ from pgmux.supervisor.succession import (
     installed_version,
 )
 from pgmux.supervisor.vault import Vault
-from pgmux.worker.entrance import open_doors
-from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.journal import open_log
-from pgmux.worker.mailbox import Kind, Mailbox, Message
-from pgmux.worker.main import BREAK_OFF, DRAIN, FINISH, Worker
-from pgmux.worker.office import import_metrics
-from pgmux.worker.tls import open_tls
+from pgmux.worker.mailbox import Kind, Message
+from pgmux.worker.main import BREAK_OFF, DRAIN, FINISH
 
-WEDGED_AFTER_SECONDS = 10.0  # without a heartbeat a worker is killed
 INSIST_AFTER_SECONDS = 5.0  # a worker that has been told to break everything off is killed
-_SHORT_LIFE_SECONDS = 1.0
-_LONGEST_BACK_OFF_SECONDS = 5.0
 _TICK_SECONDS = 0.5
 UPGRADE = signal.SIGRTMAX
 _SIGNALS = (
@@ -73,16 +58,6 @@ _SIGNALS = (
 )
 
 
-@dataclass(slots=True)
-class _Post:
-    """A worker's place: who fills it, and when it is to be filled."""
-
-    pid: int = 0  # 0 = vacant
-    started: float = 0.0  # time.monotonic()
-    back_off: float = 0.0  # seconds
-    due: float = 0.0  # when a successor is to be forked
-
-
 class Supervisor:
     """`Supervisor(config).run()` is `pgmux run`."""
 
@@ -92,11 +67,9 @@ class Supervisor:
             config = self._bequest.config(config)
         self._config = config
         self._log = logging.getLogger("supervisor")
-        posts = self._bequest.posts if self._bequest else [(0, 0.0)] * config.worker_count()
-        self._posts = [_Post(pid, started) for pid, started in posts]
+        self._crew = Crew(self._bequest.posts if self._bequest else [(0, 0.0)] * config.worker_count())
         self._stop_signal: signal.Signals | None = None
         self._stop_deadline = 0.0  # time.monotonic()
-        self._to_be_replaced: list[tuple[int, int]] = []  # (number, pid) of workers, the next one first
         self._is_breaking_off = False
         self._systemd = Notifier.from_environment(os.environ, os.getpid())
 
@@ -108,15 +81,13 @@ class Supervisor:
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self._systemd.close)
             self._prepare(cleanup)
-            for number, post in enumerate(self._posts):
-                if not post.pid:
-                    self._fork(number)
+            self._crew.begin(self._config, self._estate, self._pools, self._vault, self._let_go)
             self._say_ready()
             if self._bequest is not None:
                 self._pools.board.publish(b"", True)  # as by a RELOAD: what SET has changed is forgotten
-                self._reap()
-                self.replace_workers()
-            while self._stop_signal is None or any(post.pid for post in self._posts):
+                self._crew.reap()
+                self._crew.replace_workers()
+            while self._stop_signal is None or not self._crew.is_gone():
                 self._wait()
                 self._heed_orders()
                 self._tick()
@@ -128,90 +99,18 @@ class Supervisor:
 
     def _prepare(self, cleanup: contextlib.ExitStack) -> None:
         raise_descriptor_limit(self._config)
-        self._lock_runtime_dir(cleanup)
+        self._pid_file = lock_runtime_dir(self._config, self._bequest, cleanup)
         if self._bequest is not None:
-            self._take_over(self._bequest, cleanup)
+            self._estate, self._lifeline_end = take_over(self._bequest, self._config, cleanup)
         else:
-            self._make_estate(cleanup)
-        segment, bells, mailboxes = self._estate.segment, self._estate.bells, self._estate.mailboxes
-        self._pools, self._clients, self._ears = Pools(segment, bells), Clients(segment), Ears(segment)
-        self._answers = Answers(segment, self._pools.workers)
-        self._vault = Vault(self._pools, mailboxes, self._estate.vault)
-        self._periods = Periods(segment)
+            self._estate, self._lifeline_end = make_estate(self._config, cleanup)
+        self._pools = Pools(self._estate.segment, self._estate.bells)
+        self._vault = Vault(self._pools, self._estate.mailboxes, self._estate.vault)
+        self._periods = Periods(self._estate.segment)
         self._configuring = Configuring(
             self._config, self._pools, self._estate.mock_key, self._estate.ticket_keys
         )
         self._listen_for_signals()
-        gc.collect()
-        gc.freeze()
-
-    def _take_over(self, bequest: Bequest, cleanup: contextlib.ExitStack) -> None:
-        """What our predecessor had, whose process we are."""
-        self._estate, self._lifeline_end = bequest.inheritance(), bequest.lifeline_end
-        cleanup.callback(_unlink_quietly, self._config.segment_path)
-        office = [each for each in (self._estate.control_listener, self._estate.metrics_listener) if each]
-        for listeners in (*self._estate.listeners, self._estate.shared_listeners, office):
-            cleanup.callback(close_all, listeners)
-        if self._estate.metrics_listener is not None:
-            import_metrics()
-
-    def _make_estate(self, cleanup: contextlib.ExitStack) -> None:
-        settings, workers = self._config.pgmux, len(self._posts)
-        open_doors(self._config, mock_key := os.urandom(32))  # each worker opens its own; trouble shows now
-        open_tls(self._config, ticket_keys := TicketKeys(os.urandom(64), time.monotonic()))
-        listeners: list[list[socket.socket]] = [[] for _ in range(workers)]
-        for address in settings.listen:
-            for mine, listener in zip(listeners, bind_tcp(address, workers), strict=True):
-                mine.append(listener)
-                cleanup.callback(listener.close)
-        shared = [bind_unix(self._config.unix_socket)] if self._config.unix_socket else []
-        cleanup.callback(close_all, shared)
-        control = bind_unix(self._config.control_socket, 0o600, "control_socket")
-        cleanup.callback(close_all, [control])
-        metrics = bind_shared(settings.metrics_listen, "metrics_listen") if settings.metrics_listen else None
-        cleanup.callback(close_all, [metrics] if metrics else [])
-        if metrics:
-            import_metrics()
-        segment = Segment.create(
-            self._config.segment_path,
-            workers=workers,
-            backends=settings.max_backends,
-            pools=settings.max_pools,
-            clients=settings.max_client_conn,
-            statements=settings.max_prepared_statements,
-        )
-        cleanup.callback(_unlink_quietly, self._config.segment_path)
-        bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
-        lifeline, self._lifeline_end = os.pipe()
-        self._estate = Inheritance(
-            segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys,
-            ear_mailboxes=[Mailbox() for _ in range(workers)],
-            control_listener=control, metrics_listener=metrics,
-        )  # fmt: skip
-
-    def _lock_runtime_dir(self, cleanup: contextlib.ExitStack) -> None:
-        """One pgmux a runtime_dir. Raises PgmuxError."""
-        directory = self._config.pgmux.runtime_dir
-        path = f"{directory}/pgmux.pid"
-        inherited = None if self._bequest is None else self._bequest.pid_file  # and with it the lock
-        try:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
-            # Held, and with it the lock, until the end.
-            pid_file = open(path if inherited is None else inherited, "a+", encoding="ascii")  # noqa: SIM115
-        except OSError as error:
-            raise PgmuxError(f"cannot use runtime_dir {directory}: {error.strerror}") from None
-        cleanup.callback(pid_file.close)
-        self._pid_file = pid_file
-        try:
-            fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pid_file.seek(0)
-            pid = pid_file.read().strip() or "?"
-            raise PgmuxError(f"another pgmux (pid {pid}) uses runtime_dir {directory}: stop it") from None
-        pid_file.truncate(0)
-        pid_file.write(f"{os.getpid()}\n")
-        pid_file.flush()
-        cleanup.callback(_unlink_quietly, path)
 
     def _listen_for_signals(self) -> None:
         """Handlers do nothing: Python writes the signal's number to a socket that the loop reads."""
@@ -229,20 +128,28 @@ class Supervisor:
         self._selector.register(self._signals_in, selectors.EVENT_READ, self._heed_signals)
         self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
 
+    def _let_go(self) -> None:
+        """In a child that has just been forked: of all that only the supervisor may have or heed."""
+        signal.set_wakeup_fd(-1)
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL if each == signal.SIGCHLD else signal.SIG_IGN)
+        os.close(self._lifeline_end)
+        self._selector.close()
+
     def _say_ready(self) -> None:
         where = [str(address) for address in self._config.pgmux.listen]
         if self._config.unix_socket:
             where.append(self._config.unix_socket)
         self._log.info(
             "pgmux %s is ready: %d workers on %s, at most %d backends",
-            __version__, len(self._posts), ", ".join(where), self._config.pgmux.max_backends,
+            __version__, len(self._crew.posts), ", ".join(where), self._config.pgmux.max_backends,
         )  # fmt: skip
         self._systemd.ready(self._status())
 
     # --- the loop
 
     def _wait(self) -> None:
-        for key, _ in self._selector.select(_TICK_SECONDS):
+        for key, _ in self._selector.select(min(_TICK_SECONDS, self._crew.patience_s(time.monotonic()))):
             key.data()
 
     def _heed_signals(self) -> None:
@@ -252,16 +159,17 @@ class Supervisor:
 
     def _heed(self, number: signal.Signals) -> None:
         if number == signal.SIGCHLD:
-            self._reap()
+            self._crew.reap()
         elif number in (signal.SIGTERM, signal.SIGINT):
             self._stop(number, number.name)
         elif number == signal.SIGQUIT:
             self._log.info("SIGQUIT: stopping at once")
             self._stop_signal, self._is_breaking_off = number, True
+            self._crew.is_stopping = True
             self._systemd.stopping("stopping at once")
-            self._signal_workers(signal.SIGKILL)
+            self._crew.signal(signal.SIGKILL)
         elif number == DRAIN:
-            self.replace_workers()
+            self._crew.replace_workers()
         elif number == UPGRADE:
             self.upgrade()
         elif number == signal.SIGUSR1:
@@ -303,7 +211,11 @@ class Supervisor:
             self._systemd.ready("not reloaded: the configuration has errors, see the log")
             return
         self._systemd.ready(self._status())
-        self._config = self._configuring.config
+        self._go_by(self._configuring.config)
+
+    def _go_by(self, config: Config) -> None:
+        self._config = config
+        self._crew.reconfigure(config)
 
     def upgrade(self) -> bool:
         """The installed code takes over: first here, then in one worker after the other. False = it cannot."""
@@ -312,7 +224,7 @@ class Supervisor:
             version = examine_successor(self._config, self._systemd.keep_waiting)
             self._log.info("pgmux %s takes over from %s", version, __version__)
             self._vault.collect()
-            posts = [(post.pid, post.started) for post in self._posts]
+            posts = [(post.pid, post.started) for post in self._crew.posts]
             pid_file = self._pid_file.fileno()
             self._systemd.keep_waiting()
             become_successor(bequeath(self._config, self._estate, posts, pid_file, self._lifeline_end))
@@ -326,13 +238,14 @@ class Supervisor:
             self._configuring.set(order.body.decode("utf-8", "surrogateescape"))
         except PgmuxError as error:
             self._log.error("not set, nothing has changed: %s", error)
-        self._config = self._configuring.config
+        self._go_by(self._configuring.config)
 
     def _let_leave(self) -> None:
         """Take no more clients, and stop when the last has left."""
         if self._stop_signal is None:
             self._log.info("SHUTDOWN: no new clients, stopping when the last has left")
             self._stop_signal = signal.SIGTERM
+            self._crew.is_stopping = True
             self._stop_deadline = math.inf
             self._pools.workers.send_all_on_errand(Errand.LET_LEAVE)
 
@@ -342,53 +255,38 @@ class Supervisor:
         intent = "stopping at once" if again else "finishing transactions, then stopping"
         self._log.info("%s: %s", word, intent)
         self._stop_signal = number
+        self._crew.is_stopping = True
         self._systemd.stopping(intent)
         if again:
             self._break_off()
         else:
             self._stop_deadline = time.monotonic() + (self._config.pgmux.drain_timeout or math.inf)
-            self._signal_workers(FINISH)
-
-    def _signal_workers(self, number: signal.Signals) -> None:
-        for post in self._posts:
-            if post.pid:
-                os.kill(post.pid, number)
+            self._crew.signal(FINISH)
 
     def _tick(self) -> None:
         now = time.monotonic()
         self._vault.sweep()
         self._estate.ticket_keys.advance(now)  # what a successor inherits must not open old tickets
         self._keep_period()
-        for number, post in enumerate(self._posts):
-            if post.pid == 0:
-                if self._stop_signal is None and now >= post.due:
-                    self._fork(number)
-            elif self._pools.workers.silence_us(number) > WEDGED_AFTER_SECONDS * 1_000_000:
-                self._log.error(
-                    "worker %d (pid %d) has not moved for %.0fs: killing it",
-                    number, post.pid, WEDGED_AFTER_SECONDS,
-                )  # fmt: skip
-                os.kill(post.pid, signal.SIGKILL)
+        self._crew.tick(now)
         if self._stop_signal is not None:
             self._press_on(now)
-        elif self._to_be_replaced:
-            self._go_on_replacing()
         self._systemd.tick(now, self._last_beat(), self._status())
 
     def _last_beat(self) -> int:
         """The youngest heartbeat of any worker, microseconds; its birth, which we wrote, is none."""
-        records = [self._pools.workers.read(number) for number in range(len(self._posts))]
+        records = [self._pools.workers.read(number) for number in range(len(self._crew.posts))]
         return max(row["heartbeat_us"] * (row["heartbeat_us"] > row["started_at_us"]) for row in records)
 
     def _status(self) -> str:
         """How pgmux fares, in a line for `systemctl status`."""
         if self._stop_signal is not None:
             return "finishing transactions, then stopping"
-        running = [number for number, post in enumerate(self._posts) if post.pid]
+        running = self._crew.running()
         clients = sum(self._pools.workers.read(number)["clients"] for number in running)
         backends = f"{len(self._vault.sockets)} of {self._config.pgmux.max_backends} backends"
         paused = ", paused" if self._pools.is_paused else ""
-        return f"{len(running)} of {len(self._posts)} workers, {clients} clients, {backends}{paused}"
+        return f"{len(running)} of {len(self._crew.posts)} workers, {clients} clients, {backends}{paused}"
 
     def _keep_period(self) -> None:
         """Take the snapshot that averages are made from, and log what was done since the one before."""
@@ -404,9 +302,9 @@ class Supervisor:
         if self._stop_deadline == math.inf:  # it is the clients who say when
             self._pools.workers.send_all_on_errand(Errand.LET_LEAVE)
         elif now < self._stop_deadline:
-            self._signal_workers(BREAK_OFF if self._is_breaking_off else FINISH)
+            self._crew.signal(BREAK_OFF if self._is_breaking_off else FINISH)
         elif self._is_breaking_off:
-            self._signal_workers(signal.SIGKILL)
+            self._crew.signal(signal.SIGKILL)
         else:
             limit = self._config.pgmux.drain_timeout
             self._log.warning("transactions not finished within drain_timeout (%gs): broken off", limit)
@@ -415,109 +313,4 @@ class Supervisor:
     def _break_off(self) -> None:
         self._is_breaking_off = True
         self._stop_deadline = time.monotonic() + INSIST_AFTER_SECONDS
-        self._signal_workers(BREAK_OFF)
-
-    # --- workers
-
-    def replace_workers(self) -> None:
-        """Drain one worker after the other, so that each one's clients go to workers that serve."""
-        self._to_be_replaced = [(number, post.pid) for number, post in enumerate(self._posts)]
-        self._log.info("replacing all workers, one after the other")
-        self._go_on_replacing()
-
-    def _go_on_replacing(self) -> None:
-        """The first in the list drains; once its successor serves, it is the next one's turn."""
-        number, pid = self._to_be_replaced[0]
-        record = self._pools.workers.read(number)
-        if record["pid"] == pid:
-            self._pools.workers.send_on_errand(number, Errand.DRAIN)
-        elif record["state"] == WorkerState.SERVING:
-            del self._to_be_replaced[0]
-            if self._to_be_replaced:
-                self._go_on_replacing()
-            else:
-                self._log.info("all workers have been replaced")
-
-    def _fork(self, number: int) -> None:
-        post = self._posts[number]
-        self._estate.configuration = self._pools.board.configuration
-        self._estate.reloads = self._pools.board.reloads
-        self._vault.collect()  # the child inherits what is in the vault now; the rest lies in its mailbox
-        pid = os.fork()
-        if pid == 0:
-            self._be_worker(number)
-        post.pid, post.started = pid, time.monotonic()
-        self._pools.workers.enlist(number, pid)
-        # While the post was vacant nobody could be sent here: another may have died over a grant to its last holder.
-        self._pools.workers.send_on_errand(number, Errand.LOOK_FOR_GRANTS | Errand.OPEN_BACKENDS)
-
-    def _be_worker(self, number: int) -> None:
-        """The child's life. Never returns: nothing of the supervisor's stack is the child's to unwind."""
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for each in _SIGNALS:
-                signal.signal(each, signal.SIG_DFL if each == signal.SIGCHLD else signal.SIG_IGN)
-            os.close(self._lifeline_end)
-            self._selector.close()
-            Worker(number, self._config, self._estate).run()
-            code = 0
-        except OSError as error:
-            is_short = error.errno in (errno.EMFILE, errno.ENFILE)  # the successor may have more luck
-            logging.getLogger(f"worker {number}").critical("failed: %s", error, exc_info=not is_short)
-        except BaseException:
-            logging.getLogger(f"worker {number}").critical("failed", exc_info=True)
-        finally:
-            os._exit(code)
-
-    def _reap(self) -> None:
-        for number, post in enumerate(self._posts):
-            if not post.pid:
-                continue
-            pid, status = os.waitpid(post.pid, os.WNOHANG)
-            if pid:
-                self._bury(number, post, os.waitstatus_to_exitcode(status))
-
-    def _bury(self, number: int, post: _Post, code: int) -> None:
-        """A worker is dead. Everything it held is ended before its successor is born.
-
-        It is reaped, so it cannot move any more: nobody races these steps but other workers'
-        hand-overs, and Pools.fence is written for those. What it had leased is left CLOSING to its
-        successor, which cancels the queries and waits for PostgreSQL to end the connections. The ears that
-        it held are nobody's, and whoever wants to listen there takes them over.
-        """
-        lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
-        self._vault.collect()
-        self._pools.workers.dismiss(number)
-        fenced = self._pools.fence(number, number)
-        in_order = code == 0
-        gone = self._clients.expel(number, keeps_coming=in_order)
-        self._answers.expel(number)
-        self._ears.fence(number)
-        self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
-        if self._stop_signal is not None:
-            return
-        if in_order:
-            self._log.info("worker %d (pid %d) has left, drained", number, pid)
-            self._fork(number)
-            return
-        self._log.error(
-            "worker %d (pid %d) died (%s) after %.0fs: %d clients lost, %d backends fenced",
-            number, pid, _cause(code), lived, gone, len(fenced),
-        )  # fmt: skip
-        if lived > _SHORT_LIFE_SECONDS:
-            post.back_off = 0.0
-        else:
-            post.back_off = min(max(2 * post.back_off, 0.1), _LONGEST_BACK_OFF_SECONDS)
-        post.due = time.monotonic() + post.back_off
-        if not post.back_off:
-            self._fork(number)
-
-
-def _cause(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-
-
-def _unlink_quietly(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+        self._crew.signal(BREAK_OFF)

@@ -32,9 +32,10 @@ class Vault:
             if message.kind is Kind.SOCKET:
                 self._drop(message.target)
                 self.sockets[message.target] = (message.number, message.fd)
-            elif message.kind is Kind.FETCH and message.target in self.sockets:
-                generation, fd = self.sockets[message.target]
-                self._mailboxes[message.note].send(Message(Kind.SOCKET, message.target, generation, 0, fd))
+            elif message.kind is Kind.FETCH:
+                generation, fd = self.sockets.get(message.target, (0, -1))
+                answer = Message(Kind.SOCKET, message.target, generation, 1, fd)
+                self._mailboxes[message.note].send(answer)
             elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE):
                 self.orders.append(message)
 

@@ -14,6 +14,7 @@ stop at net.unix.max_dgram_qlen):
 
     SOCKET  slot    generation   -        with the slot's socket: a backend was opened
     FETCH   slot    -            worker   to the vault: send that worker the slot's SOCKET again
+    SOCKET  slot    generation   1        the vault's answer; without a descriptor: it has none
     CANCEL  record  -            -        key: to the worker that holds the client: cancel what it is doing, then
                                           close the descriptor, if any: who asked for the cancel waits for that
     GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle

@@ -142,6 +142,7 @@ class Worker:
         self._waits_for_clients = False  # stopping, but clients may stay for as long as they want
         self._ticks_without_accepting = 0
         self._was_busy = False
+        self._absent: list[int] = []  # workers from whose listening sockets we accept too
         self._set_log()
 
     def _introduce_parts(self) -> None:
@@ -270,7 +271,10 @@ class Worker:
         """There are messages in the mailbox."""
         for message in self._estate.mailboxes[self.number].collect():
             if message.kind is Kind.SOCKET:
-                self._relay.adopt_socket(message.target, message.number, message.fd)
+                if message.fd >= 0:
+                    self._relay.adopt_socket(message.target, message.number, message.fd)
+                if message.note:
+                    self._relay.has_no_socket(message.target)
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
@@ -393,8 +397,21 @@ class Worker:
             self._listening.look()
         if errands & Errand.DRAIN:
             self.drain()
+        if errands & Errand.STAND_IN:
+            self._stand_in()
         if errands & Errand.HEAR_ANSWERS:
             self._informant.hear()
+
+    def _stand_in(self) -> None:
+        """Accept for the workers that are away: who waits at theirs must not wait for a successor to be born.
+
+        Each of us does, and whoever comes first gets the client: accept4 gives a connection to one process alone.
+        """
+        absent = self._pools.workers.absent(self.number)
+        if absent != self._absent:
+            self._absent = absent
+            theirs = [self._estate.listeners[each] for each in absent]
+            self._relay.stand_in((socket, place) for one in theirs for place, socket in enumerate(one))
 
     def _reload(self) -> None:
         """Another configuration is in force, and the supervisor has found it good."""
@@ -450,7 +467,7 @@ class Worker:
                 self._canceller.cancel_backend(slot)
 
     def _fetch(self, slot: int) -> None:
-        """We have leased a slot without having its socket: it is in our mailbox, or the vault sends it."""
+        """We have leased a slot, or are to end it, without its socket: it is in our mailbox, or the vault sends it."""
         self._collect()
         if self._relay.is_awaited(slot):
             self._estate.mailboxes[-1].send(Message(Kind.FETCH, slot, 0, self.number))
@@ -459,6 +476,7 @@ class Worker:
 
     def _tick(self) -> None:
         self._beat()
+        self._stand_in()
         if self._estate.ticket_keys.advance(time.monotonic()) and self._tls.clients is not None:
             self._tls.clients.set_ticket_key(self._estate.ticket_keys.key)
         self._timekeeper.tick()

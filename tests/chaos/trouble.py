@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import psutil
 
+from pgmux.supervisor.main import UPGRADE
+from pgmux.worker.main import DRAIN
+from tests.chaos.mailboxes import fill_mailboxes
 from tests.integration.census import Census
 from tests.servers import Pgmux, Postgres, Proxy, wait_until
 
@@ -52,6 +55,12 @@ class Troublemaker:
             self._signal(pid, signal.SIGCONT)
         if not self._postgres.is_running():
             self._postgres.start()
+        if self.made.get("upgrade"):
+            wait_until(self._is_upgraded, 60, "the end of the last upgrade")
+
+    def _is_upgraded(self) -> bool:
+        told = self._pgmux.log_file.whole()
+        return told.rfind("all workers have been replaced") > told.rfind("takes over from")
 
     def kill_worker(self) -> None:
         self._signal(self._some_worker(), signal.SIGKILL)
@@ -109,6 +118,20 @@ class Troublemaker:
         self._rest(0.2)
         self._pgmux.signal(signal.SIGUSR2)
 
+    def fill_mailboxes(self) -> None:
+        """And a worker that does not read its own, so that it stays full."""
+        pid = self._some_worker()
+        self._signal(pid, signal.SIGSTOP)
+        fill_mailboxes(self._pgmux.supervisor_pid)
+        self._rest(0.3)
+        self._signal(pid, signal.SIGCONT)
+
+    def drain_worker(self) -> None:
+        self._signal(self._some_worker(), DRAIN)
+
+    def upgrade(self) -> None:
+        self._pgmux.signal(UPGRADE)
+
     def _some_worker(self) -> int:
         return self._chance.choice(wait_until(self._pgmux.worker_pids, what="a worker"))
 
@@ -142,4 +165,7 @@ TROUBLES: dict[str, Trouble] = {
     "hold": Trouble(1, Troublemaker.hold),
     "reload": Trouble(1, Troublemaker.reload),
     "pause and resume": Trouble(1, Troublemaker.pause),
+    "full mailboxes": Trouble(2, Troublemaker.fill_mailboxes),
+    "drain of a worker": Trouble(2, Troublemaker.drain_worker),
+    "upgrade": Trouble(1, Troublemaker.upgrade),
 }

@@ -79,6 +79,19 @@ def test_a_client_in_a_transaction_keeps_it_when_another_worker_dies(
         doomed.read_message()
 
 
+def test_the_idle_backends_that_a_dead_worker_used_last_go_on(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=1)
+    inside = Inside(pgmux)
+    doomed, client = inside.a_client_on_each_worker().values()
+    backend = doomed.query("SELECT pg_backend_pid()").value
+    wait_until(lambda: inside.phases() == [Phase.FREE], what="its backend to be idle")
+    pid = pgmux.kill_worker(inside.pid_of(0))
+    wait_until(lambda: inside.pid_of(0) not in (0, pid), what="a successor")
+    assert client.query("SELECT pg_backend_pid()").value == backend
+    with connect_to_worker(pgmux, Lobbies(pgmux), 0) as newcomer:
+        assert newcomer.query("SELECT pg_backend_pid()").value == backend
+
+
 def test_who_waits_behind_a_dead_workers_clients_is_served(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=2, default_pool_size=1)
     lobbies = Lobbies(pgmux)
@@ -140,6 +153,24 @@ def test_twenty_deaths_at_any_instant_lose_no_backend_and_exceed_no_limit(
         wait_until(lambda: set(inside.phases()) == {Phase.FREE}, what="every backend to be free")
         wait_until(lambda: inside.clients() == 0, what="the end of all clients")
     assert census.most == 4
+
+
+def test_who_comes_to_the_accept_queue_of_a_worker_that_does_not_accept_is_served_by_another(
+    make_pgmux: MakePgmux,
+) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=2)
+    inside = Inside(pgmux)
+    for client in inside.a_client_on_each_worker().values():
+        client.close()
+    pid = pgmux.kill_worker(inside.pid_of(0), signal.SIGSTOP)
+    try:
+        for _ in range(8):  # half of them in the queue of the one that is stopped
+            with connect(pgmux) as newcomer:
+                assert inside.worker_of(newcomer) == 1
+                assert newcomer.query("SELECT 1").value == b"1"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    inside.a_client_on_each_worker()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pgmux.relay.endpoint import ClientPhase
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import FAVOUR_OWN_FOR_US
 from tests.relay.conftest import MakeRig
-from tests.relay.rig import DONE, ERROR, IN_TRANSACTION, LET_IN, POOL, READY
+from tests.relay.rig import DONE, ERROR, IN_TRANSACTION, LET_IN, POOL, READY, Peer, Rig
 from tests.servers.waiting import wait_until
 from tests.wire import frontend
 from tests.wire.frontend import message
@@ -318,3 +318,70 @@ def test_a_cancel_for_the_backend_before_holds_back_nothing_of_the_next(make_rig
     application.send(SELECT)
     rig.run()
     assert (slot, backend.received()) == (0, SELECT)
+
+
+FATAL = message(b"E", b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0")
+
+
+def ends_by_itself(rig: Rig, backend: Peer) -> None:
+    """What PostgreSQL does to a connection when it stops."""
+    backend.send(FATAL)
+    backend.close()
+    rig.run()
+
+
+def test_a_backend_that_ends_right_behind_its_answer_is_told_to_nobody(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, client = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    backend.send(DONE, READY)
+    ends_by_itself(rig, backend)
+    assert application.received() == DONE + READY
+    assert client.phase is ClientPhase.IDLE
+    assert rig.world.phase(slot) is Phase.EMPTY
+
+
+@pytest.mark.parametrize("asks_on", [False, True])
+def test_a_backend_that_ends_while_we_tidy_up_after_its_client_is_told_to_nobody(
+    make_rig: MakeRig, asks_on: bool
+) -> None:
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, client = rig.connect()
+    application.send(frontend.query("PREPARE mine AS SELECT 1"))
+    rig.run()
+    backend.received()
+    closed, prepared = message(b"3") + READY, message(b"C", b"PREPARE\0") + READY
+    backend.send(closed, prepared)
+    rig.run()
+    assert application.received() == prepared
+    assert backend.received()[:1] == b"C", "the name was not to be closed"
+    assert rig.world.phase(slot) is Phase.LEASED
+    ends_by_itself(rig, backend)
+    assert application.received() == b""
+    assert client.phase is ClientPhase.IDLE
+    assert rig.world.phase(slot) is Phase.EMPTY
+    if asks_on:
+        another, _ = rig.open()
+        application.send(SELECT)
+        rig.run()
+        assert SELECT in another.received()
+
+
+def test_who_waits_for_the_end_of_a_transaction_that_is_asked_about_is_told_of_its_backends_end(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig()
+    backend, _ = rig.open()
+    application, _ = rig.connect()
+    application.send(frontend.query("SET work_mem = '3MB'"))
+    rig.run()
+    backend.received()
+    told = message(b"C", b"SET\0")
+    backend.send(told, READY)
+    rig.run()
+    assert backend.received(), "it was not asked"
+    ends_by_itself(rig, backend)
+    assert application.received() == told + ERROR

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pgmux.config import Settings
-from pgmux.supervisor.main import INSIST_AFTER_SECONDS, WEDGED_AFTER_SECONDS
+from pgmux.supervisor.crew import WEDGED_AFTER_SECONDS
+from pgmux.supervisor.main import INSIST_AFTER_SECONDS
 from pgmux.supervisor.succession import ASKING_TIMEOUT_SECONDS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
