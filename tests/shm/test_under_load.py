@@ -77,7 +77,8 @@ def test_every_transaction_has_its_backend_alone_and_every_waiter_is_woken(
     stage.has_begun[0] = 1
     supervisor.wait_for_all()
     assert stage.done.all() == [times] * WORKERS
-    assert sum(stage.waits.all()) > 0
+    if pool_size == 1:  # with more, on a busy machine, nobody may ever have had to wait
+        assert sum(stage.waits.all()) > 0
     assert_all_is_in_order(stage, pool_size)
 
 
