@@ -75,7 +75,7 @@ _WORDS = {
     "interpreter": (
         "A Python interpreter with gevent and pgmux's own modules is some 30 MB before the first client, "
         "which 15 MB for one worker cannot hold; a worker more costs 7 MB, a client less than 900 bytes. "
-        "From four workers on the figure is reached."
+        "By these numbers four workers would stay within it; that was not measured."
     ),
     "proof": (
         "Of such a connection's processor time more than twice as much is spent in pgmux itself as in PgBouncer; the "
