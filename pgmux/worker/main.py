@@ -197,6 +197,7 @@ class Worker:
         self._beat()
         self._office.open()
         self._pools.workers.enter(self.number, WorkerState.SERVING)
+        self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # nobody need stand in for us any more
         while not self._is_done():
             gevent.sleep(_TICK_WHILE_DRAINING_SECONDS if self._moving.is_draining else TICK_SECONDS)
             self._tick()
