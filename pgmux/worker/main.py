@@ -275,7 +275,9 @@ class Worker:
                 if message.fd >= 0:
                     self._relay.adopt_socket(message.target, message.number, message.fd)
                 if message.note and (message.fd >= 0 or not message.number):
-                    self._relay.has_no_socket(message.target)  # else there was no descriptor free to take it in
+                    self._relay.has_no_socket(
+                        message.target
+                    )  # else there was no descriptor free to take it in
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)
