@@ -241,6 +241,7 @@ cdef class Leasing(Poller):
             self.attach(client, backend)
             return self.resume(client)
         lobby.favourite = backend.slot
+        backend.awaited = False                 # by nobody here: whoever has the lease next sees to the socket
         self.pools.slots[backend.slot].released_at_us = self.now
         if self.pools.waiters.length(lobby.pool):
             self.counters[lobby.pool].handovers += 1

@@ -187,6 +187,8 @@ cdef class Relay(Moving):
         if backend.fd >= 0:
             self.drop_socket(backend)
         self.take_from_hub(fd)
+        if backend.generation != generation:
+            backend.awaited = False                  # we had awaited its predecessor, and never got that
         backend.fd = fd
         backend.tls = tls
         backend.cancels = 0                          # those on their way were for the slot's socket before

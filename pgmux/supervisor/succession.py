@@ -149,9 +149,10 @@ def _ask_installed_code(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotBequeath(f"the installed pgmux does not answer: {error}") from None
     if answer.returncode != 0:
-        raise CannotBequeath(
-            f"the installed pgmux would not run: {answer.stderr.strip() or answer.stdout.strip()}"
-        )
+        complaint = answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.returncode}"
+        if complaint.startswith("Traceback"):
+            complaint = complaint.splitlines()[-1]
+        raise CannotBequeath(f"the installed pgmux would not run: {complaint}")
     return answer.stdout
 
 

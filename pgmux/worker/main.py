@@ -197,6 +197,7 @@ class Worker:
         self._beat()
         self._office.open()
         self._pools.workers.enter(self.number, WorkerState.SERVING)
+        self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # nobody need stand in for us any more
         while not self._is_done():
             gevent.sleep(_TICK_WHILE_DRAINING_SECONDS if self._moving.is_draining else TICK_SECONDS)
             self._tick()
@@ -273,8 +274,10 @@ class Worker:
             if message.kind is Kind.SOCKET:
                 if message.fd >= 0:
                     self._relay.adopt_socket(message.target, message.number, message.fd)
-                if message.note:
-                    self._relay.has_no_socket(message.target)
+                if message.note and (message.fd >= 0 or not message.number):
+                    self._relay.has_no_socket(
+                        message.target
+                    )  # else there was no descriptor free to take it in
                 self._reception.admit_the_welcome()
             elif message.kind is Kind.CANCEL:
                 self._canceller.cancel(message.target, message.body)

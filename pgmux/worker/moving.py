@@ -138,6 +138,10 @@ class Moving:
     def take_up(self, message: Message) -> None:
         """A client that another worker has handed over."""
         self._workers.expect(self._worker, -1)
+        if message.fd < 0:  # no descriptor was free here, so the kernel has closed its socket: see unix(7)
+            self._log.error("a client of worker %d is lost: no descriptor is free", message.note)
+            self._records.disown(message.target, message.note, self._worker)
+            return
         try:
             parcel = open_parcel(message.body)
         except msgspec.DecodeError as error:

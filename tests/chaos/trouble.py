@@ -14,6 +14,7 @@ from pgmux.supervisor.main import UPGRADE
 from pgmux.worker.main import DRAIN
 from tests.chaos.mailboxes import fill_mailboxes
 from tests.integration.census import Census
+from tests.integration.inside import Inside
 from tests.servers import Pgmux, Postgres, Proxy, wait_until
 
 
@@ -32,6 +33,7 @@ class Troublemaker:
     ) -> None:
         self._pgmux, self._postgres, self._census = pgmux, postgres, census
         self._before, self._behind = before, behind  # between clients and pgmux, pgmux and PostgreSQL
+        self._inside = Inside(pgmux)
         self._chance = random.Random(seed)
         self.made: dict[str, int] = {}
 
@@ -51,7 +53,7 @@ class Troublemaker:
             proxy.release()
             proxy.delay(0)
             proxy.split(0)
-        for pid in self._pgmux.worker_pids():
+        for pid in self._inside.pids():
             self._signal(pid, signal.SIGCONT)
         if not self._postgres.is_running():
             self._postgres.start()
@@ -133,7 +135,7 @@ class Troublemaker:
         self._pgmux.signal(UPGRADE)
 
     def _some_worker(self) -> int:
-        return self._chance.choice(wait_until(self._pgmux.worker_pids, what="a worker"))
+        return self._chance.choice(wait_until(self._inside.pids, what="a worker"))
 
     def _some_backend(self) -> int:
         """The process id of one of pgmux's backends; 0 when there is none."""

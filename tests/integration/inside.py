@@ -42,6 +42,10 @@ class Inside:
         """The process id of a worker; 0 while its place is vacant."""
         return int(self._pools.workers.read(worker)["pid"])
 
+    def pids(self) -> list[int]:
+        """The process ids of the workers that live; another child of the supervisor is none of them."""
+        return [pid for worker in range(self._segment.worker_count) if (pid := self.pid_of(worker))]
+
     def clients(self) -> int:
         """How many clients are connected, those included that are logging in."""
         return len(self._clients.snapshot())

@@ -200,6 +200,31 @@ def test_a_backend_whose_old_socket_is_all_a_worker_has_is_not_taken_for_closed(
     assert rig.world.phase(slot) is not Phase.EMPTY or new.has_ended()
 
 
+def test_a_socket_that_never_came_is_not_mistaken_for_the_slots_next(make_rig: MakeRig) -> None:
+    """Who opens a slot whose last socket it still awaited must hand it out once, not twice."""
+    rig = make_rig(workers=2)
+    old, slot, copy = rig.open_unknown(0)
+    os.close(copy)
+    rig.run()
+    assert rig.world.take(POOL, 1) == slot
+    rig.relays[1].hand_out(slot)  # to nobody; its socket has not come, and never will
+    rig.run()
+    assert rig.world.take(POOL, 0) == slot
+    rig.relays[0].close_backend(slot)
+    old.close()
+    rig.run()
+    assert rig.world.phase(slot) is Phase.EMPTY
+    queries = [frontend.query("SELECT 'zero'"), frontend.query("SELECT 'one'")]
+    for worker, query in enumerate(queries):
+        application, _ = rig.connect(worker)
+        application.send(query)
+    rig.run()
+    backend, again, copy = rig.open_unknown(1)
+    rig.relays[0].adopt_socket(again, rig.world.pools.generation(again), copy)
+    rig.run()
+    assert backend.received() in queries
+
+
 def test_a_client_that_was_sent_off_is_not_let_in_any_more(make_rig: MakeRig) -> None:
     """It waited for its pool's first backend, and its time was over just before that came."""
     rig = make_rig()
