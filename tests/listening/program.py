@@ -21,7 +21,7 @@ from gevent import socket
 from gevent.server import StreamServer
 
 from pgmux.cli.main import main
-from pgmux.supervisor import main as supervisor
+from pgmux.supervisor import crew
 from pgmux.worker import ear
 from pgmux.worker.main import Worker
 
@@ -70,5 +70,5 @@ class Answer:
 if __name__ == "__main__":
     if seconds := os.environ.get("PGMUX_TEST_PROBE_SECONDS"):
         ear.PROBE_SECONDS = float(seconds)
-    vars(supervisor)["Worker"] = ListeningWorker
+    vars(crew)["Worker"] = ListeningWorker
     sys.exit(main())
