@@ -22,7 +22,7 @@ from pgmux.relay.sockets cimport (
 )
 from pgmux.shm.atomics cimport exchange, load, lowest_bit
 from pgmux.shm.counters cimport observe
-from pgmux.shm.leases cimport GRANTED, generation_of, is_held, pool_of
+from pgmux.shm.leases cimport GRANTED, LEASED as LEASED_SLOT, generation_of, is_held, pool_of
 from pgmux.shm.pools cimport NO_SLOT
 from pgmux.shm.waiters cimport NO_TICKET
 from pgmux.shm.workers cimport LOOK_FOR_GRANTS
@@ -230,6 +230,9 @@ cdef class Leasing(Poller):
         """To a client of our own that may be served first, else to whom the queue says, else to nobody."""
         cdef Lobby lobby = self.lobby_of(backend.pool)
         cdef Client client = lobby.first
+        if not is_held(self.pools.leases.word(backend.slot), LEASED_SLOT, self.worker):
+            self.news.append(("handed on twice", backend.slot))     # who has it now must not share it
+            return 0
         if backend.private:                 # the one way to FREE and GRANTED: no private backend takes it
             return self.retire(backend, True)
         if backend.tls is not None and self.pools.waiters.length(lobby.pool) and self.homes.is_owed(
