@@ -15,6 +15,7 @@ cdef class Exchange(Carrying):
     cdef int take_stashed(self, Backend backend, const char *data, size_t size) except -1
     cdef int stop_at(self, Client client, Chunk *chunk, Step verdict) except -1
     cdef Step judge(self, Client client, Chunk *chunk, uint32_t total) except? STOP
+    cdef bint replace(self, Client client, Backend backend) except -1
     cdef Step begin_request(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
     cdef Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP
     cdef uint8_t status_of(self, Client client) noexcept

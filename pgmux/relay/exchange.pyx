@@ -190,6 +190,10 @@ cdef class Exchange(Carrying):
             if not self.acquire(client):
                 return WAIT
         backend = client.backend
+        if backend.fresh and not self.has_lease(backend):
+            if not self.replace(client, backend):
+                return STOP if client.phase == LEAVING else WAIT
+            backend = client.backend
         if backend.awaited or backend.errand:
             return WAIT
         if backend.cancels and not backend.replies.count:
@@ -199,6 +203,22 @@ cdef class Exchange(Carrying):
         if client.mode == STATEMENT and backend.segment and kind == WORK:
             return WAIT                      # until the statement before has been answered, which may need all else
         return self.begin_request(client, backend, chunk, total)
+
+    cdef bint replace(self, Client client, Backend backend) except -1:
+        """The client was to have a backend that is another's by now: nothing is sent there. Whether it has one now.
+
+        Nothing of a transaction has begun, so it can have any; but not if its session has something on that one.
+        """
+        cdef bint needs_that_one = client.mode == SESSION or client.pins
+        self.news.append(("handed on twice", backend.slot))
+        client.pins = 0
+        self.detach(client)
+        self.drop_socket(backend)
+        self.enter(client, IDLE)
+        if needs_that_one:
+            self.dismiss(client, self.desk.backend_lost())
+            return False
+        return self.acquire(client)
 
     cdef Step begin_request(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
         """The backend is there and the message may go: in front of it, what its session needs."""

@@ -33,6 +33,7 @@ cdef class Leasing(Poller):
     cdef void enter(self, Client client, ClientPhase phase) noexcept
     cdef bint may_move(self, Client client) noexcept
     cdef bint acquire(self, Client client) except -1
+    cdef bint has_lease(self, Backend backend) noexcept
     cdef int32_t favourite_of(self, Client client) noexcept
     cdef int park(self, Client client) except -1
     cdef int unpark(self, Client client) except -1

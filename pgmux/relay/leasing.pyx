@@ -73,6 +73,10 @@ cdef class Leasing(Poller):
         self.park(client)
         return client.phase == LEASED
 
+    cdef bint has_lease(self, Backend backend) noexcept:
+        """Whether the backend is ours to use, by the one word that says so."""
+        return is_held(self.pools.leases.word(backend.slot), LEASED_SLOT, self.worker)
+
     cdef int32_t favourite_of(self, Client client) noexcept:
         """The slot that would serve the client best: the one that this worker let go last, which is warm; but where
         its settings are not the client's, the client's own last one, which may have them yet, and more of it."""
@@ -230,7 +234,7 @@ cdef class Leasing(Poller):
         """To a client of our own that may be served first, else to whom the queue says, else to nobody."""
         cdef Lobby lobby = self.lobby_of(backend.pool)
         cdef Client client = lobby.first
-        if not is_held(self.pools.leases.word(backend.slot), LEASED_SLOT, self.worker):
+        if not self.has_lease(backend):
             self.news.append(("handed on twice", backend.slot))     # who has it now must not share it
             return 0
         if backend.private:                 # the one way to FREE and GRANTED: no private backend takes it

@@ -379,7 +379,7 @@ class Worker:
             case "lost", int(slot):
                 self._log.warning("backend in slot %d is gone", slot)
             case "handed on twice", int(slot):
-                self._log.error("backend in slot %d was to be handed on without its lease: it was not", slot)
+                self._log.error("backend in slot %d is not ours any more: it was not used", slot)
             case (("out of step" | "stray" | "slow to end"), int(slot)):
                 self._log.error("backend in slot %d closed: %s", slot, word)
             case _:
