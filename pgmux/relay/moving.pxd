@@ -1,5 +1,8 @@
+from libc.stdint cimport uint32_t
+
+from pgmux.relay.endpoint cimport Client
 from pgmux.relay.loop cimport Loop
 
 
 cdef class Moving(Loop):
-    pass
+    cdef Client unpack(self, uint32_t record, int fd, parcel)

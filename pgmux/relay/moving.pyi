@@ -7,7 +7,7 @@ from pgmux.session.parcel import Parcel
 class Moving(Loop):
     """The relay's part in handing clients over."""
 
-    def pack(self, client: Client) -> Parcel | None:
+    def pack(self, client: Client, *, with_card: bool = False) -> Parcel | None:
         """All of a client that lies in our memory; None when it cannot go now."""
 
     def let_go(self, client: Client) -> None:
@@ -15,6 +15,9 @@ class Moving(Loop):
 
     def take_up(self, record: int, giver: int, fd: int, parcel: Parcel) -> Client | None:
         """A client has come from another worker. Takes the descriptor over; None when nobody's client has come."""
+
+    def land(self, record: int, fd: int, parcel: Parcel) -> Client | None:
+        """A client has come from a worker that has another segment: as `take_up`, and its record is written here."""
 
     def serve_on(self, client: Client) -> None:
         """A client that was taken up is in its pool: what it has sent meanwhile is read."""

@@ -24,17 +24,17 @@ from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport NO_RECORD
 from pgmux.shm.layout cimport NAME_BYTES
 
-from pgmux.session.parcel import Parcel, ParcelledStatement
+from pgmux.session.parcel import Card, Parcel, ParcelledStatement
 from pgmux.session.settings import settings_of, unpack
 
 
 cdef class Moving(Loop):
     """The relay's part in handing clients over."""
 
-    def pack(self, Client client):
+    def pack(self, Client client, *, bint with_card=False):
         """All of a client that lies in our memory; None when it cannot go now.
 
-        One without a cancel key is pgmux's own, and stays.
+        One without a cancel key is pgmux's own, and stays. `with_card`: what its record tells, too.
         """
         cdef Statement statement
         self.now = now_us()
@@ -67,6 +67,7 @@ cdef class Moving(Loop):
             unnamed_traces=client.unnamed_traces,
             unnamed_study=client.unnamed_study,
             unnamed_told=client.unnamed_told,
+            card=Card(**self.records.card(client.record)) if with_card else None,
         )
 
     def let_go(self, Client client):
@@ -83,13 +84,24 @@ cdef class Moving(Loop):
 
         Its session is as it was, but for the unnamed statement's token: on no backend is that known to be.
         """
-        cdef Client client
-        cdef bytes unnamed = parcel.unnamed
         self.now = now_us()
         if not self.records.receive(record, giver, self.worker, parcel.connected_at_us, parcel.secret):
             close(fd)
             return None
-        client = self.seat(fd, record)
+        return self.unpack(record, fd, parcel)
+
+    def land(self, uint32_t record, int fd, parcel):
+        """A client has come from a worker that has another segment: as `take_up`, and its record is written here."""
+        self.now = now_us()
+        if not self.records.settle(record, self.worker, parcel.secret, parcel.connected_at_us, parcel.card):
+            close(fd)
+            return None
+        return self.unpack(record, fd, parcel)
+
+    cdef Client unpack(self, uint32_t record, int fd, parcel):
+        """A client whose record is ours, idle, with its session."""
+        cdef Client client = self.seat(fd, record)
+        cdef bytes unnamed = parcel.unnamed
         client.phase = IDLE
         client.since_us = client.row.since_us
         client.mode = <PoolMode><int>parcel.mode

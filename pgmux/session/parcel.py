@@ -22,6 +22,20 @@ class ParcelledStatement(msgspec.Struct, frozen=True, array_like=True):
     told: int = 0  # digest of the columns that its client knows
 
 
+class Card(msgspec.Struct, frozen=True, array_like=True):
+    """What a client's record in shared memory tells: for a worker that has another segment."""
+
+    serial: int
+    since_us: int
+    transactions: int
+    process: int
+    port: int
+    listener: int
+    address: bytes
+    application_name: bytes
+    user: bytes
+
+
 class Parcel(msgspec.Struct, frozen=True, array_like=True):
     """A session on its way."""
 
@@ -42,6 +56,7 @@ class Parcel(msgspec.Struct, frozen=True, array_like=True):
     unnamed_traces: int
     unnamed_study: Study | None
     unnamed_told: int = 0
+    card: Card | None = None  # None = the record goes with the client
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -7,6 +7,7 @@ from pgmux.shm.segment cimport Segment
 cdef enum:
     NO_RECORD = -1
     BURYING = 0xFFFF             # owner of a dead worker's record while the supervisor clears it
+    AWAY = 0xFFFE                # owner of a record whose client is in the other segment: see crossing.pyx
 
 # The owner word, from the lowest bit: worker + 1, 16 bits; giver + 1 while the client is on its way, 16 bits.
 cdef inline uint64_t holder_of(uint64_t word) noexcept nogil:
@@ -27,6 +28,7 @@ cdef class Clients:
 
     cdef int32_t claim(self, uint32_t worker) noexcept nogil
     cdef bint _is_ours(self, uint32_t record, uint32_t worker) noexcept nogil
+    cdef void _raise_mark(self, uint32_t record) noexcept nogil
     cdef void forget(self, uint32_t record) noexcept nogil
     cpdef int name_user(self, uint32_t record, bytes user) except -1
     cpdef int admit(self, uint32_t record, bytes secret, uint32_t pool, bytes application_name) except -1

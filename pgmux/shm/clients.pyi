@@ -1,6 +1,7 @@
 """Client records: one fixed record a client, written by the worker that holds it alone."""
 
-from typing import TypedDict
+from collections.abc import Iterable
+from typing import Any, TypedDict
 
 from pgmux.shm.segment import Segment
 
@@ -69,6 +70,33 @@ class Clients:
 
     def disown(self, record: int, giver: int, heir: int) -> None:
         """What has come from another worker cannot be served: the record is free for another, if it still is that."""
+
+    def used(self) -> list[int]:
+        """The records in use, those whose client is in the other segment left out."""
+
+    def unused_of(self, records: Iterable[int]) -> list[int]:
+        """Those of the records that nobody has any more."""
+
+    def set_aside(self, record: int) -> bool:
+        """A record's client is in the other segment. Whether the record was nobody's."""
+
+    def is_away(self, record: int) -> bool:
+        """Whether a record's client is in the other segment."""
+
+    def send_away(self, record: int, worker: int) -> bool:
+        """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""
+
+    def call_back(self, record: int, worker: int) -> None:
+        """It could not be sent: it is the worker's as before."""
+
+    def free_away(self, record: int) -> bool:
+        """A client will not come from the other segment. Whether its record was still set aside."""
+
+    def card(self, record: int) -> dict[str, Any]:
+        """What a client's record tells, to be written into another segment's by `settle`."""
+
+    def settle(self, record: int, worker: int, secret: bytes, connected_at_us: int, card: Any) -> bool:
+        """A client has come from the other segment. Whether its record was set aside; it is the worker's now."""
 
     def secret(self, record: int) -> bytes:
         """The cancel key of a client; empty for one that never cancels."""

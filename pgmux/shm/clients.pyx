@@ -47,15 +47,17 @@ cdef class Clients:
 
     cdef bint _is_ours(self, uint32_t record, uint32_t worker) noexcept nogil:
         cdef uint64_t *owner = &self.records[record].owner
-        cdef uint64_t *mark = &self.segment.board.client_mark
-        cdef uint64_t seen
         if load(owner) or not swap(owner, 0, worker + 1):
             return False
         self.records[record].serial += 1
-        while True:
+        self._raise_mark(record)
+        return True
+
+    cdef void _raise_mark(self, uint32_t record) noexcept nogil:
+        cdef uint64_t *mark = &self.segment.board.client_mark
+        cdef uint64_t seen = load(mark)
+        while record >= seen and not swap(mark, seen, record + 1):
             seen = load(mark)
-            if record < seen or swap(mark, seen, record + 1):
-                return True
 
     cdef void forget(self, uint32_t record) noexcept nogil:
         self.records[record].secret_bytes = 0
@@ -112,7 +114,7 @@ cdef class Clients:
         if number == 0:
             return None
         owner = load(&self.records[record].owner)
-        if owner == 0 or self.number_of(record) != number:
+        if owner == 0 or owner == AWAY or self.number_of(record) != number:
             return None
         return record, holder_of(owner) - 1
 
@@ -129,7 +131,7 @@ cdef class Clients:
         if record >= self.count:
             return None
         cdef uint64_t owner = load(&client.owner)
-        if owner == 0 or size == 0 or size != client.secret_bytes:
+        if owner == 0 or owner == AWAY or size == 0 or size != client.secret_bytes:
             return None
         for at in range(size):
             differing |= told[at] ^ client.secret[at]
@@ -160,6 +162,70 @@ cdef class Clients:
         if swap(&self.records[record].owner, on_the_way(giver, heir), BURYING):
             self.forget(record)
 
+    # Between two segments (crossing.pyx) a client keeps its record's number, which its cancel key names.
+
+    def used(self):
+        """The records in use, those whose client is in the other segment left out."""
+        cdef uint32_t record
+        cdef uint64_t owner
+        found = []
+        for record in range(self.mark):
+            owner = load(&self.records[record].owner)
+            if owner and owner != AWAY:
+                found.append(record)
+        return found
+
+    def unused_of(self, records):
+        """Those of the records that nobody has any more."""
+        cdef uint32_t record
+        return [record for record in records if not load(&self.records[record].owner)]
+
+    def set_aside(self, uint32_t record):
+        """A record's client is in the other segment. Whether the record was nobody's."""
+        self._raise_mark(record)
+        return bool(swap(&self.records[record].owner, 0, AWAY))
+
+    def is_away(self, uint32_t record):
+        """Whether a record's client is in the other segment."""
+        return record < self.count and load(&self.records[record].owner) == AWAY
+
+    def send_away(self, uint32_t record, uint32_t worker):
+        """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""
+        return bool(swap(&self.records[record].owner, worker + 1, AWAY))
+
+    def call_back(self, uint32_t record, uint32_t worker):
+        """It could not be sent: it is the worker's as before."""
+        swap(&self.records[record].owner, AWAY, worker + 1)
+
+    def free_away(self, uint32_t record):
+        """A client will not come from the other segment. Whether its record was still set aside."""
+        if not swap(&self.records[record].owner, AWAY, BURYING):
+            return False
+        self.forget(record)
+        return True
+
+    def card(self, uint32_t record):
+        """What a client's record tells, to be written into another segment's by `settle`."""
+        cdef ClientRecord *client = &self.records[record]
+        return {"serial": client.serial, "since_us": client.since_us, "transactions": client.transactions,
+                "process": client.process, "port": client.port, "listener": client.listener,
+                "address": client.address[:strlen(client.address)],
+                "application_name": client.application_name[:strlen(client.application_name)],
+                "user": client.user[:strlen(client.user)]}
+
+    def settle(self, uint32_t record, uint32_t worker, bytes secret, uint64_t connected_at_us, card):
+        """A client has come from the other segment. Whether its record was set aside; it is the worker's now."""
+        cdef ClientRecord *client = &self.records[record]
+        if record >= self.count or not swap(&client.owner, AWAY, worker + 1):
+            return False
+        self.introduce(record, card.address, card.port)
+        self.name_user(record, card.user)
+        self.admit(record, secret, 0, card.application_name)
+        client.connected_at_us, client.since_us = connected_at_us, card.since_us
+        client.transactions, client.process, client.listener = card.transactions, card.process, card.listener
+        client.serial = card.serial
+        return True
+
     def secret(self, uint32_t record):
         """The cancel key of a client; empty for one that never cancels."""
         return self.records[record].secret[:self.records[record].secret_bytes]
@@ -188,7 +254,7 @@ cdef class Clients:
         if record >= self.count:
             raise IndexError(f"client record {record}")
         cdef uint64_t owner = load(&client.owner)
-        if owner == 0:
+        if owner == 0 or owner == AWAY:
             return None
         return {"client": record, "number": self.number_of(record), "worker": holder_of(owner) - 1, "pool": client.pool,
                 "phase": client.phase, "listener": client.listener, "tls": client.tls,

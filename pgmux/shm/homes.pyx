@@ -97,13 +97,14 @@ cdef class Homes:
         cdef uint32_t slot, every = 0, opening = 0, serving = 0
         cdef uint64_t word
         cdef bint is_homed = self.pools.records[pool].is_homed
+        cdef uint32_t regent = self.pools.segment.header.workers      # what it holds is not being opened: crossing.pyx
         for slot in range(self.pools.leases.count):
             word = self.pools.leases.word(slot)
             if phase_of(word) == EMPTY or pool_of(word) != pool or self.pools.slots[slot].private:
                 continue
             every += 1
             if phase_of(word) == OPENING:
-                opening += not is_homed or owner_of(word) == worker
+                opening += (not is_homed or owner_of(word) == worker) and owner_of(word) != regent
             elif phase_of(word) in (FREE, LEASED, GRANTED):
                 serving += is_usable_by(worker, &self.pools.slots[slot])
         return every, opening, serving

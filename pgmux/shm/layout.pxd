@@ -64,7 +64,8 @@ cdef struct Header:              # one page at the start; written once by the su
     uint64_t answers_at
     uint64_t guests_at
     uint64_t definitions         # the moment of the last ALTER or DROP that was seen; 0 = none; by any worker
-    uint8_t _pad[512 - 232]
+    uint64_t leaving             # 1 = a successor with another layout takes over: see crossing.pyx; by the regent
+    uint8_t _pad[512 - 240]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker
@@ -146,7 +147,7 @@ cdef struct PoolRecord:
     uint8_t _pad3[56]
 
 cdef struct ClientRecord:        # five cache lines, single writer: the worker that holds the client
-    uint64_t owner               # 0 = unused, else worker + 1, and << 16 the giver + 1 while it is handed over
+    uint64_t owner               # 0 = unused, AWAY, else worker + 1, and << 16 the giver + 1 while it is handed over
     uint64_t since_us            # when the present phase began
     uint64_t connected_at_us
     uint64_t transactions        # served so far

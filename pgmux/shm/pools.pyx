@@ -225,7 +225,7 @@ cdef class Pools:
 
         A private one is for one client alone: it takes no place of the pool's, whose clients it will never
         serve, but counts within the limits that keep PostgreSQL from having too many."""
-        cdef uint32_t slot, in_pool = 0, in_database = 0
+        cdef uint32_t slot, in_pool = 0, in_database = 0, at_hand = 0
         cdef int32_t found = NO_SLOT
         cdef uint64_t word
         cdef PoolRecord *record = &self.records[pool]
@@ -241,8 +241,11 @@ cdef class Pools:
                 elif pool_of(word) == pool:
                     in_pool += not self.slots[slot].private
                     in_database += 1
+                    at_hand += owner_of(word) != self.segment.header.workers
                 elif strncmp(self.records[pool_of(word)].database, record.database, NAME_BYTES) == 0:
                     in_database += 1
+            if self.segment.header.leaving and at_hand:
+                return POOL_FULL             # our successor has counted what there was: see crossing.pyx
             if in_pool >= record.pool_size + reserve and not private:
                 return POOL_FULL
             if 0 < record.database_limit <= in_database:

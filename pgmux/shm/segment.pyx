@@ -26,7 +26,7 @@ from pgmux.shm.layout cimport (
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 11
+LAYOUT_VERSION = 12
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word
@@ -182,8 +182,8 @@ cdef class Segment:
     def sizes(self):
         """{kind of record: (bytes of one, how many there are)}."""
         return {"header": (PAGE_BYTES, 1), "board": (sizeof(Board), 1),
-                "worker": (sizeof(WorkerRecord), self.header.workers),
-                "inbox": (self.header.free_words * 8, self.header.workers),
+                "worker": (sizeof(WorkerRecord), self.header.workers + 1),
+                "inbox": (self.header.free_words * 8, self.header.workers + 1),
                 "backend": (sizeof(Slot) + sizeof(Identity), self.header.slots),
                 "baggage": (sizeof(Baggage) + self.header.prepared_cells * sizeof(Prepared), self.header.slots),
                 "pool": (sizeof(PoolRecord) + self.header.free_words * 8, self.header.pools),
@@ -227,8 +227,9 @@ cdef uint64_t _plan(Header *header, uint32_t workers, uint32_t slots, uint32_t p
     header.supervisor_pid = os.getpid()
     header.created_at_us = now_us()
     header.workers_at = PAGE_BYTES
-    header.inboxes_at = _aligned(header.workers_at + workers * sizeof(WorkerRecord), CACHE_LINE)
-    header.slots_at = _aligned(header.inboxes_at + workers * header.free_words * 8, CACHE_LINE)
+    # One place more than there are workers: the regent's, see crossing.pyx.
+    header.inboxes_at = _aligned(header.workers_at + (workers + 1) * sizeof(WorkerRecord), CACHE_LINE)
+    header.slots_at = _aligned(header.inboxes_at + (workers + 1) * header.free_words * 8, CACHE_LINE)
     header.identities_at = _aligned(header.slots_at + slots * sizeof(Slot), CACHE_LINE)
     header.free_bits_at = _aligned(header.identities_at + slots * sizeof(Identity), CACHE_LINE)
     header.pools_at = _aligned(header.free_bits_at + <uint64_t>pools * header.free_words * 8, PAGE_BYTES)

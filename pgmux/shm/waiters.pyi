@@ -17,6 +17,9 @@ class WaitQueue:
     def try_leave(self, pool: int, ticket: int) -> bool:
         """Whether the ticket was still queued."""
 
+    def is_queued(self, pool: int, ticket: int) -> bool:
+        """Whether the ticket is queued: neither left nor popped."""
+
     def first(self, pool: int, now: int = 0) -> tuple[int, int, int] | None:
         """(ticket, worker, age in microseconds) of the oldest waiter, or None."""
 

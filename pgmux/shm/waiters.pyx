@@ -173,6 +173,10 @@ cdef class WaitQueue:
         """Whether the ticket was still queued."""
         return bool(self.leave(pool, ticket))
 
+    def is_queued(self, uint32_t pool, int64_t ticket):
+        """Whether the ticket is queued: neither left nor popped."""
+        return bool(self.is_waiting(pool, ticket))
+
     def first(self, uint32_t pool, uint64_t now=0):
         """(ticket, worker, age in microseconds) of the oldest waiter, or None."""
         cdef uint32_t worker

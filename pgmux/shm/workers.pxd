@@ -16,11 +16,14 @@ cpdef enum Errand:       # what anybody may ask of a worker, as bits
     DRAIN = 256          # hand your clients to others, then leave
     LET_LEAVE = 512      # take no new clients, and leave when the last has left by itself
     STAND_IN = 1024      # a worker has died: accept from its listening sockets too
+    SHUT_DOORS = 2048    # a successor with another layout is ready: take nobody in any more
+    EMIGRATE = 4096      # hand your clients over to its workers, then leave
 
 cpdef enum WorkerState:
     STARTING = 0
     SERVING = 1          # others may hand it clients
     DRAINING = 2         # it hands its own to others
+    LEFT = 3             # it has left in order
 
 cdef class Workers:
     cdef readonly Segment segment

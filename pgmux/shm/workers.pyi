@@ -18,11 +18,14 @@ class Errand(IntEnum):
     DRAIN = 256
     LET_LEAVE = 512
     STAND_IN = 1024
+    SHUT_DOORS = 2048
+    EMIGRATE = 4096
 
 class WorkerState(IntEnum):
     STARTING = 0
     SERVING = 1
     DRAINING = 2
+    LEFT = 3
 
 class _WorkerRow(TypedDict):
     worker: int
@@ -35,6 +38,7 @@ class _WorkerRow(TypedDict):
     cpu_us: int
     configuration: int
     is_accepting: bool
+    coming: int
     state: int
 
 class Workers:

@@ -208,7 +208,7 @@ cdef class Workers:
                 "started_at_us": record.started_at_us, "heartbeat_us": record.heartbeat_us,
                 "listening": record.listening,
                 "cpu_us": record.cpu_us, "configuration": record.configuration,
-                "is_accepting": bool(record.is_accepting), "state": record.state}
+                "is_accepting": bool(record.is_accepting), "state": record.state, "coming": load(&record.coming)}
 
 
 def make_bells(count):

@@ -113,7 +113,7 @@ class Crew:
                     "worker %d (pid %d) has not moved for %.0fs: killing it",
                     number, post.pid, WEDGED_AFTER_SECONDS,
                 )  # fmt: skip
-                os.kill(post.pid, signal.SIGKILL)
+                self.kill(number)
         if self._to_be_replaced and not self.is_stopping:
             self._go_on_replacing()
 
@@ -181,17 +181,10 @@ class Crew:
         undertaker, which cancels the queries and waits for PostgreSQL to end the connections. The ears that
         it held are nobody's, and whoever wants to listen there takes them over.
         """
-        lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
-        self._vault.collect()
+        lived, pid = time.monotonic() - post.started, post.pid
         served = self._pools.workers.read(number)["state"] != WorkerState.STARTING
-        self._pools.workers.dismiss(number)
-        self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # its accept queue waits for nobody's birth
-        fenced = self._pools.fence(number, self._undertaker(number))
         in_order = code == 0
-        gone = self._clients.expel(number, keeps_coming=in_order)
-        self._answers.expel(number)
-        self._ears.fence(number)
-        self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
+        gone, fenced = self.end_affairs(number, self._undertaker(number), keeps_coming=in_order)
         if self.is_stopping:
             return
         if in_order:
@@ -204,6 +197,24 @@ class Crew:
         )  # fmt: skip
         if post.plan_successor(time.monotonic(), lived, served=served):
             self._fork(number)
+
+    def end_affairs(self, number: int, undertaker: int, *, keeps_coming: bool) -> tuple[int, list[int]]:
+        """End what a dead worker held: (clients lost, slots fenced). `keeps_coming`: who is on the way to it has a
+        successor of it to go to."""
+        self.posts[number].pid = 0
+        self._vault.collect()
+        self._pools.workers.dismiss(number)
+        self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # its accept queue waits for nobody's birth
+        fenced = self._pools.fence(number, undertaker)
+        gone = self._clients.expel(number, keeps_coming=keeps_coming)
+        self._answers.expel(number)
+        self._ears.fence(number)
+        self._pools.workers.send_all_on_errand(Errand.LOOK_AT_EARS)
+        return gone, fenced
+
+    def kill(self, number: int) -> None:
+        """It will be buried when it is dead."""
+        os.kill(self.posts[number].pid, signal.SIGKILL)
 
     def _undertaker(self, dead: int) -> int:
         """The worker that is to end what the dead one had leased: one that lives, and need not be born first.

@@ -8,7 +8,7 @@ import fcntl
 import os
 import socket
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 from pgmux.config import Config
 from pgmux.errors import PgmuxError
@@ -42,6 +42,16 @@ def make_estate(config: Config, cleanup: contextlib.ExitStack) -> tuple[Inherita
     cleanup.callback(close_all, [metrics] if metrics else [])
     if metrics:
         import_metrics()
+    return _furnish(
+        config, cleanup,
+        listeners=listeners, shared_listeners=shared, mock_key=mock_key, ticket_keys=ticket_keys,
+        control_listener=control, metrics_listener=metrics,
+    )  # fmt: skip
+
+
+def _furnish(config: Config, cleanup: contextlib.ExitStack, **doors: Any) -> tuple[Inheritance, int]:
+    """A segment, and all that hangs on it, are new. `doors`: the fields of Inheritance that are not."""
+    settings, workers = config.pgmux, config.worker_count()
     segment = Segment.create(
         config.segment_path,
         workers=workers,
@@ -51,26 +61,34 @@ def make_estate(config: Config, cleanup: contextlib.ExitStack) -> tuple[Inherita
         statements=settings.max_prepared_statements,
     )
     cleanup.callback(_unlink_quietly, config.segment_path)
-    bells, mailboxes = make_bells(workers), [Mailbox() for _ in range(workers + 1)]
     lifeline, lifeline_end = os.pipe()
     estate = Inheritance(
-        segment, bells, mailboxes, listeners, shared, lifeline, mock_key, ticket_keys,
+        segment=segment,
+        bells=make_bells(workers),
+        mailboxes=[Mailbox() for _ in range(workers + 1)],
         ear_mailboxes=[Mailbox() for _ in range(workers)],
-        control_listener=control, metrics_listener=metrics,
-    )  # fmt: skip
+        landings=[Mailbox() for _ in range(workers)],
+        lifeline=lifeline,
+        **doors,
+    )
     return estate, lifeline_end
 
 
 def take_over(bequest: Bequest, config: Config, cleanup: contextlib.ExitStack) -> tuple[Inheritance, int]:
-    """What our predecessor had, whose process we are."""
-    estate = bequest.inheritance()
-    cleanup.callback(_unlink_quietly, config.segment_path)
+    """What our predecessor had, whose process we are; where it had another layout, with a segment of our own."""
+    fields = bequest.fields()
+    if bequest.regency is None:
+        estate = Inheritance(segment=Segment.attach(bequest.segment_path, writable=True), **fields)
+        lifeline_end = bequest.lifeline_end
+        cleanup.callback(_unlink_quietly, config.segment_path)
+    else:
+        estate, lifeline_end = _furnish(config, cleanup, **fields)
     office = [each for each in (estate.control_listener, estate.metrics_listener) if each]
     for listeners in (*estate.listeners, estate.shared_listeners, office):
         cleanup.callback(close_all, listeners)
     if estate.metrics_listener is not None:
         import_metrics()
-    return estate, bequest.lifeline_end
+    return estate, lifeline_end
 
 
 def lock_runtime_dir(config: Config, bequest: Bequest | None, cleanup: contextlib.ExitStack) -> TextIO:

@@ -28,12 +28,15 @@ from pgmux.supervisor.configuring import Configuring
 from pgmux.supervisor.crew import Crew
 from pgmux.supervisor.descriptors import raise_descriptor_limit
 from pgmux.supervisor.estate import lock_runtime_dir, make_estate, take_over
+from pgmux.supervisor.harbour import PATIENCE_SECONDS, Harbour
 from pgmux.supervisor.notify import Notifier
+from pgmux.supervisor.regent import appoint
 from pgmux.supervisor.succession import (
     Bequest,
     CannotBequeath,
     become_successor,
     bequeath,
+    bequeath_to_stranger,
     examine_successor,
     installed_version,
 )
@@ -68,6 +71,7 @@ class Supervisor:
         self._config = config
         self._log = logging.getLogger("supervisor")
         self._crew = Crew(self._bequest.posts if self._bequest else [(0, 0.0)] * config.worker_count())
+        self._harbour: Harbour | None = None  # as long as workers of another layout are left
         self._stop_signal: signal.Signals | None = None
         self._stop_deadline = 0.0  # time.monotonic()
         self._is_breaking_off = False
@@ -86,8 +90,9 @@ class Supervisor:
             if self._bequest is not None:
                 self._pools.board.publish(b"", True)  # as by a RELOAD: what SET has changed is forgotten
                 self._crew.reap()
-                self._crew.replace_workers()
-            while self._stop_signal is None or not self._crew.is_gone():
+                if self._harbour is None:
+                    self._crew.replace_workers()
+            while self._stop_signal is None or not self._crew.is_gone() or self._harbour is not None:
                 self._wait()
                 self._heed_orders()
                 self._tick()
@@ -111,6 +116,13 @@ class Supervisor:
             self._config, self._pools, self._estate.mock_key, self._estate.ticket_keys
         )
         self._listen_for_signals()
+        regency = None if self._bequest is None else self._bequest.take_regency()
+        if regency is not None:
+            self._harbour = Harbour(
+                regency, self._config, self._pools, self._vault, self._estate.mailboxes, self._estate.harbours
+            )
+            self._harbour.open()
+            self._selector.register(self._harbour.inbox, selectors.EVENT_READ, self._harbour.collect)
 
     def _listen_for_signals(self) -> None:
         """Handlers do nothing: Python writes the signal's number to a socket that the loop reads."""
@@ -129,11 +141,20 @@ class Supervisor:
         self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
 
     def _let_go(self) -> None:
-        """In a child that has just been forked: of all that only the supervisor may have or heed."""
+        """In a worker that has just been forked: of all that only the supervisor may have or heed."""
+        self._let_go_of_signals()
+        os.close(self._lifeline_end)
+
+    def _let_go_of_rule(self) -> None:
+        """In a regent that has just been forked: of all that is the successor's. It keeps our workers' lifeline."""
+        self._let_go_of_signals()
+        self._pid_file.close()
+        self._systemd.close()
+
+    def _let_go_of_signals(self) -> None:
         signal.set_wakeup_fd(-1)
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL if each == signal.SIGCHLD else signal.SIG_IGN)
-        os.close(self._lifeline_end)
         self._selector.close()
 
     def _say_ready(self) -> None:
@@ -149,7 +170,8 @@ class Supervisor:
     # --- the loop
 
     def _wait(self) -> None:
-        for key, _ in self._selector.select(min(_TICK_SECONDS, self._crew.patience_s(time.monotonic()))):
+        patience = _TICK_SECONDS if self._harbour is None else PATIENCE_SECONDS
+        for key, _ in self._selector.select(min(patience, self._crew.patience_s(time.monotonic()))):
             key.data()
 
     def _heed_signals(self) -> None:
@@ -160,6 +182,8 @@ class Supervisor:
     def _heed(self, number: signal.Signals) -> None:
         if number == signal.SIGCHLD:
             self._crew.reap()
+            if self._harbour is not None:
+                self._harbour.reap()
         elif number in (signal.SIGTERM, signal.SIGINT):
             self._stop(number, number.name)
         elif number == signal.SIGQUIT:
@@ -167,7 +191,7 @@ class Supervisor:
             self._stop_signal, self._is_breaking_off = number, True
             self._crew.is_stopping = True
             self._systemd.stopping("stopping at once")
-            self._crew.signal(signal.SIGKILL)
+            self._signal_workers(signal.SIGKILL)
         elif number == DRAIN:
             self._crew.replace_workers()
         elif number == UPGRADE:
@@ -184,8 +208,12 @@ class Supervisor:
     def _heed_orders(self) -> None:
         """What the operator has asked of a worker that only we may do."""
         orders, self._vault.orders = self._vault.orders, []
+        if self._harbour is not None:
+            orders, self._harbour.orders = orders + self._harbour.orders, []
         for order in orders:
-            if order.kind is Kind.RELOAD:
+            if order.kind is Kind.CANCEL:
+                self._forward_cancel(order)
+            elif order.kind is Kind.RELOAD:
                 self._reload()
             elif order.kind is Kind.UPGRADE:
                 self.upgrade()
@@ -221,17 +249,40 @@ class Supervisor:
         """The installed code takes over: first here, then in one worker after the other. False = it cannot."""
         self._systemd.reloading()
         try:
-            version = examine_successor(self._config, self._systemd.keep_waiting)
+            if self._harbour is not None:
+                raise CannotBequeath(
+                    "clients of the version before the last are still to come: try again later"
+                )
+            version, is_stranger = examine_successor(self._config, self._systemd.keep_waiting)
             self._log.info("pgmux %s takes over from %s", version, __version__)
             self._vault.collect()
             posts = [(post.pid, post.started) for post in self._crew.posts]
             pid_file = self._pid_file.fileno()
             self._systemd.keep_waiting()
-            become_successor(bequeath(self._config, self._estate, posts, pid_file, self._lifeline_end))
+            bequest = bequeath(self._config, self._estate, posts, pid_file, self._lifeline_end)
+            if is_stranger:
+                self._become_stranger(bequest)
+            become_successor(bequest)
         except CannotBequeath as error:
             self._log.error("not upgraded, nothing has changed: %s", error)
             self._systemd.ready(self._status())
         return False
+
+    def _become_stranger(self, bequest: Bequest) -> None:
+        """A successor that cannot read our segment: does not return. Raises CannotBequeath, and nothing is changed."""
+        regency = appoint(self._crew, self._estate, self._pools, self._vault, self._let_go_of_rule)
+        try:
+            become_successor(bequeath_to_stranger(bequest, regency))
+        except CannotBequeath:
+            os.kill(regency.regent, signal.SIGKILL)
+            os.waitpid(regency.regent, 0)
+            raise
+
+    def _forward_cancel(self, request: Message) -> None:
+        if self._harbour is not None:
+            self._harbour.forward_cancel(request)
+        elif request.fd >= 0:
+            os.close(request.fd)
 
     def _set(self, order: Message) -> None:
         try:
@@ -261,7 +312,13 @@ class Supervisor:
             self._break_off()
         else:
             self._stop_deadline = time.monotonic() + (self._config.pgmux.drain_timeout or math.inf)
-            self._crew.signal(FINISH)
+            self._signal_workers(FINISH)
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        """Ours, and those of another layout that are left."""
+        self._crew.signal(number)
+        if self._harbour is not None:
+            self._harbour.signal(number)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -269,9 +326,17 @@ class Supervisor:
         self._estate.ticket_keys.advance(now)  # what a successor inherits must not open old tickets
         self._keep_period()
         self._crew.tick(now)
+        if self._harbour is not None:
+            self._tend_harbour(self._harbour)
         if self._stop_signal is not None:
             self._press_on(now)
         self._systemd.tick(now, self._last_beat(), self._status())
+
+    def _tend_harbour(self, harbour: Harbour) -> None:
+        harbour.tick()
+        if harbour.is_closed:
+            self._selector.unregister(harbour.inbox)
+            self._harbour = None
 
     def _last_beat(self) -> int:
         """The youngest heartbeat of any worker, microseconds; its birth, which we wrote, is none."""
@@ -302,9 +367,9 @@ class Supervisor:
         if self._stop_deadline == math.inf:  # it is the clients who say when
             self._pools.workers.send_all_on_errand(Errand.LET_LEAVE)
         elif now < self._stop_deadline:
-            self._crew.signal(BREAK_OFF if self._is_breaking_off else FINISH)
+            self._signal_workers(BREAK_OFF if self._is_breaking_off else FINISH)
         elif self._is_breaking_off:
-            self._crew.signal(signal.SIGKILL)
+            self._signal_workers(signal.SIGKILL)
         else:
             limit = self._config.pgmux.drain_timeout
             self._log.warning("transactions not finished within drain_timeout (%gs): broken off", limit)
@@ -313,4 +378,4 @@ class Supervisor:
     def _break_off(self) -> None:
         self._is_breaking_off = True
         self._stop_deadline = time.monotonic() + INSIST_AFTER_SECONDS
-        self._crew.signal(BREAK_OFF)
+        self._signal_workers(BREAK_OFF)

@@ -4,6 +4,9 @@ It executes itself anew: the process stays, and with it its children, the lock o
 descriptors that are left to the successor; the segment stays in its file. Workers notice nothing. The
 successor then replaces them one after the other, which moves their clients (worker/moving.py).
 
+A successor that lays out shared memory in another way gets the listening sockets alone, and a regent (regent.py) that
+looks after the workers of before until their clients have come.
+
 What would make a bad successor is found out before: the new code is asked in a process of its own what it is,
 and whether it accepts the configuration. Signals are blocked from before the execution until the successor
 listens for them. See execve(2), memfd_create(2), sigprocmask(2).
@@ -27,14 +30,26 @@ from pgmux.config import Config
 from pgmux.config.option import rows_of
 from pgmux.config.settings import Settings
 from pgmux.errors import PgmuxError
-from pgmux.shm.segment import LAYOUT_VERSION, Segment
+from pgmux.shm.segment import LAYOUT_VERSION
+from pgmux.supervisor.harbour import Regency
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.mailbox import Mailbox
 
 VARIABLE = "PGMUX_BEQUEST"  # in the environment: the descriptor of the file in which the bequest lies
-FORMAT = 1  # of the bequest; another one cannot be taken over
+FORMAT = 2  # of the bequest, and of what a regent says; another one cannot be taken over
 ASKING_TIMEOUT_SECONDS = 20.0  # less than WatchdogSec= of the unit: nothing else is done meanwhile
 _ABOUT_ITSELF = "from pgmux.supervisor.succession import about_itself; print(about_itself())"
+
+
+# What a successor with another layout gets of the estate: all that is no part of the segment and hangs on none.
+_WITHOUT_SEGMENT = (
+    "listeners",
+    "shared_listeners",
+    "control_listener",
+    "metrics_listener",
+    "mock_key",
+    "ticket_keys",
+)
 
 
 class CannotBequeath(PgmuxError):  # noqa: N818 -- as it reads
@@ -51,6 +66,7 @@ class Bequest:
     lifeline_end: int
     estate: dict[str, Any]  # fields of Inheritance but for the segment, as `_bequeathed` makes them
     kept: dict[str, Any]  # options that wait for a restart, as they run
+    regency: dict[str, Any] | None = None  # fields of Regency, likewise; None = the segment can be read
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> Self | None:
@@ -68,10 +84,15 @@ class Bequest:
         """The configuration in force: as the file is now, but for what waits for a restart."""
         return dataclasses.replace(found, pgmux=msgspec.structs.replace(found.pgmux, **self.kept))
 
-    def inheritance(self) -> Inheritance:
-        """What there is to be handed to workers."""
-        fields = {name: _inherited(value) for name, value in self.estate.items()}
-        return Inheritance(segment=Segment.attach(self.segment_path, writable=True), **fields)
+    def fields(self) -> dict[str, Any]:
+        """What there is to be handed to workers: fields of Inheritance."""
+        return {name: _inherited(value) for name, value in self.estate.items()}
+
+    def take_regency(self) -> Regency | None:
+        """Who looks after the workers of before; None when they are ours."""
+        if self.regency is None:
+            return None
+        return Regency(**{name: _inherited(value) for name, value in self.regency.items()})
 
 
 def bequeath(
@@ -89,12 +110,26 @@ def bequeath(
     return Bequest(config.segment_path, posts, pid_file, lifeline_end, left, kept)
 
 
+def bequeath_to_stranger(bequest: Bequest, regency: Regency) -> Bequest:
+    """The same for a successor that has another layout, once a regent has been appointed."""
+    estate = {name: bequest.estate[name] for name in _WITHOUT_SEGMENT}
+    estate["harbours"] = bequest.estate["landings"]
+    told = {field.name: _bequeathed(getattr(regency, field.name)) for field in dataclasses.fields(regency)}
+    posts = [(0, 0.0)] * len(bequest.posts)
+    return dataclasses.replace(bequest, estate=estate, posts=posts, regency=told)
+
+
 def become_successor(bequest: Bequest) -> None:
     """Execute the installed code in our place; does not return. Raises CannotBequeath, and nothing is changed."""
     fd = os.memfd_create("pgmux bequest", 0)
     with open(fd, "wb", closefd=False) as file:
         pickle.dump(bequest, file)
-    for each in [fd, bequest.pid_file, bequest.lifeline_end, *_descriptors(bequest.estate)]:
+    left = [fd, bequest.pid_file, *_descriptors(bequest.estate)]
+    if bequest.regency is None:
+        left.append(bequest.lifeline_end)
+    else:
+        left += _descriptors(bequest.regency)
+    for each in left:
         os.set_inheritable(each, True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -105,10 +140,10 @@ def become_successor(bequest: Bequest) -> None:
         raise CannotBequeath(f"{sys.executable} cannot be executed: {error.strerror}") from None
 
 
-def examine_successor(config: Config, before_asking: Callable[[], None]) -> str:
-    """The version of the installed code, when it can take over. Raises CannotBequeath with the reason.
+def examine_successor(config: Config, before_asking: Callable[[], None]) -> tuple[str, bool]:
+    """The version of the installed code, when it can take over, and whether it has another layout.
 
-    Asks it twice at most, which may take ASKING_TIMEOUT_SECONDS each.
+    Raises CannotBequeath with the reason why not. Asks it twice at most, which may take ASKING_TIMEOUT_SECONDS each.
     """
     before_asking()
     told = _ask_installed_code("-c", _ABOUT_ITSELF).split()
@@ -116,15 +151,10 @@ def examine_successor(config: Config, before_asking: Callable[[], None]) -> str:
         raise CannotBequeath(
             "the installed version leaves things to its successors in another way: restart pgmux"
         )
-    if told[1] != str(LAYOUT_VERSION):
-        raise CannotBequeath(
-            f"the installed version {told[2]} has another layout of shared memory ({told[1]}, ours is "
-            f"{LAYOUT_VERSION}): restart pgmux"
-        )
     if config.path is not None:
         before_asking()
         _ask_installed_code("-m", "pgmux", "check", "-c", config.path)
-    return told[2]
+    return told[2], told[1] != str(LAYOUT_VERSION)
 
 
 def about_itself() -> str:
@@ -192,7 +222,9 @@ def _inherited(value: Any) -> Any:
 
 def _descriptors(estate: dict[str, Any]) -> list[int]:
     """Every descriptor that is left to the successor."""
-    plain = [*estate["bells"], estate["lifeline"], *(fd for _, fd in estate["vault"].values())]
+    plain = [*estate.get("bells", ()), *(fd for _, fd in estate.get("vault", {}).values())]
+    if "lifeline" in estate:
+        plain.append(estate["lifeline"])
     return plain + [fd for value in estate.values() for fd in _held(value)]
 
 

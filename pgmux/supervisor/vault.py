@@ -30,14 +30,18 @@ class Vault:
         """Take in what has come: new sockets, and requests for old ones."""
         for message in self._mailboxes[-1].collect():
             if message.kind is Kind.SOCKET:
-                self._drop(message.target)
-                self.sockets[message.target] = (message.number, message.fd)
+                self.keep(message.target, message.number, message.fd)
             elif message.kind is Kind.FETCH:
                 generation, fd = self.sockets.get(message.target, (0, -1))
                 answer = Message(Kind.SOCKET, message.target, generation, 1, fd)
                 self._mailboxes[message.note].send(answer)
-            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE):
+            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE, Kind.CANCEL):
                 self.orders.append(message)
+
+    def keep(self, slot: int, generation: int, fd: int) -> None:
+        """Keep a slot's socket. The descriptor is the vault's from now on."""
+        self._drop(slot)
+        self.sockets[slot] = (generation, fd)
 
     def sweep(self) -> None:
         """Close what no longer is its slot's socket."""

@@ -68,7 +68,8 @@ class Canceller:
         worker = self.relay.records.find(record, key) if record >= 0 else None
         if worker == self._worker:
             self.cancel(record, key)
-        elif worker is not None:
+        elif worker is not None or (record >= 0 and self.relay.records.is_away(record)):
+            worker = -1 if worker is None else worker  # our predecessor has it: the supervisor knows the way
             fd = -1 if messenger.stays else messenger.fd
             if self._mailboxes[worker].send(Message(Kind.CANCEL, record, fd=fd, body=key)) and fd >= 0:
                 self.relay.give_away(messenger)

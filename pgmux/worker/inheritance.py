@@ -26,6 +26,10 @@ class Inheritance:
     ticket_keys: TicketKeys  # of TLS sessions that clients resume, in whichever worker
     vault: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot: (generation, descriptor)
     ear_mailboxes: list[Mailbox] = field(default_factory=list)  # one a worker, for LISTEN and NOTIFY
+    landings: list[Mailbox] = field(default_factory=list)  # one a worker of a successor with another layout
+    harbours: list[Mailbox] = field(
+        default_factory=list
+    )  # the landings of our predecessor, if it had another
     control_listener: socket.socket | None = None  # all workers accept from the same, as from the next
     metrics_listener: socket.socket | None = None
     configuration: int = 0  # the number of the one that the next worker is born with, on the board

@@ -27,6 +27,15 @@ stop at net.unix.max_dgram_qlen):
     SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
     UPGRADE  -      -            -        to the supervisor: let the installed version take over
 
+Between a supervisor and the regent of its predecessor; supervisor/regent.py says when:
+
+    READY   -       -            -        to the regent: shut the doors of the workers of before
+    CENSUS  -       -            -        from it: all that is in use there, see supervisor/cargo.py
+    GO      -       -            -        to it: our workers serve, let the clients of the others come
+    CARGO   slot    -            -        from it: a slot is ours, with its socket if it has one
+    GONE    record  -            -        from it: a client has left, its record is ours
+    CLIENT  record  -            giver    as above, but from a worker of before to one of ours
+
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
 
     LISTEN     ear  question  worker  epoch 8, channels: to the ear's holder
@@ -74,6 +83,11 @@ class Kind(IntEnum):
     GIVE_UP = 15
     UPGRADE = 16
     FUNCTIONS = 17
+    READY = 18
+    CENSUS = 19
+    GO = 20
+    CARGO = 21
+    GONE = 22
 
 
 class Message(NamedTuple):

@@ -90,7 +90,7 @@ class Worker:
         self._replication = Replication(
             number, config, self._connector, self._pools, counters, estate.mailboxes[-1]
         )
-        self._moving = Moving(number, self._pools, records, estate.mailboxes)
+        self._moving = Moving(number, self._pools, records, estate.mailboxes, estate.landings)
         self._informant = Informant(number, config, Answers(estate.segment, self._pools.workers))
         self._reception = Reception(
             config,
@@ -139,6 +139,7 @@ class Worker:
         self._introduce_parts()
         self._configuration, self._reloads = estate.configuration, estate.reloads
         self._stopping = False
+        self._has_shut_doors = False  # a successor with another layout takes newcomers in
         self._waits_for_clients = False  # stopping, but clients may stay for as long as they want
         self._ticks_without_accepting = 0
         self._was_busy = False
@@ -184,6 +185,9 @@ class Worker:
             (self._mailbox_watcher, self._collect),
             (self._lifeline_watcher, self._orphaned),
         ]
+        if self._estate.harbours:
+            harbour = self._estate.harbours[self.number]
+            watchers.append((hub.loop.io(harbour.fileno(), 1), self._land))
         for watcher, callback in watchers:
             watcher.start(callback)
         gevent.signal_handler(FINISH, self.stop)
@@ -205,6 +209,7 @@ class Worker:
         gevent.sleep(0)
         if self._moving.is_draining:
             self._moving.take_leave()
+        self._pools.workers.enter(self.number, WorkerState.LEFT)
         for watcher, _ in watchers:
             watcher.stop()
         self._relay.leave_home()
@@ -231,6 +236,18 @@ class Worker:
         if self._moving.is_alone:
             self._mailbox_watcher.stop()  # what comes from now on is our successor's
         self._moving.drain(self._config.pgmux.drain_timeout)
+
+    def shut_doors(self) -> None:
+        """Take nobody in any more: a successor with another layout does. Who is in is served as before."""
+        self._has_shut_doors = True
+        self._relay.stop_accepting()
+        self._office.shut()
+        self._beat()
+
+    def emigrate(self) -> None:
+        """Hand the clients over to that successor's workers, then leave."""
+        if not self._stopping:
+            self._moving.emigrate(self._config.pgmux.drain_timeout)
 
     def break_off(self) -> None:
         """Leave as soon as every client has been told, whatever it is doing."""
@@ -294,6 +311,11 @@ class Worker:
                 self._moving.take_newcomer(message.fd)
             elif message.kind is Kind.KILL:
                 self._bailiff.send_off(message.target, message.number)
+
+    def _land(self) -> None:
+        """Clients of our predecessor's workers come."""
+        for message in self._estate.harbours[self.number].collect():
+            self._moving.land(message)
 
     def _learn(self, pool: int, names: tuple[bytes, ...]) -> None:
         """Functions of a pool's database leave something behind: texts that name one are looked at from now on."""
@@ -402,6 +424,10 @@ class Worker:
             self._listening.look()
         if errands & Errand.DRAIN:
             self.drain()
+        if errands & Errand.SHUT_DOORS:
+            self.shut_doors()
+        if errands & Errand.EMIGRATE:
+            self.emigrate()
         if errands & Errand.STAND_IN:
             self._stand_in()
         if errands & Errand.HEAR_ANSWERS:
@@ -412,7 +438,7 @@ class Worker:
 
         Each of us does, and whoever comes first gets the client: accept4 gives a connection to one process alone.
         """
-        absent = self._pools.workers.absent(self.number)
+        absent = [] if self._has_shut_doors else self._pools.workers.absent(self.number)
         if absent != self._absent:
             self._absent = absent
             theirs = [self._estate.listeners[each] for each in absent]
@@ -502,7 +528,7 @@ class Worker:
         elif self._stopping:
             if not self._waits_for_clients:
                 self._send_off_idle()
-        elif not self._relay.is_accepting and not self._moving.is_draining:
+        elif not self._relay.is_accepting and not self._moving.is_draining and not self._has_shut_doors:
             self._ticks_without_accepting += 1
             if self._ticks_without_accepting >= _ACCEPT_AGAIN_TICKS:
                 self._relay.start_accepting()
@@ -513,7 +539,7 @@ class Worker:
             self._relay.client_count + self._office.consoles.count,
             time.process_time_ns() // 1000,
             self._configuration,
-            not (self._stopping or self._moving.is_draining),
+            not (self._stopping or self._moving.is_draining or self._has_shut_doors),
         )
 
     def _send_off_idle(self) -> None:

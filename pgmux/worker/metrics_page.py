@@ -46,6 +46,10 @@ class MetricsPage:
         """Accept connections."""
         self._server.start()
 
+    def shut(self) -> None:
+        """Accept no more, but answer who is in."""
+        self._server.stop_accepting()
+
     def stop(self) -> None:
         """Accept no more, and break off what is not answered yet."""
         self._server.stop(timeout=0)

@@ -5,6 +5,9 @@ idle clients over with their sessions, the busy ones as soon as their transactio
 has none. Who cannot go (who listens, keeps a backend, or is pgmux's own) stays until it leaves or drain_timeout
 is over. Where there is no other worker the clients are left in this one's own mailbox, to its successor.
 
+Where a successor with another layout takes over (supervisor/regent.py), the clients *emigrate*: each in turn goes to
+one of its workers, which has another segment, and so takes along what its record tells.
+
 Which process owns a client at every instant:
 
     1. the giver       packs it, idle; names the heir and itself in the record's owner word
@@ -37,8 +40,15 @@ from pgmux.worker.reception import Reception
 class Moving:
     """One worker's part in the moves of clients."""
 
-    def __init__(self, worker: int, pools: Pools, records: Clients, mailboxes: list[Mailbox]) -> None:
-        """`mailboxes`: one a worker, then the vault's."""
+    def __init__(
+        self,
+        worker: int,
+        pools: Pools,
+        records: Clients,
+        mailboxes: list[Mailbox],
+        landings: list[Mailbox],
+    ) -> None:
+        """`mailboxes`: one a worker, then the vault's. `landings`: one a worker of a successor."""
         self.relay: Relay
         self.reception: Reception
         self.is_draining = False
@@ -46,6 +56,9 @@ class Moving:
         self._workers = pools.workers
         self._records = records
         self._mailboxes = mailboxes
+        self._landings = landings
+        self._next_landing = worker  # by turns, so that each of them has as many clients of each of us
+        self._is_emigrating = False
         self._deadline = 0.0  # time.monotonic()
         self._moved = 0
         self._log = logging.getLogger(f"worker {worker}")
@@ -75,6 +88,12 @@ class Moving:
             self.relay.stop_accepting()
         self.move_all()
 
+    def emigrate(self, timeout_s: float) -> None:
+        """As `drain`, but to workers that have another segment."""
+        self._is_emigrating = True
+        self.drain(timeout_s)
+        self.move_all()
+
     def move_all(self) -> None:
         """Hand over every client that can go now."""
         for client in self.relay.every_client():
@@ -83,7 +102,7 @@ class Moving:
 
     def move(self, client: Client) -> bool:
         """Hand a client over, if it can go now. False = there is no room for it; try again."""
-        parcel = self.relay.pack(client)
+        parcel = self.relay.pack(client, with_card=self._is_emigrating)
         if parcel is None:
             return True
         try:
@@ -92,6 +111,12 @@ class Moving:
             client.stays = True
             self.relay.serve_again(client)
             return True
+        if not (self._ship(client, body) if self._is_emigrating else self._hand_over(client, body)):
+            return False
+        self._moved += 1
+        return True
+
+    def _hand_over(self, client: Client, body: bytes) -> bool:
         heir = self._workers.find_lightest(self._worker)
         if heir is None:
             heir = self._worker
@@ -104,7 +129,18 @@ class Moving:
             self._records.take_back(client.record, self._worker, heir)
             return False
         self.relay.let_go(client)
-        self._moved += 1
+        return True
+
+    def _ship(self, client: Client, body: bytes) -> bool:
+        """The record says that the client is away before its socket is sent: whoever has that has the client."""
+        if not self._records.send_away(client.record, self._worker):
+            return True
+        self._next_landing = (self._next_landing + 1) % len(self._landings)
+        message = Message(Kind.CLIENT, client.record, 0, self._worker, client.fd, body)
+        if not self._landings[self._next_landing].send(message):
+            self._records.call_back(client.record, self._worker)
+            return False
+        self.relay.let_go(client)
         return True
 
     def pass_on(self, fd: int, heir: int) -> None:
@@ -151,13 +187,30 @@ class Moving:
             return
         client = self.relay.take_up(message.target, message.note, message.fd, parcel)
         if client is not None:
-            self._seat(client, parcel)
+            self._seat(client, parcel, (parcel.pool, parcel.tenancy))
 
-    def _seat(self, client: Client, parcel: Parcel) -> None:
-        """Count the client in its pool, whose record may have been given to others while it was on its way."""
-        place = parcel.pool, parcel.tenancy
+    def land(self, message: Message) -> None:
+        """A client that a worker of another segment has sent."""
+        if message.fd < 0:
+            self._log.error("a client of our predecessor is lost: no descriptor is free")
+            self._records.free_away(message.target)
+            return
         try:
-            while not self.relay.try_join(client, *place):
+            parcel = open_parcel(message.body)
+        except msgspec.DecodeError as error:
+            self._log.error("a client of our predecessor cannot be served here: %s", error)
+            os.close(message.fd)
+            self._records.free_away(message.target)
+            return
+        client = self.relay.land(message.target, message.fd, parcel)
+        if client is not None:
+            self._seat(client, parcel, None)
+
+    def _seat(self, client: Client, parcel: Parcel, place: tuple[int, int] | None) -> None:
+        """Count the client in its pool, whose record may have been given to others while it was on its way; None =
+        its pool was another segment's."""
+        try:
+            while place is None or not self.relay.try_join(client, *place):
                 place = self.reception.place_of_own(decode_text(parcel.database), decode_text(parcel.user))
         except (PoolsExhausted, KeyError):
             self.relay.send_off(client, Refusal.SHUTTING_DOWN.build())

@@ -61,6 +61,7 @@ class Levers:
 
 class _Door(Protocol):
     def start(self) -> None: ...
+    def shut(self) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -99,6 +100,11 @@ class Office:
         """Let people in."""
         for door in self._doors:
             door.start()
+
+    def shut(self) -> None:
+        """Let nobody in any more."""
+        for door in self._doors:
+            door.shut()
 
     def close(self) -> None:
         """Send them off."""

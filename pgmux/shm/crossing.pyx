@@ -1,0 +1,133 @@
+# cython: boundscheck=False, wraparound=False
+"""The crossing: what goes over from one segment into another, when a successor has another layout.
+
+Such a successor can read nothing of the segment that it finds, so it makes one of its own, and for a while there
+are two. Slot n of the one stands for slot n of the other, and likewise client records: what is in use in the one
+is set aside in the other, so that no limit is exceeded over both.
+
+A slot is set aside by being OPENING, the *regent's*: that is the place after the last worker's, which no worker
+has. In the segment that is left the regent takes what is FREE or EMPTY, by the same compare-and-swap as any
+worker, and never gives it back: from then on the slot is the other segment's. No more backends are opened there
+than were counted (`leave`): only a pool that has none left may open one.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+
+from pgmux.shm.atomics cimport load, now_us, store
+from pgmux.shm.layout cimport Baggage, Prepared, UNKNOWN_SETTINGS
+from pgmux.shm.leases cimport (
+    ADOPT, CLEAR, CLOSE, EMPTY, FENCE, FREE, GRANTED, NO_POOL, NOBODY, OPEN, is_held, owner_of, phase_of, pool_of,
+)
+from pgmux.shm.pools cimport Pools
+
+
+cdef class Crossing:
+    """One segment's side of it."""
+
+    cdef Pools pools
+    cdef readonly uint32_t regent
+
+    def __cinit__(self, Pools pools):
+        self.pools = pools
+        self.regent = pools.segment.header.workers
+
+    # --- in the segment that is left
+
+    def leave(self):
+        """From now on no pool may open a backend but one that has none."""
+        store(&self.pools.segment.header.leaving, 1)
+
+    def history(self):
+        """(moment of the last change to what statements mean, moment of the last ALTER or DROP)."""
+        return load(&self.pools.segment.header.plans), load(&self.pools.segment.header.definitions)
+
+    def seize_empty(self, uint32_t slot):
+        """Whether the slot was EMPTY and is the regent's now."""
+        cdef uint64_t word = self.pools.leases.word(slot)
+        return phase_of(word) == EMPTY and bool(
+            self.pools.leases.move(slot, word, OPEN, self.regent, self._unused_pool()))
+
+    def seize_free(self, uint32_t slot):
+        """Whether the slot was FREE, or granted to the regent, and is leased to it now."""
+        cdef uint64_t word = self.pools.leases.word(slot)
+        if is_held(word, GRANTED, self.regent):
+            return bool(self.pools.accept(slot, self.regent))
+        return phase_of(word) == FREE and bool(self.pools._take_slot(pool_of(word), self.regent, slot))
+
+    cdef uint32_t _unused_pool(self):
+        """A pool that is nobody's, so that no pool's limit is changed by what the regent holds."""
+        cdef uint32_t pool
+        for pool in range(self.pools.segment.header.pools):
+            if not load(&self.pools.records[pool].in_use):
+                return pool
+        return 0
+
+    def introduced(self, uint32_t slot):
+        """The generation that a slot had when its socket was introduced."""
+        return self.pools.leases.introduced(slot)
+
+    def describe(self, uint32_t slot):
+        """Who a backend of the regent's is, and what sessions have left there: what `introduce` wants to know."""
+        slot_row = self.pools.leases.describe(slot)
+        pid, key = self.pools.identity(slot)
+        return {"pid": pid, "key": key, "settings": self.pools.baggage.settings(slot),
+                "statements": self._statements(slot), "is_under_tls": slot_row["home"] is not None,
+                **{name: slot_row[name] for name in ("opened_at_us", "expires_s", "lease_count", "tls",
+                                                     "address", "port", "local_address", "local_port")}}
+
+    cdef list _statements(self, uint32_t slot):
+        """The ids of the statements that are prepared on a backend, the one used longest ago first."""
+        cdef uint32_t at, cells = self.pools.segment.header.prepared_cells
+        cdef Prepared *table = self.pools.segment.prepared + <uint64_t>slot * cells
+        found = []
+        if self.pools.segment.baggage[slot].plans != <uint32_t>load(&self.pools.segment.header.plans):
+            return found                     # out of date: the next lease would have forgotten them
+        for at in range(cells):
+            if table[at].high or table[at].low:
+                found.append((table[at].used_at,
+                              table[at].high.to_bytes(8, "big") + table[at].low.to_bytes(8, "big")))
+        return [statement for _, statement in sorted(found)]
+
+    # --- in the successor's
+
+    def keep_history(self, uint64_t plans, uint64_t definitions):
+        """Statements are named, and relied upon, as of these moments, if they are later than what is known here."""
+        cdef uint64_t *mine = &self.pools.segment.header.definitions
+        if plans > load(&self.pools.segment.header.plans):
+            store(&self.pools.segment.header.plans, plans)
+        if definitions > load(mine):
+            store(mine, definitions)
+
+    def set_aside(self, uint32_t slot, uint32_t pool, uint32_t private):
+        """An EMPTY slot is in use in the other segment, by that pool."""
+        self.pools.slots[slot].private = private
+        return bool(self.pools.leases.move(slot, self.pools.leases.word(slot), OPEN, self.regent, pool))
+
+    def introduce(self, uint32_t slot, cargo, digest, home=None):
+        """Write down what `describe` has told of a backend that has come. `digest`: of its settings."""
+        cdef Baggage *baggage = &self.pools.segment.baggage[slot]
+        self.pools.introduce(slot, cargo.pid, cargo.key, cargo.expires_s, home)
+        self.pools.locate(slot, (cargo.address.decode(), cargo.port), (cargo.local_address.decode(), cargo.local_port),
+                          cargo.tls)
+        self.pools.slots[slot].opened_at_us, self.pools.slots[slot].lease_count = cargo.opened_at_us, cargo.lease_count
+        for statement in cargo.statements:
+            self.pools.baggage.keep_prepared(slot, statement)
+        self.pools.baggage.set_settings(slot, cargo.settings, digest)
+        baggage.plans = <uint32_t>load(&self.pools.segment.header.plans)
+
+    def open_to_all(self, uint32_t slot, uint32_t pool):
+        """A backend that has come is the pool's: whoever waits longest has it, or the first who takes it."""
+        if self.pools.leases.move(slot, self.pools.leases.word(slot), ADOPT, self.regent, pool):
+            self.pools.slots[slot].released_at_us = now_us()
+            self.pools.release(slot, self.regent)
+
+    def leave_to_bury(self, uint32_t slot, uint32_t undertaker):
+        """A backend has come whose client was lost: that worker is to end it."""
+        for verb, owner in ((ADOPT, self.regent), (CLOSE, self.regent), (FENCE, undertaker)):
+            self.pools.leases.try_move(slot, verb, owner)
+
+    def vacate(self, uint32_t slot):
+        """A slot that was set aside is EMPTY. Whether it was."""
+        cdef uint64_t word = self.pools.leases.word(slot)
+        if owner_of(word) != self.regent or not self.pools.leases.move(slot, word, CLOSE, self.regent, pool_of(word)):
+            return False
+        return bool(self.pools.leases.move(slot, self.pools.leases.word(slot), CLEAR, NOBODY, NO_POOL))

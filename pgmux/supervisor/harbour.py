@@ -1,0 +1,223 @@
+"""The harbour: where a successor with another layout takes in what its predecessor has. The other side of regent.py.
+
+Clients come straight to the workers, by the landings; slots and what else must be known come from the regent to us.
+The predecessor's workers and the regent are our children, for we are its process: they get the operator's signals
+from us, and we reap them.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+from dataclasses import dataclass
+
+import msgspec
+
+from pgmux.config import Config
+from pgmux.session.settings import settings_of, unpack
+from pgmux.shm.clients import Clients
+from pgmux.shm.crossing import Crossing
+from pgmux.shm.leases import Phase
+from pgmux.shm.pools import Pools
+from pgmux.shm.tenancies import PoolsExhausted
+from pgmux.shm.workers import Errand, WorkerState
+from pgmux.supervisor.cargo import Cargo, State, open_cargo, open_census
+from pgmux.supervisor.vault import Vault
+from pgmux.worker.mailbox import Kind, Mailbox, Message
+
+_CENSUS_WITHIN_SECONDS = 15.0
+PATIENCE_SECONDS = 0.05  # between two looks at what has come
+
+
+@dataclass(slots=True)
+class Regency:
+    """Who looks after the predecessor's workers, and by which mailboxes we speak with it."""
+
+    regent: int  # process ids
+    workers: list[int]
+    inbox: Mailbox  # ours
+    outbox: Mailbox  # the regent's
+
+
+class Harbour:
+    """What comes from the predecessor, until all has come."""
+
+    def __init__(
+        self,
+        regency: Regency,
+        config: Config,
+        pools: Pools,
+        vault: Vault,
+        mailboxes: list[Mailbox],
+        landings: list[Mailbox],
+    ) -> None:
+        """`mailboxes`: one a worker of ours, then the vault's. `landings`: where clients come to each of them."""
+        self.inbox = regency.inbox
+        self.orders: list[Message] = []  # what the operator has asked of a worker of before
+        self._outbox = regency.outbox
+        self._regent, self._workers = regency.regent, set(regency.workers)
+        self._config, self._pools, self._vault, self._mailboxes = config, pools, vault, mailboxes
+        self._clients = Clients(pools.segment)
+        self._crossing = Crossing(pools)
+        self._is_open = False  # our workers serve, and clients may come
+        self._landings = landings
+        self._is_swept = False
+        self._log = logging.getLogger("supervisor")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all has come, and nobody of before is left."""
+        return self._is_swept and not self._workers
+
+    def open(self) -> None:
+        """Learn what is in use elsewhere, and set it aside: before the first of our workers is born."""
+        self._outbox.send(Message(Kind.READY, 0))
+        poll = select.poll()
+        poll.register(self.inbox, select.POLLIN)
+        if poll.poll(_CENSUS_WITHIN_SECONDS * 1000):
+            for message in self.inbox.collect():
+                if message.kind is Kind.CENSUS:
+                    self._set_aside(message.body)
+                    return
+                self._take_in(message)
+        self._log.error("nothing is heard of the workers of before: they are killed")
+        self._abandon()
+
+    def tick(self) -> None:
+        """Let the clients come, once somebody can serve them; in the end, free the records of those who never will."""
+        if not self._regent:
+            self._sweep()
+            return
+        workers = self._pools.workers
+        serving = [
+            workers.read(number)["state"] == WorkerState.SERVING for number in range(len(self._mailboxes) - 1)
+        ]
+        if not self._is_open and all(serving):
+            self._is_open = self._outbox.send(Message(Kind.GO, 0))
+
+    def collect(self) -> None:
+        """Take in what has come."""
+        for message in self.inbox.collect():
+            self._take_in(message)
+
+    def forward_cancel(self, message: Message) -> None:
+        """A cancel request that means a client of before."""
+        if self._regent:
+            self._outbox.send(message)
+        if message.fd >= 0:
+            os.close(message.fd)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send every worker of before a signal."""
+        for pid in self._workers:
+            os.kill(pid, number)
+
+    def reap(self) -> None:
+        """See who has died."""
+        for pid in [*self._workers, self._regent]:
+            if not pid or os.waitpid(pid, os.WNOHANG)[0] == 0:
+                continue
+            self._workers.discard(pid)
+            if pid == self._regent:
+                self._regent = 0
+                self._close()
+
+    # --- what comes
+
+    def _set_aside(self, body: bytes) -> None:
+        census = open_census(body)
+        self._crossing.keep_history(census.plans, census.definitions)
+        places = []
+        for row in census.pools:
+            pool = self._place(row.database, row.user)
+            if row.welcome and self._pools.welcome(pool) is None:
+                self._pools.set_welcome(pool, row.welcome)
+            places.append(pool)
+        for slot in census.slots:
+            self._crossing.set_aside(slot.slot, places[slot.pool], slot.private)
+        for record in census.clients:
+            self._clients.set_aside(record)
+        self._log.info(
+            "%d clients and %d backends are to come from the workers of before",
+            len(census.clients), len(census.slots),
+        )  # fmt: skip
+
+    def _place(self, database: bytes, user: bytes) -> int:
+        size = limit = 0
+        with contextlib.suppress(KeyError):  # the configuration has lost its database
+            names = (database.decode("utf-8", "surrogateescape"), user.decode("utf-8", "surrogateescape"))
+            settings = self._config.settings_of_pool(*names)
+            size, limit = settings.pool_size, settings.max_backends
+        return self._pools.register(database, user, size, limit)
+
+    def _take_in(self, message: Message) -> None:
+        if message.kind is Kind.CARGO:
+            try:
+                self._unload(message.target, open_cargo(message.body), message.fd)
+            except (msgspec.DecodeError, PoolsExhausted) as error:
+                self._log.error("slot %d has come from before and cannot be used: %s", message.target, error)
+                self._vacate(message.target)
+                if message.fd >= 0:
+                    os.close(message.fd)
+        elif message.kind is Kind.GONE:
+            self._clients.free_away(message.target)
+        else:
+            self.orders.append(message)
+
+    def _unload(self, slot: int, cargo: Cargo, fd: int) -> None:
+        """A slot is ours, with a backend or without."""
+        self._crossing.keep_history(cargo.plans, cargo.definitions)
+        if fd < 0:
+            self._vacate(slot)
+            return
+        if self._pools.leases.read(slot)[:2] != (Phase.OPENING, self._crossing.regent):
+            os.close(fd)
+            return
+        undertaker = self._pools.workers.find_lightest(len(self._mailboxes))
+        home = undertaker if cargo.is_under_tls else None
+        digest = 0 if cargo.settings is None else settings_of(unpack(cargo.settings)).digest
+        self._crossing.introduce(slot, cargo, digest, home)
+        generation = self._pools.generation(slot)
+        self._vault.keep(slot, generation, fd)
+        if cargo.state is State.LOST:
+            self._crossing.leave_to_bury(slot, undertaker or 0)
+            self._pools.workers.send_on_errand(undertaker or 0, Errand.BURY_BACKENDS)
+            return
+        for mailbox in self._mailboxes[
+            :-1
+        ]:  # a full one is no harm: its worker asks the vault when it needs it
+            mailbox.send(Message(Kind.SOCKET, slot, generation, 0, fd))
+        self._crossing.open_to_all(slot, self._place(cargo.database, cargo.user))
+
+    def _vacate(self, slot: int) -> None:
+        if self._crossing.vacate(slot):
+            self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)
+
+    # --- the end
+
+    def _abandon(self) -> None:
+        self.signal(signal.SIGKILL)
+        os.kill(self._regent, signal.SIGKILL)
+
+    def _close(self) -> None:
+        """The regent is gone, and with it whatever has not come. In order nothing is left; else its workers must go,
+        for nobody looks after them."""
+        self.collect()
+        if self._workers:
+            self._log.error("the regent has died: the workers of before are killed")
+            self.signal(signal.SIGKILL)
+        for slot in range(self._pools.leases.count):
+            self._vacate(slot)
+
+    def _sweep(self) -> None:
+        """Once no client lies in a landing any more, who has not come never will."""
+        poll = select.poll()
+        for landing in self._landings:
+            poll.register(landing, select.POLLIN)
+        if self._workers or poll.poll(0):
+            return
+        for record in range(self._clients.mark):
+            self._clients.free_away(record)
+        self._is_swept = True
+        self._log.info("all has come from the workers of before")

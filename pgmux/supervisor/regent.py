@@ -1,0 +1,314 @@
+"""The regent: a child of the supervisor that looks after its workers, when a successor has another layout.
+
+Such a successor cannot read our segment, so there are two until our workers have left (shm/crossing.pyx). The
+regent is the old code, with the old segment, vault and lifeline; the successor is the supervisor's process, and
+has the listening sockets. In this order:
+
+    1. the successor has made its segment: READY. Our workers shut their doors; newcomers wait in the accept queues
+    2. CENSUS: every slot and client record that is in use here. The successor sets those aside, and forks
+    3. its workers serve: GO. Our clients go to them as they become idle, session, socket and all
+    4. CARGO: slots go over as they become free, with socket, cancel key and baggage; GONE: clients that have left
+    5. our last worker has left, and so does the regent: what has not gone over by then is nobody's
+
+The limits hold over both segments at every instant, because a slot is never in use in two. While clients stay
+here (in a transaction, in a queue, under TLS, listening), so do backends of their pools: as large a share as
+theirs is of the pool's clients, and one at least. Where the queue is long, the regent stands in it for its share.
+
+A worker that dies here is buried here: what it had leased goes over to be cancelled and ended there. When the regent
+itself dies, the successor kills our workers and takes all their slots. When the successor dies, the regent leaves,
+and our workers see their lifeline end.
+"""
+
+import logging
+import math
+import os
+import selectors
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from pgmux.shm.clients import Clients
+from pgmux.shm.crossing import Crossing
+from pgmux.shm.leases import Phase
+from pgmux.shm.pools import Pools
+from pgmux.shm.workers import Errand, WorkerState
+from pgmux.supervisor.cargo import Cargo, Census, PoolRow, SlotRow, State, pack
+from pgmux.supervisor.crew import Crew
+from pgmux.supervisor.harbour import Regency
+from pgmux.supervisor.vault import Vault
+from pgmux.worker.inheritance import Inheritance
+from pgmux.worker.mailbox import Kind, Mailbox, Message
+
+_HASTE_SECONDS = 0.002  # between two looks, while there is something to be shipped
+_LEISURE_SECONDS = 0.05
+_DOORS_WITHIN_SECONDS = 5.0  # a worker that has not shut them by then has died, or will be killed
+
+
+def appoint(
+    crew: Crew, estate: Inheritance, pools: Pools, vault: Vault, let_go: Callable[[], None]
+) -> Regency:
+    """Fork a regent. `let_go`: what it must first be rid of that only the supervisor may have."""
+    ours, its = Mailbox(), Mailbox()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return Regency(pid, [post.pid for post in crew.posts if post.pid], inbox=ours, outbox=its)
+    code = 1
+    try:
+        let_go()
+        Regent(crew, estate, pools, vault, parent, its, ours).run()
+        code = 0
+    except BaseException:
+        logging.getLogger("regent").critical("failed", exc_info=True)
+    finally:
+        os._exit(code)
+
+
+class Regent:
+    """`Regent(...).run()` returns when the last of our workers has left."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        estate: Inheritance,
+        pools: Pools,
+        vault: Vault,
+        parent: int,
+        inbox: Mailbox,
+        outbox: Mailbox,
+    ) -> None:
+        """`parent` is the successor's process; `inbox` is ours, `outbox` its."""
+        self._crew, self._estate, self._pools, self._vault = crew, estate, pools, vault
+        self._inbox, self._outbox = inbox, outbox
+        self._clients = Clients(estate.segment)
+        self._crossing = Crossing(pools)
+        self._parent = parent
+        self._unshipped = set(range(estate.segment.slot_count))
+        self._abroad: set[int] = set()  # records of clients that we have told of
+        self._shares: dict[int, tuple[int, int]] = {}  # (backends, clients) of each pool at the census
+        self._tickets: dict[int, int] = {}  # ours, in the queue of a pool
+        self._shut_by = math.inf  # time.monotonic(), when doors are to be shut
+        self._is_counted = False
+        self._log = logging.getLogger("regent")
+
+    def run(self) -> None:
+        """Look after our workers until they have left."""
+        self._crew.is_stopping = True  # nobody is born any more
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._inbox, selectors.EVENT_READ, self._hear)
+        self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
+        self._log.info(
+            "regent (pid %d) of %d workers, until their clients have gone over",
+            os.getpid(), len(self._crew.running()),
+        )  # fmt: skip
+        for number in self._crew.running():
+            self._watch(number)
+        while self._crew.running() or (self._is_counted and self._unshipped):
+            for key, _ in self._selector.select(_HASTE_SECONDS if self._is_in_haste() else _LEISURE_SECONDS):
+                key.data()
+            if os.getppid() != self._parent:
+                self._log.error("our successor is gone: workers finish their transactions")
+                return
+            self._look()
+        self._log.info("the last worker of before has left")
+
+    def _watch(self, number: int) -> None:
+        """Our parent reaps who dies, so we hear of it in another way: see pidfd_open(2)."""
+        try:
+            fd = os.pidfd_open(self._crew.posts[number].pid)
+        except ProcessLookupError:
+            self._bury(number)
+            return
+        self._selector.register(fd, selectors.EVENT_READ, lambda: self._bury(number, fd))
+
+    def _bury(self, number: int, fd: int | None = None) -> None:
+        if fd is not None:
+            self._selector.unregister(fd)
+            os.close(fd)
+        in_order = self._pools.workers.read(number)["state"] == WorkerState.LEFT
+        lost, fenced = self._crew.end_affairs(number, self._crossing.regent, keeps_coming=False)
+        if not in_order:
+            self._log.error(
+                "worker %d of before died: %d clients lost, %d backends fenced", number, lost, len(fenced)
+            )
+
+    def _hear(self) -> None:
+        for message in self._inbox.collect():
+            if message.kind is Kind.READY:
+                self._shut_by = time.monotonic() + _DOORS_WITHIN_SECONDS
+                self._pools.workers.send_all_on_errand(Errand.SHUT_DOORS)
+            elif message.kind is Kind.GO:
+                self._pools.workers.send_all_on_errand(Errand.EMIGRATE)
+            elif message.kind is Kind.CANCEL:
+                worker = self._clients.find(message.target, message.body)
+                if worker is not None:
+                    self._estate.mailboxes[worker].send(message)
+                if message.fd >= 0:
+                    os.close(message.fd)
+
+    def _is_in_haste(self) -> bool:
+        return self._shut_by < math.inf and bool(self._unshipped)
+
+    def _look(self) -> None:
+        """Do what can be done now."""
+        for order in self._vault.orders:
+            self._outbox.send(order)  # the operator may have asked a worker of ours
+        self._vault.orders.clear()
+        self._crew.tick(time.monotonic())
+        if not self._is_counted and self._shut_by < math.inf and self._are_doors_shut():
+            self._count()
+        if self._is_counted:
+            self._ship_slots()
+            self._tell_who_has_gone()
+
+    # --- the census
+
+    def _are_doors_shut(self) -> bool:
+        """Whether no client can come to us any more, nor be on its way from one worker to another."""
+        rows = [self._pools.workers.read(number) for number in self._crew.running()]
+        if not any(row["is_accepting"] or row["coming"] for row in rows):
+            return True
+        if time.monotonic() > self._shut_by:
+            for number in self._crew.running():
+                if self._pools.workers.read(number)["is_accepting"]:
+                    self._log.error("worker %d does not shut its doors: killing it", number)
+                    self._crew.kill(number)
+            self._shut_by = time.monotonic() + _DOORS_WITHIN_SECONDS
+            return not any(row["is_accepting"] for row in rows)
+        return False
+
+    def _count(self) -> None:
+        """Tell the successor all that is in use here, and count no more than that from now on."""
+        self._crossing.leave()
+        names = {pool: self._pools.tenancies.names(pool) for pool in self._pools.tenancies.pools()}
+        places = {pool: place for place, pool in enumerate(names)}
+        spare = self._seize_empty_slots()
+        held = [(slot, pool) for slot, (phase, _, pool, _) in self._slots() if phase != Phase.EMPTY] + spare
+        rows = [
+            SlotRow(slot, places[pool], int(self._pools.describe_slot(slot)["private"]))
+            for slot, pool in held
+            if pool in places
+        ]
+        for pool in names:
+            backends = sum(of == pool for _, of in held)
+            self._shares[pool] = backends, self._pools.tenancies.guests(pool)
+        self._abroad = set(self._clients.used())
+        pools = [
+            PoolRow(name[1], name[2], self._pools.welcome(pool) or b"")
+            for pool, name in names.items()
+            if name is not None
+        ]
+        census = Census(pools, rows, sorted(self._abroad), *self._crossing.history())
+        self._is_counted = self._outbox.send(Message(Kind.CENSUS, 0, body=pack(census)))
+        self._pools.board.publish(b"", True)  # whoever has asked for the upgrade waits for this
+
+    def _slots(self) -> list[tuple[int, tuple[Phase, int, int, int]]]:
+        """The words of the slots that have not gone over."""
+        return [(slot, self._pools.leases.read(slot)) for slot in sorted(self._unshipped)]
+
+    def _seize_empty_slots(self) -> list[tuple[int, int]]:
+        """Those go over by not being in the census; but one is left to each pool that has clients and no backend."""
+        has = {pool for _, (phase, _, pool, _) in self._slots() if phase != Phase.EMPTY}
+        needy = [
+            pool
+            for pool in self._pools.tenancies.pools()
+            if pool not in has and self._pools.tenancies.guests(pool)
+        ]
+        left = []
+        for slot, (phase, *_) in self._slots():
+            if phase != Phase.EMPTY:
+                continue
+            if needy:
+                left.append((slot, needy.pop()))
+            elif self._crossing.seize_empty(slot):
+                self._unshipped.discard(slot)
+        return left
+
+    # --- what goes over
+
+    def _ship_slots(self) -> None:
+        slots = self._slots()
+        ours = self._crossing.regent
+        kept = Counter(pool for _, (phase, owner, pool, _) in slots if phase != Phase.EMPTY and owner != ours)
+        guests = {pool: self._pools.tenancies.guests(pool) for pool in self._pools.tenancies.pools()}
+        self._queue(kept, guests)
+        spare = sum(phase == Phase.EMPTY for _, (phase, *_) in slots)
+        spare -= sum(count > 0 and not kept[pool] for pool, count in guests.items())
+        for slot, (phase, owner, pool, _) in slots:
+            if phase == Phase.EMPTY:
+                if spare > 0 and self._crossing.seize_empty(slot):
+                    spare -= 1
+                    self._ship(slot, State.EMPTY)
+            elif owner == self._crossing.regent:
+                self._ship_ours(slot, phase)
+            elif phase == Phase.FREE and kept[pool] > self._share(pool, guests):
+                kept[pool] -= 1
+                self._take_out(slot)
+
+    def _share(self, pool: int, guests: dict[int, int]) -> int:
+        """How many of its backends a pool keeps here, for the clients that are here."""
+        backends, clients = self._shares.get(pool, (1, 1))
+        if not guests.get(pool):
+            return 0
+        return max(1, math.ceil(backends * min(guests[pool] / max(clients, 1), 1.0)))
+
+    def _queue(self, kept: Counter[int], guests: dict[int, int]) -> None:
+        """Stand in the queue of each pool that has more than its share, or nothing of it would ever be FREE."""
+        for pool in list(kept):
+            ticket = self._tickets.get(pool)
+            if kept[pool] <= self._share(pool, guests):
+                if ticket is not None:
+                    self._pools.waiters.try_leave(pool, self._tickets.pop(pool))
+            elif ticket is None or not self._pools.waiters.is_queued(pool, ticket):
+                now_us = time.monotonic_ns() // 1000
+                ticket = self._pools.waiters.try_park(pool, self._crossing.regent, now_us)
+                if ticket is not None:
+                    self._tickets[pool] = ticket
+
+    def _take_out(self, slot: int) -> None:
+        """A FREE slot that is not wanted here: its backend goes over; under TLS it cannot, and is closed by its home."""
+        home = self._pools.describe_slot(slot)["home"]
+        if home is not None:
+            generation = self._pools.generation(slot)
+            self._estate.mailboxes[home].send(Message(Kind.GIVE_UP, slot, generation))
+        elif self._crossing.seize_free(slot):
+            self._ship(slot, State.IDLE)
+
+    def _ship_ours(self, slot: int, phase: Phase) -> None:
+        """A slot that the regent has: granted to it in a queue, left by a dead worker, or what did not go at once."""
+        if phase == Phase.GRANTED:
+            if self._crossing.seize_free(slot):
+                self._ship(slot, State.IDLE)
+        elif phase == Phase.CLOSING:
+            self._ship(slot, State.LOST if self._socket_of(slot) >= 0 else State.EMPTY)
+        elif phase == Phase.OPENING:
+            self._ship(slot, State.EMPTY)
+        else:
+            self._ship(slot, State.IDLE)
+
+    def _socket_of(self, slot: int) -> int:
+        """The vault's socket of the backend that was introduced in the slot last; -1 = it has none."""
+        self._vault.collect()
+        generation, fd = self._vault.sockets.get(slot, (0, -1))
+        return fd if generation == self._crossing.introduced(slot) else -1
+
+    def _ship(self, slot: int, state: State) -> None:
+        """The slot is the successor's from now on. Stays ours while there is no room in its mailbox."""
+        cargo, fd = Cargo(state), -1
+        if state is not State.EMPTY:
+            fd = self._socket_of(slot)
+            pool = self._pools.describe_slot(slot)["pool"]
+            name = None if pool is None else self._pools.tenancies.names(pool)
+            assert name is not None  # a pool with a backend is somebody's
+            plans, definitions = self._crossing.history()
+            cargo = Cargo(
+                state, name[1], name[2], plans=plans, definitions=definitions, **self._crossing.describe(slot)
+            )
+        if self._outbox.send(Message(Kind.CARGO, slot, fd=fd, body=pack(cargo))):
+            self._unshipped.discard(slot)
+
+    def _tell_who_has_gone(self) -> None:
+        for record in self._clients.unused_of(self._abroad):
+            if not self._outbox.send(Message(Kind.GONE, record)):
+                return
+            self._abroad.discard(record)

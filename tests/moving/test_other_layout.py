@@ -1,0 +1,200 @@
+"""A version takes over that lays out shared memory in another way: two segments for a while, and no client notices."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgmux.supervisor.main import UPGRADE
+from tests.fix_pgmux import MakePgmux
+from tests.integration.census import Census
+from tests.integration.crowd import Crowd, connect
+from tests.integration.inside import Inside
+from tests.integration.test_cancel import LONG, running, wait_for_running
+from tests.integration.test_death import serves_with_all_its_backends
+from tests.moving.test_upgrade import install
+from tests.servers import Pgmux, Postgres, wait_until
+from tests.wire import WireClosedError, frontend
+
+ALL_HAS_COME = "all has come from the workers of before"
+
+# Python runs this when it starts (see site): pages of the segment are twice as long, so nothing lies where it did.
+_OTHER_LAYOUT = """
+import pgmux.shm.segment as segment
+segment.LAYOUT_VERSION += 1
+segment.PAGE_BYTES *= 2
+"""
+
+
+class Upgradable:
+    """A pgmux for which a version with another layout can be installed."""
+
+    def __init__(self, make_pgmux: MakePgmux, folder: Path) -> None:
+        self._make, self._folder = make_pgmux, folder
+
+    def make(self, **settings: Any) -> Pgmux:
+        """One that runs."""
+        return self._make(workers=2, environ={"PYTHONPATH": str(self._folder)}, **settings)
+
+    def upgrade(self, pgmux: Pgmux) -> None:
+        """Has that version take over, and waits until its workers serve; clients may be on their way still."""
+        (self._folder / "sitecustomize.py").write_text(_OTHER_LAYOUT)
+        install(self._folder, "88.1")
+        pgmux.log_file.mark()
+        pgmux.signal(UPGRADE)
+        pgmux.wait_for_log("pgmux 88.1 is ready", 60)
+
+
+@pytest.fixture
+def upgradable(make_pgmux: MakePgmux, tmp_path: Path) -> Upgradable:
+    """Makes such pgmuxes."""
+    return Upgradable(make_pgmux, tmp_path)
+
+
+def regent_of(pgmux: Pgmux) -> int:
+    """The process id of the regent, which it has logged."""
+    told = re.search(r"regent \(pid (\d+)\)", pgmux.wait_for_log(r"regent \(pid \d+\)"))
+    assert told is not None
+    return int(told[1])
+
+
+def test_clients_take_their_sessions_along(upgradable: Upgradable, postgres: Postgres) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    supervisor, before = pgmux.supervisor_pid, set(pgmux.worker_pids())
+    with pgmux.wire(unix=True) as local, connect(pgmux, application_name="mine") as client:
+        local.startup()
+        client.query("PREPARE mine AS SELECT 1")
+        client.query("SET work_mem = '77MB'")
+        backends = set(postgres.backend_pids(application="pgmux"))
+        upgradable.upgrade(pgmux)
+        pgmux.wait_for_log(ALL_HAS_COME, 30)
+        assert client.query("EXECUTE mine").value == b"1"
+        assert client.query("SHOW work_mem").value == b"77MB"
+        assert local.query("SHOW work_mem").value != b"77MB"
+        assert client.query("SHOW application_name").value == b"mine"
+        assert set(postgres.backend_pids(application="pgmux")) >= backends
+        assert "app" in pgmux.ctl("show", "clients")
+    assert pgmux.supervisor_pid == supervisor
+    assert not before & set(pgmux.worker_pids())
+    assert pgmux.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.timeout(180)
+def test_a_busy_crowd_notices_nothing(upgradable: Upgradable, postgres: Postgres) -> None:
+    pgmux = upgradable.make(default_pool_size=4, log_level="info")
+
+    def member(number: int) -> Iterator[None]:
+        with connect(pgmux, application_name=f"member {number}") as client:
+            for turn in count():
+                mine = f"{number}/{turn}".encode()
+                assert client.query(f"SELECT '{number}/{turn}'").value == mine
+                assert client.query("BEGIN").status == "T"
+                assert client.query(f"SELECT '{number}/{turn}'").value == mine
+                assert client.query("COMMIT").status == "I"
+                yield
+
+    with Census(postgres) as census, Crowd(50, member) as crowd:
+        crowd.wait_for_rounds(3)
+        upgradable.upgrade(pgmux)
+        pgmux.wait_for_log(ALL_HAS_COME, 60)
+        crowd.wait_for_rounds(3)
+    assert census.most == 4
+
+
+def test_who_is_in_a_transaction_ends_it_where_it_began(upgradable: Upgradable, postgres: Postgres) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with connect(pgmux) as busy, connect(pgmux) as idle:
+        backend = busy.query("BEGIN; SELECT pg_backend_pid()").value
+        upgradable.upgrade(pgmux)
+        assert idle.query("SELECT 1").value == b"1"
+        assert busy.query("SELECT pg_backend_pid()").value == backend
+        assert not pgmux.log_contains(ALL_HAS_COME)
+        assert busy.query("COMMIT").status == "I"
+        pgmux.wait_for_log(ALL_HAS_COME, 30)
+        assert busy.query("SELECT 2").value == b"2"
+    serves_with_all_its_backends(pgmux, 2)
+
+
+def test_a_cancel_request_finds_whom_it_means_on_either_side(
+    upgradable: Upgradable, postgres: Postgres
+) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with connect(pgmux) as client, connect(pgmux) as idle:
+        client.query("BEGIN")
+        upgradable.upgrade(pgmux)
+        for _ in range(2):  # with the worker of before, then with its successor's
+            client.send(frontend.query(LONG))
+            wait_for_running(postgres, LONG)
+            client.cancel()
+            assert client.read_until(b"Z").sqlstate == "57014"
+            client.query("ROLLBACK")
+            pgmux.wait_for_log(ALL_HAS_COME, 30)
+        assert idle.query("SELECT 1").value == b"1"
+
+
+def test_a_worker_of_before_that_dies_takes_only_its_own_clients(
+    upgradable: Upgradable, postgres: Postgres
+) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    inside = Inside(pgmux)
+    clients = inside.a_client_on_each_worker()
+    victim = inside.pid_of(0)
+    for client in clients.values():
+        client.query("BEGIN")
+    upgradable.upgrade(pgmux)
+    clients[0].send(frontend.query(LONG))
+    wait_for_running(postgres, LONG)
+    pgmux.kill_worker(victim)
+    wait_until(lambda: not running(postgres, LONG), what="the end of a query that nobody waits for")
+    with pytest.raises(WireClosedError):
+        clients[0].read_message()
+    with connect(pgmux) as newcomer:
+        assert newcomer.query("SELECT 1").value == b"1"
+    assert clients[1].query("COMMIT").status == "I"
+    pgmux.wait_for_log(ALL_HAS_COME, 30)
+    assert clients[1].query("SELECT 2").value == b"2"
+    serves_with_all_its_backends(pgmux, 2)
+
+
+def test_without_its_regent_the_side_of_before_is_given_up(upgradable: Upgradable) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    before = set(pgmux.worker_pids())
+    with connect(pgmux) as busy, connect(pgmux) as idle:
+        busy.query("BEGIN")
+        upgradable.upgrade(pgmux)
+        assert idle.query("SELECT 1").value == b"1"
+        pgmux.kill_worker(regent_of(pgmux))
+        pgmux.wait_for_log(ALL_HAS_COME, 30)
+        assert not before & set(pgmux.worker_pids())
+        with pytest.raises(WireClosedError):
+            busy.read_message()
+        assert idle.query("SELECT 1").value == b"1"
+    serves_with_all_its_backends(pgmux, 2)
+
+
+def test_both_sides_finish_their_transactions_when_pgmux_is_stopped(upgradable: Upgradable) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with connect(pgmux) as busy:
+        busy.query("BEGIN")
+        upgradable.upgrade(pgmux)
+        pgmux.signal(signal.SIGTERM)
+        pgmux.wait_for_log("finishing transactions")
+        assert busy.query("COMMIT").status == "I"
+        assert busy.read_to_the_end().sqlstate == "57P01"
+    assert pgmux.wait_until_stopped() == 0
+
+
+def test_one_upgrade_waits_for_the_one_before(upgradable: Upgradable) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with connect(pgmux) as busy:
+        busy.query("BEGIN")
+        upgradable.upgrade(pgmux)
+        pgmux.signal(UPGRADE)
+        pgmux.wait_for_log("not upgraded, nothing has changed: clients of the version before the last", 20)
+        assert busy.query("COMMIT").status == "I"
