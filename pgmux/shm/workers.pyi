@@ -28,7 +28,8 @@ class _WorkerRow(TypedDict):
     worker: int
     pid: int
     clients: int
-    restarts: int
+    deaths: int
+    drains: int
     started_at_us: int
     heartbeat_us: int
     listening: int
