@@ -213,7 +213,8 @@ cdef class Exchange(Carrying):
         self.news.append(("handed on twice", backend.slot))
         client.pins = 0
         self.detach(client)
-        self.drop_socket(backend)
+        if not backend.closing:              # else it is ours to bury, and its socket tells when
+            self.drop_socket(backend)
         self.enter(client, IDLE)
         if needs_that_one:
             self.dismiss(client, self.desk.backend_lost())

@@ -16,7 +16,7 @@ from pgmux.relay.tls cimport Tls
 from pgmux.shm.atomics cimport now_us
 from pgmux.shm.clients cimport NO_RECORD
 from pgmux.shm.leases cimport (
-    CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, phase_of, pool_of,
+    CLOSING, FREE, LEASED as SLOT_LEASED, TAKE, generation_of, is_held, is_usable_by, phase_of, pool_of,
 )
 from pgmux.shm.pools cimport NO_SLOT
 
@@ -299,11 +299,12 @@ cdef class Relay(Moving):
         self.retire(backend, politely)
 
     def give_up(self, uint32_t slot, uint64_t generation):
-        """A client elsewhere starves: close a backend whose home we are, if it still is idle."""
+        """A client elsewhere starves: close a backend that we can use, if it still is idle."""
         cdef Backend backend = self.backends[slot]
         cdef uint64_t word = self.pools.leases.word(slot)
         self.now = now_us()
-        if (backend.tls is not None and generation_of(word) == generation and phase_of(word) == FREE
+        if (is_usable_by(self.worker, &self.pools.slots[slot]) and generation_of(word) == generation
+                and phase_of(word) == FREE
                 and self.pools.leases.move(slot, word, TAKE, self.worker, pool_of(word))):
             self.pools._clear_free(pool_of(word), slot)
             if self.is_usable(backend):

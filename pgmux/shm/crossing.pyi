@@ -11,13 +11,22 @@ class Crossing:
     @property
     def regent(self) -> int: ...
     def leave(self) -> None:
-        """From now on no pool may open a backend but one that has none."""
+        """From now on no backend is opened but in a slot that was ceded."""
 
     def history(self) -> tuple[int, int]:
         """(moment of the last change to what statements mean, moment of the last ALTER or DROP)."""
 
     def seize_empty(self, slot: int) -> bool:
         """Whether the slot was EMPTY and is the regent's now."""
+
+    def cede(self, slot: int, pool: int) -> bool:
+        """The other segment has given a slot back: any of our workers may open a backend of the pool there."""
+
+    def take_ceded(self, slot: int) -> bool:
+        """Whether the slot was ceded, and nobody has used it."""
+
+    def shelve(self, slot: int) -> None:
+        """Nobody here may use a slot of the regent's any more: its backend has gone over."""
 
     def seize_free(self, slot: int) -> bool:
         """Whether the slot was FREE, or granted to the regent, and is leased to it now."""

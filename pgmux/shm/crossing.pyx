@@ -7,15 +7,16 @@ is set aside in the other, so that no limit is exceeded over both.
 
 A slot is set aside by being OPENING, the *regent's*: that is the place after the last worker's, which no worker
 has. In the segment that is left the regent takes what is FREE or EMPTY, by the same compare-and-swap as any
-worker, and never gives it back: from then on the slot is the other segment's. No more backends are opened there
-than were counted (`leave`): only a pool that has none left may open one.
+worker: from then on the slot is the other segment's. Nothing is opened there any more (`leave`) but in a slot that the
+other segment has given back, for one pool: OPENING, the regent's.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
 from pgmux.shm.atomics cimport load, now_us, store
 from pgmux.shm.layout cimport Baggage, Prepared, UNKNOWN_SETTINGS
 from pgmux.shm.leases cimport (
-    ADOPT, CLEAR, CLOSE, EMPTY, FENCE, FREE, GRANTED, NO_POOL, NOBODY, OPEN, is_held, owner_of, phase_of, pool_of,
+    ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANTED, NO_POOL, NOBODY, OPEN, OPENING, is_held, owner_of,
+    phase_of, pool_of,
 )
 from pgmux.shm.pools cimport Pools
 
@@ -33,8 +34,10 @@ cdef class Crossing:
     # --- in the segment that is left
 
     def leave(self):
-        """From now on no pool may open a backend but one that has none."""
+        """From now on no backend is opened but in a slot that was ceded."""
+        self.pools.segment.lock()
         store(&self.pools.segment.header.leaving, 1)
+        self.pools.segment.unlock()
 
     def history(self):
         """(moment of the last change to what statements mean, moment of the last ALTER or DROP)."""
@@ -42,9 +45,33 @@ cdef class Crossing:
 
     def seize_empty(self, uint32_t slot):
         """Whether the slot was EMPTY and is the regent's now."""
+        return self._claim(slot, 0) and self._shelve(slot)
+
+    def cede(self, uint32_t slot, uint32_t pool):
+        """The other segment has given a slot back: any of our workers may open a backend of the pool there."""
+        self.pools.leases.try_move(slot, CLEAR, NOBODY, NO_POOL, CLOSING, self.regent)
+        return self._claim(slot, pool)
+
+    def take_ceded(self, uint32_t slot):
+        """Whether the slot was ceded, and nobody has used it."""
+        cdef bint was_ours
+        self.pools.segment.lock()
+        was_ours = is_held(self.pools.leases.word(slot), OPENING, self.regent) and self._shelve(slot)
+        self.pools.segment.unlock()
+        return was_ours
+
+    cdef bint _claim(self, uint32_t slot, uint32_t pool):
         cdef uint64_t word = self.pools.leases.word(slot)
-        return phase_of(word) == EMPTY and bool(
-            self.pools.leases.move(slot, word, OPEN, self.regent, self._unused_pool()))
+        return phase_of(word) == EMPTY and self.pools.leases.move(slot, word, OPEN, self.regent, pool)
+
+    cdef bint _shelve(self, uint32_t slot):
+        """A slot of the regent's that nobody here may use is CLOSING."""
+        cdef uint64_t word = self.pools.leases.word(slot)
+        return self.pools.leases.move(slot, word, CLOSE, self.regent, pool_of(word))
+
+    def shelve(self, uint32_t slot):
+        """Nobody here may use a slot of the regent's any more: its backend has gone over."""
+        self._shelve(slot)
 
     def seize_free(self, uint32_t slot):
         """Whether the slot was FREE, or granted to the regent, and is leased to it now."""
@@ -52,14 +79,6 @@ cdef class Crossing:
         if is_held(word, GRANTED, self.regent):
             return bool(self.pools.accept(slot, self.regent))
         return phase_of(word) == FREE and bool(self.pools._take_slot(pool_of(word), self.regent, slot))
-
-    cdef uint32_t _unused_pool(self):
-        """A pool that is nobody's, so that no pool's limit is changed by what the regent holds."""
-        cdef uint32_t pool
-        for pool in range(self.pools.segment.header.pools):
-            if not load(&self.pools.records[pool].in_use):
-                return pool
-        return 0
 
     def introduced(self, uint32_t slot):
         """The generation that a slot had when its socket was introduced."""

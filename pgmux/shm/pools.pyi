@@ -90,6 +90,9 @@ class Pools:
         """Lease the backend of another pool that has been FREE longest and nobody waits for, so that
         its slot can serve `pool`. Gives the slot, or NO_SLOT."""
 
+    def retire_next(self, slot: int) -> None:
+        """Have a backend closed when it is released next."""
+
     def expire(self) -> None:
         """Every backend there is now is to be replaced when it is free next."""
 

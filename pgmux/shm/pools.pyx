@@ -225,7 +225,7 @@ cdef class Pools:
 
         A private one is for one client alone: it takes no place of the pool's, whose clients it will never
         serve, but counts within the limits that keep PostgreSQL from having too many."""
-        cdef uint32_t slot, in_pool = 0, in_database = 0, at_hand = 0
+        cdef uint32_t slot, in_pool = 0, in_database = 0
         cdef int32_t found = NO_SLOT
         cdef uint64_t word
         cdef PoolRecord *record = &self.records[pool]
@@ -233,6 +233,8 @@ cdef class Pools:
         try:
             if self.pauses(pool):
                 return POOL_PAUSED       # under the lock: who pauses, then takes it, sees all that are still opened
+            if self.segment.header.leaving:
+                return self._open_ceded(pool, worker, private)
             for slot in range(self.leases.count):
                 word = self.leases.word(slot)
                 if phase_of(word) == EMPTY:
@@ -241,11 +243,8 @@ cdef class Pools:
                 elif pool_of(word) == pool:
                     in_pool += not self.slots[slot].private
                     in_database += 1
-                    at_hand += owner_of(word) != self.segment.header.workers
                 elif strncmp(self.records[pool_of(word)].database, record.database, NAME_BYTES) == 0:
                     in_database += 1
-            if self.segment.header.leaving and at_hand:
-                return POOL_FULL             # our successor has counted what there was: see crossing.pyx
             if in_pool >= record.pool_size + reserve and not private:
                 return POOL_FULL
             if 0 < record.database_limit <= in_database:
@@ -256,6 +255,20 @@ cdef class Pools:
             return found if self.leases.move(found, self.leases.word(found), OPEN, worker, pool) else ALL_FULL
         finally:
             self.segment.unlock()
+
+    cdef int32_t _open_ceded(self, uint32_t pool, uint32_t worker, uint32_t private) noexcept:
+        """A slot that our successor has given back for this pool, now OPENING for the worker: see crossing.pyx."""
+        cdef uint32_t slot, regent = self.segment.header.workers
+        cdef uint64_t word
+        for slot in range(self.leases.count):
+            word = self.leases.word(slot)
+            if is_held(word, OPENING, regent) and pool_of(word) == pool:
+                self.leases.move(slot, word, CLOSE, regent, pool)
+                self.leases.move(slot, self.leases.word(slot), CLEAR, NOBODY, NO_POOL)
+                self.slots[slot].private = private
+                self.leases.move(slot, self.leases.word(slot), OPEN, worker, pool)
+                return slot
+        return POOL_FULL
 
     cdef uint32_t size(self, uint32_t pool) noexcept nogil:
         """How many backends the pool has, those being opened or closed included."""
@@ -313,6 +326,10 @@ cdef class Pools:
                 self._clear_free(pool_of(word), oldest)
                 return oldest
         return NO_SLOT
+
+    def retire_next(self, uint32_t slot):
+        """Have a backend closed when it is released next."""
+        self.slots[slot].expires_s = 1
 
     def expire(self):
         """Every backend there is now is to be replaced when it is free next."""

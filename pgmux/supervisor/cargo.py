@@ -35,6 +35,13 @@ class Census(msgspec.Struct, array_like=True):
     definitions: int
 
 
+class PoolName(msgspec.Struct, array_like=True, frozen=True):
+    """Whose backend is wanted."""
+
+    database: bytes
+    user: bytes
+
+
 class State(IntEnum):
     """What comes with a slot."""
 
@@ -66,7 +73,7 @@ class Cargo(msgspec.Struct, array_like=True):
     definitions: int = 0
 
 
-def pack(words: Census | Cargo) -> bytes:
+def pack(words: Census | Cargo | PoolName) -> bytes:
     """As bytes."""
     return msgspec.msgpack.encode(words)
 
@@ -74,6 +81,11 @@ def pack(words: Census | Cargo) -> bytes:
 def open_census(data: bytes) -> Census:
     """The inverse. Raises msgspec.DecodeError."""
     return msgspec.msgpack.decode(data, type=Census)
+
+
+def open_name(data: bytes) -> PoolName:
+    """The inverse. Raises msgspec.DecodeError."""
+    return msgspec.msgpack.decode(data, type=PoolName)
 
 
 def open_cargo(data: bytes) -> Cargo:

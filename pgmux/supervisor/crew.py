@@ -184,7 +184,9 @@ class Crew:
         lived, pid = time.monotonic() - post.started, post.pid
         served = self._pools.workers.read(number)["state"] != WorkerState.STARTING
         in_order = code == 0
-        gone, fenced = self.end_affairs(number, self._undertaker(number), keeps_coming=in_order)
+        gone, fenced = self.end_affairs(
+            number, self._undertaker(number), in_order=in_order, keeps_coming=in_order
+        )
         if self.is_stopping:
             return
         if in_order:
@@ -198,12 +200,14 @@ class Crew:
         if post.plan_successor(time.monotonic(), lived, served=served):
             self._fork(number)
 
-    def end_affairs(self, number: int, undertaker: int, *, keeps_coming: bool) -> tuple[int, list[int]]:
+    def end_affairs(
+        self, number: int, undertaker: int, *, in_order: bool, keeps_coming: bool
+    ) -> tuple[int, list[int]]:
         """End what a dead worker held: (clients lost, slots fenced). `keeps_coming`: who is on the way to it has a
         successor of it to go to."""
         self.posts[number].pid = 0
         self._vault.collect()
-        self._pools.workers.dismiss(number)
+        self._pools.workers.dismiss(number, in_order=in_order)
         self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # its accept queue waits for nobody's birth
         fenced = self._pools.fence(number, undertaker)
         gone = self._clients.expel(number, keeps_coming=keeps_coming)

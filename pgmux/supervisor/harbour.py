@@ -19,10 +19,10 @@ from pgmux.session.settings import settings_of, unpack
 from pgmux.shm.clients import Clients
 from pgmux.shm.crossing import Crossing
 from pgmux.shm.leases import Phase
-from pgmux.shm.pools import Pools
+from pgmux.shm.pools import ALL_FULL, POOL_FULL, Pools
 from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.shm.workers import Errand, WorkerState
-from pgmux.supervisor.cargo import Cargo, State, open_cargo, open_census
+from pgmux.supervisor.cargo import Cargo, PoolName, State, open_cargo, open_census, open_name, pack
 from pgmux.supervisor.vault import Vault
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 
@@ -63,6 +63,7 @@ class Harbour:
         self._is_open = False  # our workers serve, and clients may come
         self._landings = landings
         self._is_swept = False
+        self._wanted: set[PoolName] = set()  # for which clients of before wait, and there was no slot yet
         self._log = logging.getLogger("supervisor")
 
     @property
@@ -89,6 +90,8 @@ class Harbour:
         if not self._regent:
             self._sweep()
             return
+        for wanted in list(self._wanted):
+            self._cede(wanted)
         workers = self._pools.workers
         serving = [
             workers.read(number)["state"] == WorkerState.SERVING for number in range(len(self._mailboxes) - 1)
@@ -160,6 +163,9 @@ class Harbour:
                 self._vacate(message.target)
                 if message.fd >= 0:
                     os.close(message.fd)
+        elif message.kind is Kind.WANT:
+            self._wanted.add(open_name(message.body))
+            self._cede(open_name(message.body))
         elif message.kind is Kind.GONE:
             self._clients.free_away(message.target)
         else:
@@ -189,6 +195,30 @@ class Harbour:
         ]:  # a full one is no harm: its worker asks the vault when it needs it
             mailbox.send(Message(Kind.SOCKET, slot, generation, 0, fd))
         self._crossing.open_to_all(slot, self._place(cargo.database, cargo.user))
+
+    def _cede(self, wanted: PoolName) -> None:
+        """Give a slot back, within all limits; where there is none, have a backend closed that nobody uses."""
+        pool = self._place(wanted.database, wanted.user)
+        slot = self._pools.open(pool, self._crossing.regent)
+        if slot < 0:
+            self._make_room(pool, slot)
+        elif self._outbox.send(Message(Kind.CEDE, slot, body=pack(wanted))):
+            self._wanted.discard(wanted)
+        else:
+            self._vacate(slot)
+
+    def _make_room(self, pool: int, limit: int) -> None:
+        database = self._pools.database_record(pool)
+        for slot, (phase, _, other, generation) in enumerate(self._pools.leases.snapshot()):
+            is_related = other == pool or (
+                limit != POOL_FULL and (limit == ALL_FULL or self._pools.database_record(other) == database)
+            )
+            if phase == Phase.FREE and is_related and not self._pools.waiters.waiting(other):
+                home = self._pools.describe_slot(slot)["home"]
+                worker = self._pools.workers.find_lightest(len(self._mailboxes)) if home is None else home
+                if worker is not None:
+                    self._mailboxes[worker].send(Message(Kind.GIVE_UP, slot, generation))
+                return
 
     def _vacate(self, slot: int) -> None:
         if self._crossing.vacate(slot):

@@ -12,7 +12,8 @@ has the listening sockets. In this order:
 
 The limits hold over both segments at every instant, because a slot is never in use in two. While clients stay
 here (in a transaction, in a queue, under TLS, listening), so do backends of their pools: as large a share as
-theirs is of the pool's clients, and one at least. Where the queue is long, the regent stands in it for its share.
+theirs is of the pool's clients, and one at least. Where the queue is long, the regent stands in it for what is too
+much; where all that a pool has here is held by transactions, it WANTs a slot, and one is CEDEd, within all limits.
 
 A worker that dies here is buried here: what it had leased goes over to be cancelled and ended there. When the regent
 itself dies, the successor kills our workers and takes all their slots. When the successor dies, the regent leaves,
@@ -32,7 +33,16 @@ from pgmux.shm.crossing import Crossing
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand, WorkerState
-from pgmux.supervisor.cargo import Cargo, Census, PoolRow, SlotRow, State, pack
+from pgmux.supervisor.cargo import (
+    Cargo,
+    Census,
+    PoolName,
+    PoolRow,
+    SlotRow,
+    State,
+    open_name,
+    pack,
+)
 from pgmux.supervisor.crew import Crew
 from pgmux.supervisor.harbour import Regency
 from pgmux.supervisor.vault import Vault
@@ -41,6 +51,7 @@ from pgmux.worker.mailbox import Kind, Mailbox, Message
 
 _HASTE_SECONDS = 0.002  # between two looks, while there is something to be shipped
 _LEISURE_SECONDS = 0.05
+_STARVES_AFTER_US = 50_000  # a client that has waited for so long
 _DOORS_WITHIN_SECONDS = 5.0  # a worker that has not shut them by then has died, or will be killed
 
 
@@ -86,6 +97,8 @@ class Regent:
         self._unshipped = set(range(estate.segment.slot_count))
         self._abroad: set[int] = set()  # records of clients that we have told of
         self._shares: dict[int, tuple[int, int]] = {}  # (backends, clients) of each pool at the census
+        self._empty: set[int] = set()  # slots of ours in which there is no backend
+        self._wanted: set[PoolName] = set()  # pools for which we have asked for a slot
         self._tickets: dict[int, int] = {}  # ours, in the queue of a pool
         self._shut_by = math.inf  # time.monotonic(), when doors are to be shut
         self._is_counted = False
@@ -126,7 +139,9 @@ class Regent:
             self._selector.unregister(fd)
             os.close(fd)
         in_order = self._pools.workers.read(number)["state"] == WorkerState.LEFT
-        lost, fenced = self._crew.end_affairs(number, self._crossing.regent, keeps_coming=False)
+        lost, fenced = self._crew.end_affairs(
+            number, self._crossing.regent, in_order=in_order, keeps_coming=False
+        )
         if not in_order:
             self._log.error(
                 "worker %d of before died: %d clients lost, %d backends fenced", number, lost, len(fenced)
@@ -139,6 +154,8 @@ class Regent:
                 self._pools.workers.send_all_on_errand(Errand.SHUT_DOORS)
             elif message.kind is Kind.GO:
                 self._pools.workers.send_all_on_errand(Errand.EMIGRATE)
+            elif message.kind is Kind.CEDE:
+                self._take_back(message.target, open_name(message.body))
             elif message.kind is Kind.CANCEL:
                 worker = self._clients.find(message.target, message.body)
                 if worker is not None:
@@ -178,19 +195,18 @@ class Regent:
         return False
 
     def _count(self) -> None:
-        """Tell the successor all that is in use here, and count no more than that from now on."""
+        """Tell the successor all that is in use here. What is not is the successor's from now on."""
         self._crossing.leave()
         names = {pool: self._pools.tenancies.names(pool) for pool in self._pools.tenancies.pools()}
         places = {pool: place for place, pool in enumerate(names)}
-        spare = self._seize_empty_slots()
-        held = [(slot, pool) for slot, (phase, _, pool, _) in self._slots() if phase != Phase.EMPTY] + spare
-        rows = [
-            SlotRow(slot, places[pool], int(self._pools.describe_slot(slot)["private"]))
-            for slot, pool in held
-            if pool in places
-        ]
-        for pool in names:
-            backends = sum(of == pool for _, of in held)
+        rows = []
+        for slot, (phase, _, pool, _) in self._slots():
+            if phase == Phase.EMPTY and self._crossing.seize_empty(slot):
+                self._unshipped.discard(slot)
+            else:
+                rows.append(SlotRow(slot, places[pool], int(self._pools.describe_slot(slot)["private"])))
+        for pool, place in places.items():
+            backends = sum(row.pool == place for row in rows)
             self._shares[pool] = backends, self._pools.tenancies.guests(pool)
         self._abroad = set(self._clients.used())
         pools = [
@@ -206,24 +222,6 @@ class Regent:
         """The words of the slots that have not gone over."""
         return [(slot, self._pools.leases.read(slot)) for slot in sorted(self._unshipped)]
 
-    def _seize_empty_slots(self) -> list[tuple[int, int]]:
-        """Those go over by not being in the census; but one is left to each pool that has clients and no backend."""
-        has = {pool for _, (phase, _, pool, _) in self._slots() if phase != Phase.EMPTY}
-        needy = [
-            pool
-            for pool in self._pools.tenancies.pools()
-            if pool not in has and self._pools.tenancies.guests(pool)
-        ]
-        left = []
-        for slot, (phase, *_) in self._slots():
-            if phase != Phase.EMPTY:
-                continue
-            if needy:
-                left.append((slot, needy.pop()))
-            elif self._crossing.seize_empty(slot):
-                self._unshipped.discard(slot)
-        return left
-
     # --- what goes over
 
     def _ship_slots(self) -> None:
@@ -232,18 +230,44 @@ class Regent:
         kept = Counter(pool for _, (phase, owner, pool, _) in slots if phase != Phase.EMPTY and owner != ours)
         guests = {pool: self._pools.tenancies.guests(pool) for pool in self._pools.tenancies.pools()}
         self._queue(kept, guests)
-        spare = sum(phase == Phase.EMPTY for _, (phase, *_) in slots)
-        spare -= sum(count > 0 and not kept[pool] for pool, count in guests.items())
         for slot, (phase, owner, pool, _) in slots:
             if phase == Phase.EMPTY:
-                if spare > 0 and self._crossing.seize_empty(slot):
-                    spare -= 1
+                if self._crossing.seize_empty(slot):
+                    self._empty.add(slot)
                     self._ship(slot, State.EMPTY)
-            elif owner == self._crossing.regent:
-                self._ship_ours(slot, phase)
+            elif owner == ours:
+                self._ship_ours(slot, phase, pool)
             elif phase == Phase.FREE and kept[pool] > self._share(pool, guests):
                 kept[pool] -= 1
                 self._take_out(slot)
+        self._want(slots)
+
+    def _want(self, slots: list[tuple[int, tuple[Phase, int, int, int]]]) -> None:
+        """Ask for a slot for each pool whose clients wait here for long, and which has nothing that might serve them
+        soon: its backends are held by transactions, or have gone over before somebody came to want one."""
+        soon = {pool for _, (phase, _, pool, _) in slots if phase in (Phase.FREE, Phase.OPENING)}
+        now_us = time.monotonic_ns() // 1000
+        for pool in self._pools.tenancies.pools():
+            first = self._pools.waiters.first(pool, now_us)
+            if first is None or first[1] == self._crossing.regent or first[2] < _STARVES_AFTER_US:
+                continue
+            name = self._pools.tenancies.names(pool)
+            if pool in soon or name is None or PoolName(*name[1:]) in self._wanted:
+                continue
+            if self._outbox.send(Message(Kind.WANT, 0, body=pack(PoolName(*name[1:])))):
+                self._wanted.add(PoolName(*name[1:]))
+
+    def _take_back(self, slot: int, wanted: PoolName) -> None:
+        """A slot is ours again, for a pool that wanted one."""
+        self._wanted.discard(wanted)
+        self._unshipped.add(slot)
+        self._empty.discard(slot)
+        for pool in self._pools.tenancies.pools():
+            name = self._pools.tenancies.names(pool)
+            if name is not None and PoolName(*name[1:]) == wanted and self._crossing.cede(slot, pool):
+                self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)
+                return
+        self._empty.add(slot)  # nobody's any more: it goes over again
 
     def _share(self, pool: int, guests: dict[int, int]) -> int:
         """How many of its backends a pool keeps here, for the clients that are here."""
@@ -274,16 +298,16 @@ class Regent:
         elif self._crossing.seize_free(slot):
             self._ship(slot, State.IDLE)
 
-    def _ship_ours(self, slot: int, phase: Phase) -> None:
-        """A slot that the regent has: granted to it in a queue, left by a dead worker, or what did not go at once."""
-        if phase == Phase.GRANTED:
-            if self._crossing.seize_free(slot):
-                self._ship(slot, State.IDLE)
+    def _ship_ours(self, slot: int, phase: Phase, pool: int) -> None:
+        """A slot that the regent has: granted to it in a queue, ceded, left by a dead worker, or not sent at once."""
+        if phase == Phase.OPENING:
+            if self._pools.waiters.first(pool) is None and self._crossing.take_ceded(slot):
+                self._empty.add(slot)
+                self._ship(slot, State.EMPTY)
         elif phase == Phase.CLOSING:
-            self._ship(slot, State.LOST if self._socket_of(slot) >= 0 else State.EMPTY)
-        elif phase == Phase.OPENING:
-            self._ship(slot, State.EMPTY)
-        else:
+            is_lost = slot not in self._empty and self._socket_of(slot) >= 0
+            self._ship(slot, State.LOST if is_lost else State.EMPTY)
+        elif phase == Phase.LEASED or self._crossing.seize_free(slot):
             self._ship(slot, State.IDLE)
 
     def _socket_of(self, slot: int) -> int:
@@ -306,6 +330,8 @@ class Regent:
             )
         if self._outbox.send(Message(Kind.CARGO, slot, fd=fd, body=pack(cargo))):
             self._unshipped.discard(slot)
+            self._crossing.shelve(slot)
+            self._vault.drop(slot)
 
     def _tell_who_has_gone(self) -> None:
         for record in self._clients.unused_of(self._abroad):

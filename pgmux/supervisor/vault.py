@@ -40,7 +40,7 @@ class Vault:
 
     def keep(self, slot: int, generation: int, fd: int) -> None:
         """Keep a slot's socket. The descriptor is the vault's from now on."""
-        self._drop(slot)
+        self.drop(slot)
         self.sockets[slot] = (generation, fd)
 
     def sweep(self) -> None:
@@ -48,7 +48,7 @@ class Vault:
         for slot, (generation, _) in list(self.sockets.items()):
             phase, _, _, now = self._pools.leases.read(slot)
             if now != generation and phase != Phase.CLOSING:  # a CLOSING one may still have to be buried
-                self._drop(slot)
+                self.drop(slot)
 
     def close(self) -> None:
         """Tell PostgreSQL that we leave, on every socket, so that it need not find out."""
@@ -62,8 +62,9 @@ class Vault:
                     backend.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
-            self._drop(slot)
+            self.drop(slot)
 
-    def _drop(self, slot: int) -> None:
+    def drop(self, slot: int) -> None:
+        """Close a slot's socket, if there is one."""
         if slot in self.sockets:
             os.close(self.sockets.pop(slot)[1])

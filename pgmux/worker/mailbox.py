@@ -34,6 +34,8 @@ Between a supervisor and the regent of its predecessor; supervisor/regent.py say
     GO      -       -            -        to it: our workers serve, let the clients of the others come
     CARGO   slot    -            -        from it: a slot is ours, with its socket if it has one
     GONE    record  -            -        from it: a client has left, its record is ours
+    WANT    -       -            -        from it: (database, user) wants a backend, there is no slot for it
+    CEDE    slot    -            -        to it, with the same names: a slot that is its again
     CLIENT  record  -            giver    as above, but from a worker of before to one of ours
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
@@ -88,6 +90,8 @@ class Kind(IntEnum):
     GO = 20
     CARGO = 21
     GONE = 22
+    WANT = 23
+    CEDE = 24
 
 
 class Message(NamedTuple):

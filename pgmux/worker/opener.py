@@ -26,6 +26,7 @@ from pgmux.shm.counters import CounterTable
 from pgmux.shm.homes import Homes
 from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, POOL_FULL, Pools
 from pgmux.shm.workers import Errand
+from pgmux.worker.begging import BEG_AFTER_SECONDS, beg
 from pgmux.worker.channel import Channel
 from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.mailbox import Kind, Mailbox, Message
@@ -67,6 +68,9 @@ class Opener:
         self._greenlets = Group()
         self._opening: Counter[int] = Counter()  # backends that are being opened here, by pool
         self._not_doubted_before: defaultdict[int, float] = defaultdict(float)  # time.monotonic(), by pool
+        self._poor_since: dict[
+            int, float
+        ] = {}  # time.monotonic(), of pools that have waited for their only backend
         self._keyless: set[int] = set()  # pools for which we lacked what PostgreSQL asked for
         self._strangers = 0  # backends that are being opened for pools nobody has heard of
         self._later: dict[int, None] = {}  # such pools that wait for their turn, oldest first
@@ -98,6 +102,8 @@ class Opener:
             waiting = max(waiting, 1)
         every, opening, serving = self._homes.count(pool, self._worker)
         wanted = max(waiting - opening, warm - every)
+        if every or not waiting:
+            self._poor_since.pop(pool, None)
         if wanted <= 0 or self._pools.is_pool_paused(pool) or self._leaves_to_others(pool, settings):
             return
         is_first = self.reception.is_unheard_of(pool)
@@ -113,7 +119,7 @@ class Opener:
             slot = self._pools.open(pool, self._worker, self._reserve_of(pool))
             if slot < 0:
                 if slot in (POOL_FULL, DATABASE_FULL, ALL_FULL):
-                    self._make_room(pool, slot)
+                    self._make_room(pool, slot, has_any=bool(every))
                 lobby.asked = True  # until a slot is cleared or the next tick
                 return
             self._strangers += is_first
@@ -185,9 +191,10 @@ class Opener:
             if trouble and not self._homes.count(pool, self._worker)[2]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
-    def _make_room(self, pool: int, limit: int) -> None:
+    def _make_room(self, pool: int, limit: int, *, has_any: bool) -> None:
         """A limit is reached. If it is one over several pools, close a backend that another of them has left
-        idle. Else, or when there is none, ask for one whose home is another worker: shm/homes.pyx.
+        idle. Else, or when there is none, ask for one whose home is another worker: shm/homes.pyx. A pool that has
+        none at all begs for one that is busy.
         """
         if limit != POOL_FULL:
             victim = self._pools.evict(pool, self._worker, limit == DATABASE_FULL)
@@ -198,6 +205,11 @@ class Opener:
         if idle is not None:
             slot, generation, home = idle
             self._mailboxes[home].send(Message(Kind.GIVE_UP, slot, generation))
+        elif (
+            not has_any
+            and time.monotonic() > self._poor_since.setdefault(pool, time.monotonic()) + BEG_AFTER_SECONDS
+        ):
+            beg(self._pools, pool, limit)
 
     def _open(self, pool: int, slot: int, is_first: bool) -> None:
         channel, begun_us, edition = None, Clock().now_us, self._connector.edition

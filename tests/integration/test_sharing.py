@@ -131,10 +131,6 @@ def test_many_pools_take_turns_with_the_backends_there_are(make_pgmux: MakePgmux
     assert not pgmux.log_contains("ERROR")
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="only a backend that is idle for a moment makes room: no fairness between busy pools yet",
-)
 def test_a_pool_without_a_backend_gets_one_though_others_have_waiting_clients(
     make_pgmux: MakePgmux, postgres: Postgres
 ) -> None:
@@ -148,9 +144,28 @@ def test_a_pool_without_a_backend_gets_one_though_others_have_waiting_clients(
 
     with Crowd(8, member) as crowd:
         crowd.wait_for_rounds(5)
-        with connect(pgmux, database="postgres") as client:
+        with Census(postgres) as census, connect(pgmux, database="postgres") as client:
             assert client.query("SELECT current_database()").value == b"postgres"
-        crowd.wait_for_rounds(5)
+            crowd.wait_for_rounds(5)
+    assert census.most == 2
+
+
+def test_pools_of_which_each_has_waiting_clients_take_turns_when_there_is_one_backend_too_few(
+    make_pgmux: MakePgmux, postgres: Postgres
+) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=2, max_backends=2)
+    databases = ["app", "postgres", "template1"]
+
+    def member(number: int) -> Iterator[None]:
+        with connect(pgmux, database=databases[number % 3]) as client:
+            while True:
+                client.query("SELECT pg_sleep(0.001)")
+                yield
+
+    with Census(postgres) as census, Crowd(9, member) as crowd:
+        for _ in range(3):
+            crowd.wait_for_rounds(3)
+    assert census.most == 2
 
 
 def test_a_database_has_a_limit_of_its_own(make_pgmux: MakePgmux, postgres: Postgres) -> None:

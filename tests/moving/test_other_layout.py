@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from pgmux.supervisor.main import UPGRADE
@@ -18,8 +19,9 @@ from tests.integration.crowd import Crowd, connect
 from tests.integration.inside import Inside
 from tests.integration.test_cancel import LONG, running, wait_for_running
 from tests.integration.test_death import serves_with_all_its_backends
-from tests.moving.test_upgrade import install
+from tests.moving.test_upgrade import install, under_tls
 from tests.servers import Pgmux, Postgres, wait_until
+from tests.servers.certificates import Authority
 from tests.wire import WireClosedError, frontend
 
 ALL_HAS_COME = "all has come from the workers of before"
@@ -121,6 +123,53 @@ def test_who_is_in_a_transaction_ends_it_where_it_began(upgradable: Upgradable, 
     serves_with_all_its_backends(pgmux, 2)
 
 
+@pytest.mark.parametrize("backends", [1, 2], ids=["one may be opened", "one has gone over"])
+def test_who_stays_is_served_though_all_backends_that_stay_are_held(
+    upgradable: Upgradable, postgres: Postgres, backends: int
+) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with connect(pgmux) as busy, connect(pgmux) as listener:
+        serves_with_all_its_backends(pgmux, backends)
+        listener.query("LISTEN news")
+        with Census(postgres) as census:
+            busy.query("BEGIN")
+            upgradable.upgrade(pgmux)
+            with connect(pgmux) as newcomer:
+                assert newcomer.query("SELECT 1").value == b"1"
+                assert listener.query("SELECT 2").value == b"2"
+                assert newcomer.query("SELECT 3").value == b"3"
+            assert busy.query("COMMIT").status == "I"
+        assert census.most <= 3  # the ear is counted apart
+        listener.query("UNLISTEN *")
+        pgmux.wait_for_log(ALL_HAS_COME, 30)
+        assert listener.query("SELECT 4").value == b"4"
+
+
+def test_a_client_under_tls_is_served_where_it_is_until_it_leaves(
+    upgradable: Upgradable, authority: Authority
+) -> None:
+    pgmux = upgradable.make(**under_tls(authority))
+    with pgmux.connect(sslmode="require", prepare_threshold=None) as client, connect(pgmux) as plain:
+        upgradable.upgrade(pgmux)
+        for number in range(20):
+            assert client.execute("SELECT %s::int", [number]).fetchone() == (number,)
+            assert plain.query(f"SELECT {number}").value == b"%d" % number
+        assert not pgmux.log_contains(ALL_HAS_COME)
+    pgmux.wait_for_log(ALL_HAS_COME, 30)
+
+
+def test_a_client_under_tls_is_sent_off_when_drain_timeout_is_over(
+    upgradable: Upgradable, authority: Authority
+) -> None:
+    pgmux = upgradable.make(**under_tls(authority), drain_timeout="1s")
+    with pgmux.connect(sslmode="require", prepare_threshold=None) as client, connect(pgmux) as plain:
+        upgradable.upgrade(pgmux)
+        pgmux.wait_for_log(ALL_HAS_COME, 30)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            client.execute("SELECT 1")
+        assert plain.query("SELECT 2").value == b"2"
+
+
 def test_a_cancel_request_finds_whom_it_means_on_either_side(
     upgradable: Upgradable, postgres: Postgres
 ) -> None:
@@ -151,7 +200,7 @@ def test_a_worker_of_before_that_dies_takes_only_its_own_clients(
     clients[0].send(frontend.query(LONG))
     wait_for_running(postgres, LONG)
     pgmux.kill_worker(victim)
-    wait_until(lambda: not running(postgres, LONG), what="the end of a query that nobody waits for")
+    wait_until(lambda: not postgres.sql(running(LONG)), what="the end of a query that nobody waits for")
     with pytest.raises(WireClosedError):
         clients[0].read_message()
     with connect(pgmux) as newcomer:
@@ -168,7 +217,7 @@ def test_without_its_regent_the_side_of_before_is_given_up(upgradable: Upgradabl
     with connect(pgmux) as busy, connect(pgmux) as idle:
         busy.query("BEGIN")
         upgradable.upgrade(pgmux)
-        assert idle.query("SELECT 1").value == b"1"
+        wait_until(lambda: "app" in pgmux.ctl("show", "clients"), what="the idle client to have gone over")
         pgmux.kill_worker(regent_of(pgmux))
         pgmux.wait_for_log(ALL_HAS_COME, 30)
         assert not before & set(pgmux.worker_pids())

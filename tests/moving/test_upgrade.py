@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pgmux.supervisor.main import UPGRADE
@@ -17,6 +18,7 @@ from tests.integration.inside import Inside
 from tests.integration.load import Load
 from tests.integration.test_death import assert_every_worker_serves, serves_with_all_its_backends
 from tests.servers import Pgmux, Postgres, wait_until
+from tests.servers.certificates import Authority
 
 
 def upgrade(pgmux: Pgmux, number: int = UPGRADE) -> None:
@@ -98,6 +100,31 @@ def test_what_waits_for_a_restart_waits_on(make_pgmux: MakePgmux) -> None:
     pgmux.write_configuration(workers=2)
 
 
+def test_a_client_under_tls_is_served_where_it_is_until_it_leaves(
+    make_pgmux: MakePgmux, authority: Authority
+) -> None:
+    pgmux = make_pgmux(workers=2, **under_tls(authority))
+    with pgmux.connect(sslmode="require", prepare_threshold=None) as client, connect(pgmux) as plain:
+        pgmux.signal(UPGRADE)
+        pgmux.wait_for_log("is ready", 60)
+        for number in range(20):
+            assert client.execute("SELECT %s::int", [number]).fetchone() == (number,)
+            assert plain.query(f"SELECT {number}").value == b"%d" % number
+        assert not pgmux.log_contains("all workers have been replaced")
+    pgmux.wait_for_log("all workers have been replaced", 60)
+
+
+def test_a_client_under_tls_is_sent_off_when_drain_timeout_is_over(
+    make_pgmux: MakePgmux, authority: Authority
+) -> None:
+    pgmux = make_pgmux(workers=2, drain_timeout="1s", **under_tls(authority))
+    with pgmux.connect(sslmode="require", prepare_threshold=None) as client, connect(pgmux) as plain:
+        upgrade(pgmux)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            client.execute("SELECT 1")
+        assert plain.query("SELECT 2").value == b"2"
+
+
 @pytest.mark.timeout(180)
 def test_a_busy_crowd_notices_nothing(make_pgmux: MakePgmux, postgres: Postgres) -> None:
     pgmux = make_pgmux(workers=2, default_pool_size=4, log_level="info")
@@ -134,3 +161,13 @@ def install(folder: Path, version: str) -> None:
     told = folder / f"pgmux-{version}.dist-info"
     told.mkdir()
     (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pgmux\nVersion: {version}\n")
+
+
+def under_tls(authority: Authority) -> dict[str, str]:
+    """Settings by which clients may come under TLS."""
+    certificate = authority.certify()
+    return {
+        "client_tls_sslmode": "prefer",
+        "client_tls_cert_file": certificate.cert_file,
+        "client_tls_key_file": certificate.key_file,
+    }
