@@ -5,4 +5,4 @@ from pgmux.relay.loop cimport Loop
 
 
 cdef class Moving(Loop):
-    cdef Client unpack(self, uint32_t record, int fd, parcel)
+    cdef Client unfold(self, uint32_t record, int fd, parcel)

@@ -88,7 +88,7 @@ cdef class Moving(Loop):
         if not self.records.receive(record, giver, self.worker, parcel.connected_at_us, parcel.secret):
             close(fd)
             return None
-        return self.unpack(record, fd, parcel)
+        return self.unfold(record, fd, parcel)
 
     def land(self, uint32_t record, int fd, parcel):
         """A client has come from a worker that has another segment: as `take_up`, and its record is written here."""
@@ -96,9 +96,9 @@ cdef class Moving(Loop):
         if not self.records.settle(record, self.worker, parcel.secret, parcel.connected_at_us, parcel.card):
             close(fd)
             return None
-        return self.unpack(record, fd, parcel)
+        return self.unfold(record, fd, parcel)
 
-    cdef Client unpack(self, uint32_t record, int fd, parcel):
+    cdef Client unfold(self, uint32_t record, int fd, parcel):
         """A client whose record is ours, idle, with its session."""
         cdef Client client = self.seat(fd, record)
         cdef bytes unnamed = parcel.unnamed

@@ -13,7 +13,7 @@ other segment has given back, for one pool: OPENING, the regent's.
 from libc.stdint cimport uint32_t, uint64_t
 
 from pgmux.shm.atomics cimport load, now_us, store
-from pgmux.shm.layout cimport Baggage, Prepared, UNKNOWN_SETTINGS
+from pgmux.shm.layout cimport Baggage, Prepared
 from pgmux.shm.leases cimport (
     ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANTED, NO_POOL, NOBODY, OPEN, OPENING, is_held, owner_of,
     phase_of, pool_of,

@@ -64,7 +64,7 @@ cdef struct Header:              # one page at the start; written once by the su
     uint64_t answers_at
     uint64_t guests_at
     uint64_t definitions         # the moment of the last ALTER or DROP that was seen; 0 = none; by any worker
-    uint64_t leaving             # 1 = a successor with another layout takes over: see crossing.pyx; by the regent, under the mutex
+    uint64_t leaving             # 1 = a successor with another layout takes over: see crossing.pyx; under the mutex
     uint8_t _pad[512 - 240]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -163,7 +164,7 @@ def install(folder: Path, version: str) -> None:
     (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pgmux\nVersion: {version}\n")
 
 
-def under_tls(authority: Authority) -> dict[str, str]:
+def under_tls(authority: Authority) -> dict[str, Any]:
     """Settings by which clients may come under TLS."""
     certificate = authority.certify()
     return {
