@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from pgmux.shm.counters import CounterTable
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.shm.segment import Segment
+from pgmux.shm.workers import WorkerState
 from tests.servers import Pgmux, wait_until
 from tests.wire import Wire
 
@@ -45,6 +47,20 @@ class Inside:
     def pids(self) -> list[int]:
         """The process ids of the workers that live; another child of the supervisor is none of them."""
         return [pid for worker in range(self._segment.worker_count) if (pid := self.pid_of(worker))]
+
+    def wait_until_all_serve(self, beats: int = 3) -> None:
+        """Waits until every worker serves, and has looked around so many times since this was asked.
+
+        For a moment after its birth others accept in its place, and after a client has left it takes all comers.
+        """
+        for _ in range(beats):
+            before = [self._pools.workers.read(worker) for worker in range(self._segment.worker_count)]
+            for row in before:
+                wait_until(partial(self._has_beaten, row), what="all to serve")
+
+    def _has_beaten(self, before: Any) -> bool:
+        now = self._pools.workers.read(before["worker"])
+        return now["state"] == WorkerState.SERVING and now["heartbeat_us"] > before["heartbeat_us"]
 
     def clients(self) -> int:
         """How many clients are connected, those included that are logging in."""

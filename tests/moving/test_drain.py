@@ -235,6 +235,7 @@ def test_a_drained_worker_is_not_counted_as_one_that_died(make_pgmux: MakePgmux)
 def test_newcomers_go_to_who_has_fewest_clients(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=4)
     inside = Inside(pgmux)
+    inside.wait_until_all_serve()
     clients = [connect(pgmux) for _ in range(200)]
     spread = [0] * 4
     for client in clients:
