@@ -393,5 +393,5 @@ cdef class Carrying(Asking):
         return 0 if was_waited_for else self.lose(backend, False)
 
     cdef int dismiss(self, Client client, bytes last_words) except -1:
-        """Exchange's."""
+        """Parting's."""
         raise NotImplementedError
