@@ -1,4 +1,4 @@
-"""The bytes between a client and the backend it has leased."""
+"""The bytes between a client and the backend it has leased: what the client asks. Answers are replying.pyx."""
 
 from typing import Final
 

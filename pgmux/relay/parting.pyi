@@ -1,4 +1,4 @@
-"""How a client and its backend part before their time."""
+"""How a client and its backend part before their time: who leaves, who is sent off, which backend is given up."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What a backend says, and to whom."""
+"""What a backend says, and to whom: framed, matched with what was asked, passed on, swallowed, or made by us."""
 
 from typing import Final
 
