@@ -42,7 +42,8 @@ class WorkerFigures:
     number: int
     pid: int  # 0 = vacant
     clients: int
-    restarts: int
+    restarts: int  # deaths, each of which had a successor
+    drains: int
     started_us: int
     heartbeat_us: int
     cpu_us: int
@@ -158,7 +159,8 @@ class Figures:
                 number=row["worker"],
                 pid=row["pid"],
                 clients=row["clients"],
-                restarts=row["restarts"],
+                restarts=row["deaths"],
+                drains=row["drains"],
                 started_us=row["started_at_us"],
                 heartbeat_us=row["heartbeat_us"],
                 cpu_us=row["cpu_us"],

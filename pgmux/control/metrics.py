@@ -277,7 +277,18 @@ METRICS: Final = (
         "Processor time of the worker's present process.",
         lambda worker: worker.cpu_us / 1_000_000,
     ),
-    _of_worker("pgmux_worker_restarts", "counter", "Times it was replaced.", lambda worker: worker.restarts),
+    _of_worker(
+        "pgmux_worker_restarts",
+        "counter",
+        "Times it died and was replaced.",
+        lambda worker: worker.restarts,
+    ),
+    _of_worker(
+        "pgmux_worker_drains",
+        "counter",
+        "Times it left in order, drained, and was replaced.",
+        lambda worker: worker.drains,
+    ),
     _of_worker(
         "pgmux_worker_heartbeat_age_seconds",
         "gauge",

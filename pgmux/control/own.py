@@ -41,7 +41,8 @@ WORKERS: Final = Show(
             lambda worker: resident_bytes(worker.pid),
             "Its memory, what is shared included.",
         ),
-        item("restarts", INT, "How often the place was filled again."),
+        item("restarts", INT, "How often it died and was replaced."),
+        item("drains", INT, "How often it left in order, drained, and was replaced."),
         Column("start_time", TEXT, lambda worker: worker.clock.time_of_day(worker.started_us), "Its birth."),
         Column(
             "heartbeat_age_us",

@@ -76,13 +76,13 @@ cdef struct WorkerRecord:        # two cache lines a worker
     uint32_t pid                 # by the supervisor; 0 = no such process now
     uint32_t state               # WorkerState; by the worker
     uint32_t clients             # logged-in and logging-in; by the worker
-    uint32_t restarts            # by the supervisor
+    uint32_t deaths              # of who filled the place; by the supervisor
     uint32_t listening           # clients that LISTEN; by the worker
     uint32_t configuration       # number of the configuration it works by (Board); by the worker
     uint64_t cpu_us              # processor time of this process so far; by the worker, with its heartbeat
     uint64_t coming              # clients on their way to it from other workers; raised by those, lowered by it
     uint32_t is_accepting        # 1 = it takes new clients; by the worker
-    uint8_t _pad2[4]
+    uint32_t drains              # times that who filled the place left in order; by the supervisor
 
 cdef struct Slot:                # one cache line: one backend
     uint64_t word                # phase, owner, pool, grants, generation: see leases.pxd; moved by leases.pyx

@@ -28,7 +28,8 @@ class _WorkerRow(TypedDict):
     worker: int
     pid: int
     clients: int
-    restarts: int
+    deaths: int
+    drains: int
     started_at_us: int
     heartbeat_us: int
     listening: int
@@ -78,8 +79,8 @@ class Workers:
     def enlist(self, worker: int, pid: int) -> None:
         """By the supervisor, when it has forked the worker."""
 
-    def dismiss(self, worker: int) -> None:
-        """By the supervisor, when the worker's process is gone."""
+    def dismiss(self, worker: int, *, in_order: bool = False) -> None:
+        """By the supervisor, when the worker's process is gone: it died, or left in order, drained."""
 
     def beat(
         self, worker: int, clients: int, cpu_us: int = 0, configuration: int = 0, is_accepting: bool = True

@@ -167,15 +167,18 @@ cdef class Workers:
         self.records[worker].state = STARTING
         self.records[worker].pid = pid
 
-    def dismiss(self, uint32_t worker):
-        """By the supervisor, when the worker's process is gone."""
+    def dismiss(self, uint32_t worker, *, in_order=False):
+        """By the supervisor, when the worker's process is gone: it died, or left in order, drained."""
         cdef uint32_t word
         self.records[worker].pid = 0
         self.records[worker].clients = 0
         self.records[worker].listening = 0
         self.records[worker].is_accepting = 0
         store(&self.records[worker].coming, 0)
-        self.records[worker].restarts += 1
+        if in_order:
+            self.records[worker].drains += 1
+        else:
+            self.records[worker].deaths += 1
         store(&self.records[worker].sleeping, 0)
         for word in range(self.words):
             and_bits(&self.inboxes[worker * self.words + word], 0)
@@ -204,7 +207,8 @@ cdef class Workers:
         if worker >= self.segment.header.workers:
             raise IndexError(f"worker {worker}")
         cdef WorkerRecord *record = &self.records[worker]
-        return {"worker": worker, "pid": record.pid, "clients": record.clients, "restarts": record.restarts,
+        return {"worker": worker, "pid": record.pid, "clients": record.clients,
+                "deaths": record.deaths, "drains": record.drains,
                 "started_at_us": record.started_at_us, "heartbeat_us": record.heartbeat_us,
                 "listening": record.listening,
                 "cpu_us": record.cpu_us, "configuration": record.configuration,

@@ -184,10 +184,10 @@ class Crew:
         lived, pid, post.pid = time.monotonic() - post.started, post.pid, 0
         self._vault.collect()
         served = self._pools.workers.read(number)["state"] != WorkerState.STARTING
-        self._pools.workers.dismiss(number)
+        in_order = code == 0
+        self._pools.workers.dismiss(number, in_order=in_order)
         self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # its accept queue waits for nobody's birth
         fenced = self._pools.fence(number, self._undertaker(number))
-        in_order = code == 0
         gone = self._clients.expel(number, keeps_coming=in_order)
         self._answers.expel(number)
         self._ears.fence(number)

@@ -32,7 +32,8 @@ class WorkerLine:
     clients: int
     cpu: float | None  # percent of one core
     rss: int | None
-    restarts: int
+    restarts: int  # deaths, each of which had a successor
+    drains: int
     age: float
     silence: float  # since its heart last beat
 

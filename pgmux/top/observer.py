@@ -115,7 +115,8 @@ class Observer:
             clients=row["clients"],
             cpu=cpu,
             rss=rss,
-            restarts=row["restarts"],
+            restarts=row["deaths"],
+            drains=row["drains"],
             age=self._since(row["started_at_us"]),
             silence=self._since(row["heartbeat_us"]),
         )

@@ -117,7 +117,8 @@ _WORKERS: Final = (
     Column("cpu", lambda line: line.cpu, show_percent, "of one core"),
     Column("rss", lambda line: line.rss, show_size, "resident memory, shared pages included"),
     Column("age", lambda line: line.age, show_duration, "since it was forked"),
-    Column("restarts", lambda line: line.restarts, show_count, "predecessors that died, or were drained"),
+    Column("restarts", lambda line: line.restarts, show_count, "predecessors that died"),
+    Column("drains", lambda line: line.drains, show_count, "predecessors that left in order, drained"),
     Column("silence", lambda line: line.silence, show_duration, "since its heart last beat"),
 )
 _CLIENTS: Final = (

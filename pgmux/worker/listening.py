@@ -309,7 +309,8 @@ class Listening:
                     ear.forget(worker)
 
     def _life_of(self, worker: int) -> int:
-        return self._pools.workers.read(worker)["restarts"]
+        record = self._pools.workers.read(worker)
+        return record["deaths"] + record["drains"]
 
     def _hand_out(self, audience: Audience, notifications: bytes) -> None:
         """To every client that hears the channel, the relay's other work not forgotten."""

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = (ROOT / "container" / "compose.yaml").read_text()
 KUBERNETES = [path.read_text() for path in sorted((ROOT / "container" / "kubernetes").glob("*.yaml"))]
-IGNORE = (ROOT / ".containerignore").read_text().splitlines()
+IGNORE = (ROOT / ".dockerignore").read_text().splitlines()
 ANSWERS = ROOT / "container" / "answers.py"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -220,6 +221,15 @@ def test_the_operator_drains_a_worker(make_pgmux: MakePgmux) -> None:
         client.close()
     with pytest.raises(AssertionError, match="no such worker: 3"):
         pgmux.ctl("drain", "3")
+
+
+def test_a_drained_worker_is_not_counted_as_one_that_died(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=2)
+    drain(pgmux, 0)
+    victim = pgmux.kill_worker(Inside(pgmux).pid_of(1))
+    wait_for_successor(pgmux, 1, victim)
+    workers = json.loads(pgmux.ctl("show", "workers", "--json"))
+    assert [(worker["restarts"], worker["drains"]) for worker in workers] == [(0, 1), (1, 0)]
 
 
 def test_newcomers_go_to_who_has_fewest_clients(make_pgmux: MakePgmux) -> None:

@@ -104,12 +104,15 @@ def test_records_tell_who_runs_and_since_when(world: World) -> None:
     world.workers.enlist(1, 4711)
     world.workers.beat(1, 17)
     record = world.workers.read(1)
-    assert (record["worker"], record["pid"], record["clients"], record["restarts"]) == (1, 4711, 17, 0)
+    assert (record["worker"], record["pid"], record["clients"], record["deaths"]) == (1, 4711, 17, 0)
     assert 0 < record["started_at_us"] <= record["heartbeat_us"]
     assert world.workers.silence_us(1) < 60_000_000
     world.workers.dismiss(1)
     record = world.workers.read(1)
-    assert (record["pid"], record["clients"], record["restarts"]) == (0, 0, 1)
+    assert (record["pid"], record["clients"], record["deaths"], record["drains"]) == (0, 0, 1, 0)
+    world.workers.dismiss(1, in_order=True)
+    record = world.workers.read(1)
+    assert (record["deaths"], record["drains"]) == (1, 1)
     with pytest.raises(IndexError):
         world.workers.read(4)
 

@@ -37,7 +37,7 @@ def pool(key: int, database: str = "app", *, tps: float = 10.0, waiting: int = 0
 
 
 def worker(key: int) -> WorkerLine:
-    return WorkerLine(key, 4_000 + key, 17, None, 25_000_000, 0, 60.0, 0.1)
+    return WorkerLine(key, 4_000 + key, 17, None, 25_000_000, 0, 0, 60.0, 0.1)
 
 
 def client(key: int, *, since: float = 1.0, state: str = "active", application: str = "shop") -> ClientLine:
