@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPILED := $(shell find pgmux -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: help build demo test test-fast test-systemd chaos deaths soak docs bench bench-quick claims lint clean
+.PHONY: help build demo test test-fast test-systemd test-container chaos deaths soak docs bench bench-quick claims lint clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r target does; do printf '%-13s %s\n' "$$target" "$$does"; done
@@ -31,6 +31,9 @@ test-fast: .venv/tested ## the tests that need no PostgreSQL: under a minute
 
 test-systemd: .venv/tested ## the unit under a real systemd, booted in a container (root; otherwise skipped)
 	$(BIN)/python -m pytest -v tests/systemd
+
+test-container: .venv/tested ## the image built by docker or podman and run (DOCKER_HOST=; otherwise skipped)
+	PGMUX_CONTAINERS=1 $(BIN)/python -m pytest -v -rs tests/container
 
 chaos: .venv/tested ## servers die at random for minutes, and nothing acknowledged is lost (SECONDS=300 SEED=)
 	PGMUX_CHAOS_SECONDS=$(or $(SECONDS),300) PGMUX_CHAOS_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -v -s tests/chaos

@@ -1,28 +1,38 @@
-"""Whether a worker answers on the port: the health check of the container.
+"""Whether pgmux answers: the health check of the container.
 
-It asks for TLS and waits for the one byte that says yes or no, which costs no log-in and no backend.
-PostgreSQL's manual: "Message Flow", "SSL Session Encryption".
+It asks by the control socket, which any worker answers that lives, wherever clients are listened for and whether
+PostgreSQL is there or not; and it costs no log-in. The lines are drawn in pgmux/control/answers.py; of pgmux's own
+code nothing is loaded, which would take longer than all the rest.
 """
 
 import os
 import socket
-import struct
 import sys
 
-SSL_REQUEST = struct.pack("!II", 8, 80877103)
+QUESTION = b'{"command": ["show", "version"]}\n'
+LAST_LINE = b'{"type":"done"'
 TIMEOUT_SECONDS = 2.0
+MOST_BYTES = 65_536
 
 
-def answers(port: int) -> bool:
-    """Whether pgmux speaks on this port of this machine."""
+def answers(control_socket: str) -> bool:
+    """Whether pgmux gives its version at this socket."""
+    told = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
-            connection.sendall(SSL_REQUEST)
-            return connection.recv(1) in (b"S", b"N")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT_SECONDS)
+            connection.connect(control_socket)
+            connection.sendall(QUESTION)
+            while LAST_LINE not in told and len(told) < MOST_BYTES:
+                piece = connection.recv(4096)
+                if not piece:
+                    return False
+                told += piece
     except OSError:
         return False
+    return LAST_LINE in told
 
 
 if __name__ == "__main__":
-    first_listen = os.environ.get("PGMUX_LISTEN", ":6432").split(",")[0]
-    sys.exit(not answers(int(first_listen.rpartition(":")[2])))
+    runtime_dir = os.environ.get("PGMUX_RUNTIME_DIR", "/dev/shm/pgmux")
+    sys.exit(not answers(os.environ.get("PGMUX_CONTROL_SOCKET") or f"{runtime_dir}/control.sock"))
