@@ -20,7 +20,7 @@ from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
 from pgmux.relay.sockets cimport big_endian
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport SESSION, STATEMENT
-from pgmux.session.traces cimport DISCARDING, NAMES, SETTINGS, UNSEEN, find_traces
+from pgmux.session.traces cimport DISCARDING, NAMES, RECALLING, SETTINGS, UNSEEN, find_traces
 
 cdef enum:
     LONGEST_STUDIED = 1 << 20     # bytes of a Query that is read whole before it goes on
@@ -269,6 +269,7 @@ cdef class Exchange(Replying):
         elif request == c"Q":
             chunk.traces = find_traces(chunk.data + chunk.at + HEADER_BYTES, total - HEADER_BYTES - 1,
                                        client.backslashes) if total > HEADER_BYTES else 0
+            client.recalls_now = chunk.traces & RECALLING != 0
         return PASS
 
     cdef int resume(self, Client client) except -1:

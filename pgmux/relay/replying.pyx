@@ -336,7 +336,7 @@ cdef class Replying(Parting):
         if client is not None:
             if client.remain and not client.dropping:
                 return 0
-            if client.pins or rest_of(client.mode, backend.status) == KEEP:
+            if client.pins or rest_of(client.mode, backend.status) == KEEP or self.stays_reserved(client, backend):
                 self.keep_backend(client, backend)
                 if client.terminated:
                     self.see_out(client)
