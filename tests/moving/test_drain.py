@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count
 
 import psutil
@@ -236,12 +237,12 @@ def test_newcomers_go_to_who_has_fewest_clients(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=4)
     inside = Inside(pgmux)
     inside.wait_until_all_serve()
-    clients = [connect(pgmux) for _ in range(200)]
-    spread = [0] * 4
-    for client in clients:
-        spread[inside.worker_of(client)] += 1
-    assert max(spread) - min(spread) <= max(5, 200 // 4 // 10), spread
-    for client in clients:
-        assert client.query("SELECT 1").value == b"1"
-        client.close()
+    with ExitStack() as crowd:
+        clients = [crowd.enter_context(connect(pgmux)) for _ in range(200)]
+        spread = [0] * 4
+        for client in clients:
+            spread[inside.worker_of(client)] += 1
+        assert max(spread) - min(spread) <= max(5, 200 // 4 // 10), spread
+        for client in clients:
+            assert client.query("SELECT 1").value == b"1"
     assert psutil.Process(pgmux.supervisor_pid).is_running()
