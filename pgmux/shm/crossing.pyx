@@ -13,6 +13,7 @@ other segment has given back, for one pool: OPENING, the regent's.
 from libc.stdint cimport uint32_t, uint64_t
 
 from pgmux.shm.atomics cimport load, now_us, store
+from pgmux.shm.baggage cimport SEVERAL
 from pgmux.shm.layout cimport Baggage, Prepared
 from pgmux.shm.leases cimport (
     ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANTED, NO_POOL, NOBODY, OPEN, OPENING, is_held, owner_of,
@@ -131,6 +132,7 @@ cdef class Crossing:
         for statement in cargo.statements:
             self.pools.baggage.keep_prepared(slot, statement)
         self.pools.baggage.set_settings(slot, cargo.settings, digest)
+        baggage.recaller = SEVERAL           # whose last values of sequences there are is not told
         baggage.plans = <uint32_t>load(&self.pools.segment.header.plans)
 
     def open_to_all(self, uint32_t slot, uint32_t pool):
