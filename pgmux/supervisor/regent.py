@@ -11,9 +11,9 @@ has the listening sockets. In this order:
     5. our last worker has left, and so does the regent: what has not gone over by then is nobody's
 
 The limits hold over both segments at every instant, because a slot is never in use in two. While clients stay
-here (in a transaction, in a queue, under TLS, listening), so do backends of their pools: as large a share as
-theirs is of the pool's clients, and one at least. Where the queue is long, the regent stands in it for what is too
-much; where all that a pool has here is held by transactions, it WANTs a slot, and one is CEDEd, within all limits.
+here (in a transaction, in a queue, under TLS, listening), so do backends of their pools, as long as they are used: as
+large a share as theirs is of the pool's clients, and one at least. Where the queue is long, the regent stands in it
+for what is too much; where all that a pool has here is held by transactions, it WANTs a slot, and one is CEDEd.
 
 A worker that dies here is buried here: what it had leased goes over to be cancelled and ended there. When the regent
 itself dies, the successor kills our workers and takes all their slots. When the successor dies, the regent leaves,
@@ -51,6 +51,7 @@ from pgmux.worker.mailbox import Kind, Mailbox, Message
 
 _HASTE_SECONDS = 0.002  # between two looks, while there is something to be shipped
 _LEISURE_SECONDS = 0.05
+_IDLE_AFTER_US = 50_000  # a backend that nobody has used for so long
 _STARVES_AFTER_US = 50_000  # a client that has waited for so long
 _DOORS_WITHIN_SECONDS = 5.0  # a worker that has not shut them by then has died, or will be killed
 
@@ -237,7 +238,7 @@ class Regent:
                     self._ship(slot, State.EMPTY)
             elif owner == ours:
                 self._ship_ours(slot, phase, pool)
-            elif phase == Phase.FREE and kept[pool] > self._share(pool, guests):
+            elif phase == Phase.FREE and (kept[pool] > self._share(pool, guests) or self._is_idle(slot)):
                 kept[pool] -= 1
                 self._take_out(slot)
         self._want(slots)
@@ -268,6 +269,11 @@ class Regent:
                 self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)
                 return
         self._empty.add(slot)  # nobody's any more: it goes over again
+
+    def _is_idle(self, slot: int) -> bool:
+        """Whether nobody has wanted a FREE backend for a while: who wants one later gets it CEDEd."""
+        released_at_us = self._pools.describe_slot(slot)["released_at_us"]
+        return time.monotonic_ns() // 1000 - released_at_us > _IDLE_AFTER_US
 
     def _share(self, pool: int, guests: dict[int, int]) -> int:
         """How many of its backends a pool keeps here, for the clients that are here."""

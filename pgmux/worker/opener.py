@@ -10,6 +10,7 @@ pool has no backend at all, its clients are told so at once, in every worker.
 """
 
 import logging
+import math
 import random
 import time
 from collections import Counter, defaultdict
@@ -144,8 +145,14 @@ class Opener:
         return bool(self.relay.lobby(pool).waiting or self.reception.waiting(pool))
 
     def look_everywhere(self) -> None:
-        """Look at every pool, those with the fewest backends first: room was made for one that has none."""
-        for pool in sorted(self._pools.tenancies.pools(), key=lambda pool: self._pools.count(pool)[0]):
+        """Look at every pool, those with the fewest backends first: room was made for one that has none; of several
+        for the one that has had none for longest.
+        """
+
+        def turn(pool: int) -> tuple[int, float]:
+            return self._pools.count(pool)[0], self._poor_since.get(pool, math.inf)
+
+        for pool in sorted(self._pools.tenancies.pools(), key=turn):
             self.look(pool)
 
     def _reserve_of(self, pool: int) -> int:

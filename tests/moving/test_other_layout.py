@@ -50,7 +50,7 @@ class Upgradable:
         install(self._folder, "88.1")
         pgmux.log_file.mark()
         pgmux.signal(UPGRADE)
-        pgmux.wait_for_log("pgmux 88.1 is ready", 60)
+        pgmux.wait_for_log("is ready: 2 workers", 60)
 
 
 @pytest.fixture
