@@ -19,6 +19,7 @@ from pgmux.protocol.replies cimport (
 )
 from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.asking cimport DEFERRED, OVERSTEPPED, STALE, WITHHELD
+from pgmux.relay.carrying cimport UNSETTING
 from pgmux.relay.endpoint cimport (
     Backend, CARRY_BYTES, Client, GONE, HEADER_BYTES, IDLE, LEASED, LEAVING, PARKED, RETRYING,
 )
@@ -509,6 +510,8 @@ cdef class Exchange(Carrying):
             if backend.redefines:
                 backend.redefines = False
                 self.pools.baggage.redefine()
+                if backend.undone:               # what was prepared since is of tables that are none
+                    self.pools.baggage.forget_statements(backend.slot)
             if backend.errand == RETRYING and client is not None:
                 backend.finished = STALE
                 return SWALLOW
@@ -616,6 +619,8 @@ cdef class Exchange(Carrying):
             self.part(client, backend)
         if backend.soiled:
             backend.cleaning = b"DISCARD ALL"
+        elif backend.unsettled and backend.cleaning is None:
+            backend.cleaning = UNSETTING
         if backend.cleaning is not None and not backend.cancels:
             self.clean(backend)
         elif client is not None and not backend.cancels and self.is_audit_due(client):
