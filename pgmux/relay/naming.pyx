@@ -19,7 +19,7 @@ Within a segment an error skips all that follows, so what is decided on the assu
 is taken back with it. Not so in the next segment: a message whose name was changed in a segment
 that is not answered yet waits for the answer.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memchr
 
 from pgmux.protocol.columns cimport UNTOLD
