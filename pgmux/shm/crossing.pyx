@@ -90,7 +90,8 @@ cdef class Crossing:
         slot_row = self.pools.leases.describe(slot)
         pid, key = self.pools.identity(slot)
         return {"pid": pid, "key": key, "settings": self.pools.baggage.settings(slot),
-                "statements": self._statements(slot), "is_under_tls": slot_row["home"] is not None,
+                "statements": self._statements(slot), "good_as_of": self.pools.segment.baggage[slot].plans,
+                "is_under_tls": slot_row["home"] is not None,
                 **{name: slot_row[name] for name in ("opened_at_us", "expires_s", "lease_count", "tls",
                                                      "address", "port", "local_address", "local_port")}}
 
@@ -99,8 +100,6 @@ cdef class Crossing:
         cdef uint32_t at, cells = self.pools.segment.header.prepared_cells
         cdef Prepared *table = self.pools.segment.prepared + <uint64_t>slot * cells
         found = []
-        if self.pools.segment.baggage[slot].plans != <uint32_t>load(&self.pools.segment.header.plans):
-            return found                     # out of date: the next lease would have forgotten them
         for at in range(cells):
             if table[at].high or table[at].low:
                 found.append((table[at].used_at,
@@ -133,7 +132,7 @@ cdef class Crossing:
             self.pools.baggage.keep_prepared(slot, statement)
         self.pools.baggage.set_settings(slot, cargo.settings, digest)
         baggage.recaller = SEVERAL           # whose last values of sequences there are is not told
-        baggage.plans = <uint32_t>load(&self.pools.segment.header.plans)
+        baggage.plans = cargo.good_as_of
 
     def open_to_all(self, uint32_t slot, uint32_t pool):
         """A backend that has come is the pool's: whoever waits longest has it, or the first who takes it."""

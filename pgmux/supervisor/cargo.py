@@ -60,6 +60,7 @@ class Cargo(msgspec.Struct, array_like=True):
     key: bytes = b""
     settings: bytes | None = None
     statements: list[bytes] = []
+    good_as_of: int = 0  # of Census.plans, its lower half: whether the statements are
     is_under_tls: bool = False
     opened_at_us: int = 0
     expires_s: int = 0
