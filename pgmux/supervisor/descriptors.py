@@ -11,7 +11,7 @@ from pgmux.errors import PgmuxError
 from pgmux.shm.segment import SPARE_CLIENTS
 
 TO_SPARE = 200  # log, libraries, epolls, cancel requests, log-ins to PostgreSQL that are under way
-PER_WORKER = 6  # two mailboxes of two ends, a bell, its Unix or control socket
+PER_WORKER = 10  # two mailboxes and two landings of two ends, a bell, its Unix or control socket
 
 
 def descriptors_needed(config: Config) -> int:
