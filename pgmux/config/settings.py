@@ -200,6 +200,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             " (a function took a lock, say): told in the log and cleaned; 0 = never."
         ),
     ] = parse_duration("1s")
+    last_value_reserve: Annotated[
+        Duration,
+        Option(
+            "In a pool whose clients ask for lastval() or currval() (PDO's lastInsertId() does): a client keeps its"
+            " backend for so long after an INSERT, so that what it asks for next is there; 0 = not at all."
+        ),
+    ] = parse_duration("250ms")
     server_reset_query: Annotated[
         str,
         Option("What cleans a backend after a client in session mode."),

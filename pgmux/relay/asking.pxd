@@ -39,6 +39,7 @@ cdef class Asking(Retrying):
     cdef int lose(self, Backend backend, bint is_gone) except -1
     cdef object take_answer(self, Backend backend)
     cdef bint may_pin(self, Client client, Backend backend) except -1
+    cdef uint32_t count_pinned(self, Backend backend) except? 0xFFFF
     cdef int tell(self, Client client, bytes words) except -1
     cdef bint is_audit_due(self, Client client) noexcept
     cdef int audit(self, Client client, Backend backend) except -1

@@ -127,17 +127,8 @@ cdef class Asking(Retrying):
     cdef bint may_pin(self, Client client, Backend backend) except -1:
         """Whether the client may keep its backend. If not it is told, in front of its ReadyForQuery, and the
         backend is made clean when it has been let go: what the transaction has committed stays so."""
-        cdef uint32_t slot
-        cdef uint64_t word
-        cdef uint32_t pinned = 0
-        if client.lobby.on_pin != REJECT:
-            # Two workers may look at once and one too many be let through: it is a limit for the pool's good.
-            for slot in range(self.pools.leases.count):
-                word = self.pools.leases.word(slot)
-                if slot != backend.slot and phase_of(word) == LEASED_SLOT and pool_of(word) == <uint32_t>backend.pool:
-                    pinned += self.pools.slots[slot].pins != 0
-            if pinned < client.lobby.most_pinned:
-                return True
+        if client.lobby.on_pin != REJECT and self.count_pinned(backend) < client.lobby.most_pinned:
+            return True
         self.tell(client, self.desk.pin_refused(client.pins, 0 if client.lobby.on_pin == REJECT
                                                 else client.lobby.most_pinned))
         self.counters[backend.pool].errors += 1
@@ -145,6 +136,19 @@ cdef class Asking(Retrying):
             self.pools.slots[backend.slot].expires_s = 1         # nothing takes a library away but the end
         backend.soiled = True
         return False
+
+    cdef uint32_t count_pinned(self, Backend backend) except? 0xFFFF:
+        """How many other backends of its pool are pinned.
+
+        Two workers may look at once and one too many be let through: it is a limit for the pool's good.
+        """
+        cdef uint32_t slot, pinned = 0
+        cdef uint64_t word
+        for slot in range(self.pools.leases.count):
+            word = self.pools.leases.word(slot)
+            if slot != backend.slot and phase_of(word) == LEASED_SLOT and pool_of(word) == <uint32_t>backend.pool:
+                pinned += self.pools.slots[slot].pins != 0
+        return pinned
 
     cdef int tell(self, Client client, bytes words) except -1:
         return self.send_to_client(client, words, len(words))

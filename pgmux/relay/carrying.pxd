@@ -2,11 +2,11 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.relay.naming cimport STOP, Step
-from pgmux.relay.asking cimport Asking
+from pgmux.relay.recalling cimport Recalling
 from pgmux.relay.streams cimport Chunk
 
 
-cdef class Carrying(Asking):
+cdef class Carrying(Recalling):
     cdef public bytes reset_query        # server_reset_query; empty = none
     cdef public bint defers_begin
 

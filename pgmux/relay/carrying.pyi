@@ -1,8 +1,8 @@
 """A session's state, carried from backend to backend: how a lease begins, and how it ends."""
 
-from pgmux.relay.asking import Asking
+from pgmux.relay.recalling import Recalling
 
-class Carrying(Asking):
+class Carrying(Recalling):
     """What a session must find again on whatever backend its next transaction has."""
 
     reset_query: bytes  # server_reset_query; empty = none

@@ -20,13 +20,15 @@ from pgmux.relay.endpoint cimport (
 )
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.naming cimport DROP, PASS, STOP, TAKEN, Step
-from pgmux.relay.preparing cimport INJECTED
+from pgmux.relay.preparing cimport FORGOTTEN, INJECTED
+from pgmux.relay.recalling cimport RECALLED
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport SESSION, STATEMENT
 from pgmux.session.traces cimport (
-    BLOCK, DISCARDING, EMPTYING, FREEING, HOLDING, LISTENING, LOADING, LOCKING, NAMES, NOTIFYING, SETTINGS, TEMPORARY,
-    UNSEEN,
+    ADVANCING, BLOCK, DISCARDING, EMPTYING, FREEING, HOLDING, LISTENING, LOADING, LOCKING, NAMES, NOTIFYING, RECALLING,
+    SETTINGS, TEMPORARY, UNSEEN,
 )
+from pgmux.shm.baggage cimport SEVERAL
 from pgmux.shm.layout cimport UNKNOWN_SETTINGS
 
 from pgmux.session.inquiry import Pin, suspects
@@ -42,7 +44,7 @@ cdef enum:
     LASTING = SETTINGS | LISTENING | TEMPORARY | HOLDING | LOCKING | LOADING | UNSEEN
 
 
-cdef class Carrying(Asking):
+cdef class Carrying(Recalling):
     """What a session must find again on whatever backend its next transaction has."""
 
     # --- a lease begins
@@ -52,6 +54,7 @@ cdef class Carrying(Asking):
         cdef bint is_behind
         backend.fresh = False
         self.pools.baggage.refresh(backend.slot)
+        self.follow(client, backend)
         is_behind = (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
                      or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS)
         if is_behind:
@@ -75,7 +78,9 @@ cdef class Carrying(Asking):
         cdef bytes text
         cdef const char *message = chunk.data + chunk.at
         self.forget_unnamed(client, backend)
-        if not chunk.traces & ~<uint32_t>(BLOCK | FREEING | NOTIFYING) and not client.pins:
+        if chunk.traces & RECALLED:
+            self.recall(client, backend, chunk, chunk.traces)
+        if not chunk.traces & ~<uint32_t>(BLOCK | FREEING | NOTIFYING | ADVANCING | RECALLING) and not client.pins:
             if client.channels is not None:
                 backend.traces |= chunk.traces & NOTIFYING
             expect(&backend.replies, c"Q")
@@ -307,7 +312,7 @@ cdef class Carrying(Asking):
         follows from them is done when the whole chunk has been dealt with (`finish`)."""
         note, client, _name, what = backend.notes[0]
         if note < CAUGHT_UP:
-            return Asking.keep_note(self, backend)
+            return Recalling.keep_note(self, backend)
         backend.notes.popleft()
         if note == RESTORED or note == CAUGHT_UP and what is None:
             return 0
@@ -341,7 +346,9 @@ cdef class Carrying(Asking):
         backend.mishap = True
         if note == CAUGHT_UP:
             backend.finished = REFUSED
-        return note != INJECTED and note != CAUGHT_UP and note != AUDITED and note != RESTORED
+        elif note == FORGOTTEN:
+            self.pools.baggage.slots[backend.slot].recaller = SEVERAL
+        return note != FORGOTTEN and note != INJECTED and note != CAUGHT_UP and note != AUDITED and note != RESTORED
 
     cdef int finish(self, Backend backend) except -1:
         """What we asked ourselves has been answered: go on from there."""

@@ -95,6 +95,9 @@ cdef class Client(Endpoint):
     cdef readonly uint64_t waited_us     # for the backend it has, or had last
     cdef readonly bytes last_words       # the error that it was sent off with; None = it was not
     cdef public bint stays               # it cannot be handed to another worker
+    cdef uint8_t recall                  # Recall: whether it asks for last values of sequences
+    cdef bint recalls_now                # its Query at hand does: it is best served where it was before
+    cdef uint64_t reserved_until_us      # its backend is kept for it so long, though it is at rest; 0 = it is not
 
     cdef int64_t credential(self, int which) noexcept
 
@@ -121,6 +124,9 @@ cdef class Backend(Endpoint):
     cdef Replies replies
     cdef Errand errand                   # what we ask of it ourselves, while its client waits
     cdef bint fresh                      # the lease has begun and nothing was sent yet
+    cdef bint follows                    # its client's transaction before this one was here too
+    cdef bint advanced                   # sequences may have been advanced in this lease
+    cdef bint recalled                   # and its client may ask for their values in its next transaction
     cdef bint unsynced                   # extended requests were sent and no Sync after them
     cdef uint32_t segment                # counts the Syncs of a lease: what one error makes fail
     cdef object notes                    # deque of what hangs on NOTED requests, oldest first

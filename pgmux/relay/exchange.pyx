@@ -26,7 +26,7 @@ from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
 from pgmux.relay.sockets cimport big_endian, close
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport KEEP, REFUSE, SESSION, STATEMENT, rest_of
-from pgmux.session.traces cimport DISCARDING, NAMES, SETTINGS, UNSEEN, find_traces
+from pgmux.session.traces cimport DISCARDING, NAMES, RECALLING, SETTINGS, UNSEEN, find_traces
 from pgmux.shm.counters cimport observe
 
 cdef extern from "string.h" nogil:
@@ -296,6 +296,7 @@ cdef class Exchange(Carrying):
         elif request == c"Q":
             chunk.traces = find_traces(chunk.data + chunk.at + HEADER_BYTES, total - HEADER_BYTES - 1,
                                        client.backslashes) if total > HEADER_BYTES else 0
+            client.recalls_now = chunk.traces & RECALLING != 0
         return PASS
 
     cdef uint8_t status_of(self, Client client) noexcept:
@@ -604,7 +605,7 @@ cdef class Exchange(Carrying):
         if client is not None:
             if client.remain and not client.dropping:
                 return 0
-            if client.pins or rest_of(client.mode, backend.status) == KEEP:
+            if client.pins or rest_of(client.mode, backend.status) == KEEP or self.stays_reserved(client, backend):
                 self.keep_backend(client, backend)
                 if client.terminated:
                     self.see_out(client)

@@ -62,8 +62,9 @@ cdef class Leasing(Poller):
         if lobby.waiting == 0 and (self.pools.waiters.length(lobby.pool) == 0
                                    or self.pools.waiters.head(lobby.pool, &heir, 0, &age_us) == NO_TICKET):
             while True:
-                slot = self.pools.take_other(lobby.pool, self.worker, client.last_slot) if self.roams \
-                    else self.pools.take(lobby.pool, self.worker, self.favourite_of(client))
+                slot = self.pools.take(lobby.pool, self.worker, self.favourite_of(client)) \
+                    if not self.roams or client.recalls_now \
+                    else self.pools.take_other(lobby.pool, self.worker, client.last_slot)
                 if slot == NO_SLOT:
                     break
                 backend = self.backends[slot]
@@ -81,7 +82,8 @@ cdef class Leasing(Poller):
         """The slot that would serve the client best: the one that this worker let go last, which is warm; but where
         its settings are not the client's, the client's own last one, which may have them yet, and more of it."""
         cdef int32_t last = client.lobby.favourite
-        if client.last_slot >= 0 and (last < 0 or self.pools.baggage.slots[last].settings_digest != client.digest):
+        if client.last_slot >= 0 and (last < 0 or client.recalls_now
+                                      or self.pools.baggage.slots[last].settings_digest != client.digest):
             return client.last_slot
         return last
 
@@ -180,6 +182,8 @@ cdef class Leasing(Poller):
             if self.log_wait_us and client.waited_us >= self.log_wait_us:
                 self.sample("waited", client, client.waited_us)
         self.enter(client, LEASED)
+        backend.follows = client.last_slot == <int32_t>backend.slot
+        backend.advanced = backend.recalled = client.recalls_now = False
         client.last_slot = backend.slot
         client.backend = backend
         backend.client = client
@@ -199,6 +203,7 @@ cdef class Leasing(Poller):
     cdef void detach(self, Client client) noexcept:
         client.backend.client = None
         client.backend = None
+        client.reserved_until_us = 0
         self.records.records[client.record].slot = -1
 
     cdef int part(self, Client client, Backend backend) except -1:

@@ -119,6 +119,8 @@ cdef class Loop(Handshakes):
             self.serve_ready()
             if self.shaking:
                 self.shake_next()
+            if self.reserving and self.now >= self.next_release_us:
+                self.end_reservations()
             self.fire()
             self.is_collecting = False
             if self.partings:
@@ -129,7 +131,7 @@ cdef class Loop(Handshakes):
                 return has_served
             if not self.pools.workers.sleep(self.worker):
                 continue
-            count = self.wait(0 if self.ready or self.shaking else patience_us)
+            count = self.wait(0 if self.ready or self.shaking else self.until_release(patience_us))
             self.pools.workers.rise(self.worker)
             if count == 0 and not self.ready and not self.shaking:
                 return has_served

@@ -36,3 +36,5 @@ cdef class Naming(Noting):
     cdef int waver(self, Backend backend, bytes name) except -1
     cdef void forget_unnamed(self, Client client, Backend backend) noexcept
     cdef int touch(self, Client client, Backend backend, uint32_t traces, object study) except -1
+    cdef int expect_recall(self, Client client, Backend backend) except -1
+    cdef int recall(self, Client client, Backend backend, Chunk *chunk, uint32_t traces) except -1

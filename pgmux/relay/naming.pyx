@@ -26,7 +26,7 @@ from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.relay.preparing cimport CLOSED, NAMED, OUTDATED, SHARED
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.statements cimport Statement
-from pgmux.session.traces cimport BLOCK, FREEING, NOTIFYING, find_traces
+from pgmux.session.traces cimport ADVANCING, BLOCK, FREEING, NOTIFYING, RECALLING, find_traces
 from pgmux.shm.baggage cimport StatementId
 
 from pgmux.session.statements import PREFIX as _PREFIX
@@ -38,7 +38,8 @@ cdef enum:
     NAME_BYTES = 64              # a first guess at how much of a Bind holds both its names
 
 cdef bytes PREFIX = _PREFIX
-cdef uint32_t TELLING = ~<uint32_t>(BLOCK | FREEING | NOTIFYING)    # traces for which a text is looked at more closely
+# Traces for which a text is looked at more closely.
+cdef uint32_t TELLING = ~<uint32_t>(BLOCK | FREEING | NOTIFYING | ADVANCING | RECALLING)
 
 
 cdef inline const char *_after_zero(const char *data, size_t size) noexcept nogil:
@@ -84,6 +85,8 @@ cdef class Naming(Noting):
         if not own_name:
             return self.parse_unnamed(client, backend, chunk, total, text, body_size, body, traces, study)
         self.waver(backend, own_name)
+        if traces & RECALLING:
+            self.expect_recall(client, backend)
         if client.names is not None and own_name in client.names:
             self.cut_requests(chunk, 0)
             self.borrow_name(backend, own_name)
@@ -132,6 +135,7 @@ cdef class Naming(Noting):
         self.pools.baggage.slots[backend.slot].unnamed = client.unnamed_token
         if traces:
             self.touch(client, backend, traces, study)
+            self.recall(client, backend, chunk, traces)
         if body is None:
             self.counters[backend.pool].server_parses += 1
             expect(&backend.replies, c"P")
@@ -172,6 +176,7 @@ cdef class Naming(Noting):
                 return WAIT
             if client.unnamed_traces:
                 self.touch(client, backend, client.unnamed_traces, client.unnamed_study)
+                self.recall(client, backend, chunk, client.unnamed_traces)
         elif statement is not None and statement.told and statement.told != self.pools.baggage.columns(
                 backend.slot, StatementId(statement.high, statement.low)):
             columns = self.settle_columns(client, backend, statement, chunk, total)
@@ -189,6 +194,7 @@ cdef class Naming(Noting):
             self.rely_on(backend, statement)
             if statement.traces:
                 self.touch(client, backend, statement.traces, statement.study)
+                self.recall(client, backend, chunk, statement.traces)
             if not statement.told:
                 backend.untold = (portal_name, own_name, statement)
         name_there = statement.name if statement is not None else b"?" + own_name
@@ -375,4 +381,12 @@ cdef class Naming(Noting):
 
     cdef int touch(self, Client client, Backend backend, uint32_t traces, object study) except -1:
         """A text that may change the session is about to be executed. Carrying's."""
+        raise NotImplementedError
+
+    cdef int expect_recall(self, Client client, Backend backend) except -1:
+        """A text has come that asks for the last values of sequences. Recalling's."""
+        raise NotImplementedError
+
+    cdef int recall(self, Client client, Backend backend, Chunk *chunk, uint32_t traces) except -1:
+        """A text is about to be executed that may advance sequences, or ask for their last values. Recalling's."""
         raise NotImplementedError

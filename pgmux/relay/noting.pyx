@@ -10,11 +10,11 @@ from pgmux.protocol.replies cimport NOTED
 from pgmux.relay.buffer cimport append
 from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.relay.preparing cimport (
-    CLOSED, DESCRIBED, EVICTED, EXAMINED, INJECTED, MENTIONED, NAMED, OUTDATED, SHARED,
+    CLOSED, DESCRIBED, EVICTED, EXAMINED, FORGOTTEN, INJECTED, MENTIONED, NAMED, OUTDATED, SHARED,
 )
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.statements cimport Statement
-from pgmux.shm.baggage cimport StatementId
+from pgmux.shm.baggage cimport SEVERAL, StatementId
 
 from pgmux.session.complaints import mend, tell_outdated
 from pgmux.session.statements import PREFIX as _PREFIX
@@ -75,6 +75,8 @@ cdef class Noting(Describing):
                 self.end_examination(backend, client)
             elif note == CLOSED and what is not None:
                 self.adopt_name(client, name, what)
+            elif note == FORGOTTEN:
+                self.pools.baggage.slots[backend.slot].recaller = SEVERAL
         return 0
 
     cdef int take_back(self, Backend backend, Client client, list mentioned, uint32_t done) except -1:

@@ -15,6 +15,7 @@ cdef enum Note:                  # what hangs on a NOTED request; notes are (Not
     DESCRIBED = 6                # a Describe of the client's: its name; for the unnamed statement, its token
     EXAMINED = 7                 # a Describe of ours: no name, and Statement or, for the unnamed statement, the client
     OUTDATED = 8                 # a Bind that is to fail, since the client knows other columns
+    FORGOTTEN = 9                # DISCARD SEQUENCES of ours, see Recalling
 
 cdef class Preparing(Streams):
     cdef bint is_prepared(self, Backend backend, Statement statement) except -1

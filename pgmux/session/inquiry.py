@@ -29,6 +29,7 @@ class Pin(IntFlag):
     CURSOR = 2
     ADVISORY_LOCK = 4
     LOADED_LIBRARY = 8
+    LAST_VALUE = 16  # for a moment only, see relay/recalling.pyx
 
 
 REASONS: Final = {
@@ -36,6 +37,7 @@ REASONS: Final = {
     Pin.CURSOR: "cursor WITH HOLD",
     Pin.ADVISORY_LOCK: "advisory lock",
     Pin.LOADED_LIBRARY: "LOAD",
+    Pin.LAST_VALUE: "last value of a sequence",
 }
 HELD: Final = (  # trace, pin, what tells whether it is there
     (

@@ -16,5 +16,7 @@ cpdef enum Trace:                # what a text may leave behind in its session, 
     LEARNT = 0x800               # a function that leaves something behind, see session/lore.py
     NOTIFYING = 0x1000           # NOTIFY, pg_notify: who listens itself hears it before its transaction is over
     EMPTYING = 0x2000            # DROP DATABASE and the like: nobody may be connected to it
+    ADVANCING = 0x4000           # INSERT and the like, nextval: may take values of sequences
+    RECALLING = 0x8000           # lastval, currval: asks for the value that the session took last
 
 cdef uint32_t find_traces(const char *text, size_t size, bint backslashes) noexcept nogil

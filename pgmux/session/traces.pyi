@@ -19,6 +19,8 @@ class Trace(IntFlag):
     LEARNT = 0x800
     NOTIFYING = 0x1000
     EMPTYING = 0x2000
+    ADVANCING = 0x4000
+    RECALLING = 0x8000
 
 FIRST: Final[dict[str, int]]
 ANYWHERE: Final[dict[str, int]]

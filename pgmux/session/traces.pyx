@@ -35,10 +35,12 @@ FIRST = {                        # at the beginning of a statement
     "load": LOADING, "do": UNSEEN, "call": UNSEEN, "drop": FREEING, "close": FREEING,
     "begin": BLOCK, "start": BLOCK, "abort": BLOCK | FREEING, "rollback": BLOCK | FREEING,
     "commit": BLOCK | FREEING, "end": BLOCK | FREEING, "notify": NOTIFYING,
+    "insert": ADVANCING, "with": ADVANCING, "merge": ADVANCING, "copy": ADVANCING,
 }
 ANYWHERE = {
     "set_config": SETTINGS, "temp": TEMPORARY, "temporary": TEMPORARY, "hold": HOLDING, "execute": NAMES,
     "pg_temp": TEMPORARY, "pg_notify": NOTIFYING, "database": EMPTYING,
+    "nextval": ADVANCING, "lastval": RECALLING, "currval": RECALLING,
 }
 
 cdef enum:

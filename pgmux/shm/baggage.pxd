@@ -4,6 +4,10 @@ from pgmux.shm.layout cimport Baggage, Prepared
 from pgmux.shm.segment cimport Segment
 
 
+cdef enum Recaller:              # in Baggage.recaller, beside a session's token
+    NOBODY = 0                   # there are no last values
+    SEVERAL = 1                  # perhaps several sessions', perhaps not the last of any
+
 cdef struct StatementId:         # 128 bits of a keyed hash of what the statement means
     uint64_t high
     uint64_t low

@@ -133,6 +133,7 @@ cdef class BaggageTable:
         self.forget_statements(slot)
         self.slots[slot].settings_digest = 0
         self.slots[slot].settings_bytes = 0
+        self.slots[slot].recaller = 0
 
     # The Python face: once per change of settings, and tests.
 

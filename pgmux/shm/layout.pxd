@@ -16,7 +16,7 @@ cdef enum:
     TROUBLE_BYTES = 1024     # why the pool's last log-in failed, as text
     BUCKETS = 32             # of a histogram: bucket n counts durations in [2^n, 2^(n+1)) microseconds
     MUTEX_BYTES = 64
-    SETTINGS_BYTES = 2016    # of a backend's settings, as name\0value\0…
+    SETTINGS_BYTES = 2008    # of a backend's settings, as name\0value\0…
     UNKNOWN_SETTINGS = 0xFFFFFFFF
     PLACE_BYTES = 256        # host, port and database of an ear, as people write them
     DIGEST_BYTES = 16
@@ -113,6 +113,7 @@ cdef struct Identity:            # who PostgreSQL says the backend is; by the op
 cdef struct Baggage:             # what sessions left on a backend; by the slot's owner, under its lease
     uint64_t settings_digest     # of `settings`; 0 = as after the log-in
     uint64_t unnamed             # token of the unnamed statement that is on it; 0 = none that we know of
+    uint64_t recaller            # whose last values of sequences are on it: see relay/recalling.pxd
     uint32_t settings_bytes      # UNKNOWN_SETTINGS = they did not fit, or nobody knows
     uint32_t prepared_count
     uint32_t clock               # counts uses of prepared statements: the order of their ages
@@ -139,7 +140,8 @@ cdef struct PoolRecord:
     char welcome[WELCOME_BYTES]
     uint64_t tenancy             # grows when the record is given to another (database, user); see tenancies.pyx
     uint32_t is_homed            # 1 = its backend opened last has a home; by the opener
-    uint8_t _pad1[12]
+    uint32_t recalls             # 1 = some client has asked for lastval() or currval(); by its worker
+    uint8_t _pad1[8]
     uint64_t head                # of the wait queue: the next ticket to serve; moved by compare-and-swap
     uint8_t _pad2[56]
     uint64_t tail                # of the wait queue: the next ticket to give out

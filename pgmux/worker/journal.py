@@ -173,6 +173,15 @@ class Journal:
             ", ".join(name.decode("utf-8", "replace") for name in names),
         )
 
+    def recalled(self, database: str, user: str) -> None:
+        """A client of a pool has asked for the last value of a sequence, the first to do so."""
+        self.log.info(
+            "clients of database %s as user %s ask for lastval() or currval(): from now on a client there that has"
+            " advanced a sequence keeps its backend for a moment",
+            database,
+            user,
+        )
+
     def audit_refused(self, slot: int) -> None:
         """A server does not answer what an audit asks."""
         self.log.warning("no more audits: the server of backend %d does not answer their question", slot)

@@ -163,6 +163,7 @@ class Worker:
         self._relay.defers_begin = settings.deferred_begin
         self._relay.roams = settings.roam
         self._relay.audit_interval_us = int(settings.audit_interval * 1_000_000)
+        self._relay.reserves_for_us = int(settings.last_value_reserve * 1_000_000)
         files = str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._relay.no_room = Refusal.CLIENT_LIMIT.build(limit="the limit of open files", value=files)
 
@@ -336,6 +337,9 @@ class Worker:
                 for number, mailbox in enumerate(self._estate.mailboxes[:-1]):
                     if number != self.number:
                         mailbox.send(Message(Kind.FUNCTIONS, pool, body=b"\0".join(names)))
+            case "recalls", int(pool):
+                if (place := self._pools.tenancies.names(pool)) is not None:
+                    self._journal.recalled(*(name.decode("utf-8", "replace") for name in place[1:]))
             case "audit refused", int(slot):
                 self._journal.audit_refused(slot)
             case "found", (Client() as client, int(slot), int(pins), tuple(settings)):

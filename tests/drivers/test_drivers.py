@@ -17,7 +17,13 @@ from tests.fix_pgmux import MakePgmux
 from tests.servers import Pgmux, Postgres
 
 NUMBERS = (1, 2)
-ROAMING: dict[str, Any] = {"workers": 2, "roam": True, "default_pool_size": 6, "min_pool_size": 6}
+ROAMING: dict[str, Any] = {
+    "workers": 2,
+    "roam": True,
+    "default_pool_size": 6,
+    "min_pool_size": 6,
+    "last_value_reserve": "20s",  # a driver on a busy machine has time to ask
+}
 MODES: dict[str, dict[str, Any]] = {
     "always another backend": ROAMING,
     "always another backend, BEGIN put off, three statements each": ROAMING

@@ -26,6 +26,8 @@ ROAMING: dict[str, Any] = {
     "roam": True,
     "default_pool_size": BACKENDS,
     "min_pool_size": BACKENDS,
+    "max_pinned_percent": 100,
+    "last_value_reserve": "20s",  # whose turn it is may take longer than an application
 }
 AS_DIRECT = "✓"
 _LONGEST = 70  # of what is quoted
@@ -179,7 +181,8 @@ _DOCUMENT = """\
 for different contents: directly, and through each pooler ([the programs](../tests/hidden/situations.py)). A tick: both
 were told, to the last value and error, what PostgreSQL {postgres} told them. Otherwise: the first answer that differed.
 
-- pgmux {pgmux}: transaction mode, 2 workers, {backends} backends, `roam = true`: every transaction is on another one.
+- pgmux {pgmux}: transaction mode, 2 workers, {backends} backends, `roam = true`: every transaction is on another one
+  unless it is pinned (`max_pinned_percent = 100`, `last_value_reserve = "20s"`).
 - PgBouncer {bouncer}: transaction mode, {backends} backends, `server_round_robin = 1`{kept}.
 
 As with PostgreSQL itself: pgmux {ours}, PgBouncer {theirs} of {all}.
@@ -195,8 +198,13 @@ What pgmux does not keep:
   backend. What functions with a source do is known (and what CALL and DO do): when a worker has served its first
   transaction in a database it has asked the catalog which of them say `set_config`, `pg_advisory_lock` or the like; one
   that is made later is known when an audit has found what it leaves.
-- *lastval() and currval()* belong to the backend that the INSERT was on, and may tell another client's value: ask in the
-  INSERT's own transaction, or by `INSERT … RETURNING`.
+- *lastval() and currval()* are told in the INSERT's transaction and soon after it (PDO's `lastInsertId()`): the client
+  keeps its backend for a moment (`last_value_reserve`). Asked later, or when `max_pinned_percent` of the pool are kept
+  already, or with `on_pin = "reject"`, they are PostgreSQL's 55000 "not yet defined in this session"; never another
+  client's value. That a pool's clients ask is known once one has: that one may be told 55000 too, unless it asks in the
+  INSERT's transaction (where, this first time, an INSERT that takes no value leaves those of another client). From then
+  on, where another client had the backend before, a text that may advance a sequence has DISCARD SEQUENCES put in front
+  of it. What a function or a column's default recalls is not seen. `INSERT … RETURNING` needs nothing of all that.
 """
 
 

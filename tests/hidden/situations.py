@@ -202,12 +202,36 @@ def left_behind(client: Client) -> Iterator[None]:
 
 
 def last_value(client: Client) -> Iterator[None]:
+    client.ask(
+        "SELECT lastval()"
+    )  # whether or not it is told: that the pool's clients ask is known from now on
+    client.told.clear()
+    yield
     for _ in range(3):
         [made] = client.ask("INSERT INTO situation (n) VALUES ({n}) RETURNING id")
         client.told.pop()
         yield
         [last] = client.ask("SELECT lastval()")
         client.told[-1] = "its own" if last == made else last if last.startswith("ERROR") else "another's"
+        yield
+
+
+def last_value_in_its_transaction(client: Client) -> Iterator[None]:
+    for _ in range(3):
+        made, last = client.ask(
+            "BEGIN", "INSERT INTO situation (n) VALUES ({n}) RETURNING id", "SELECT lastval()", "COMMIT"
+        )
+        client.told[-2:] = ["its own" if last == made else "another's"]
+        yield
+
+
+def no_last_value(client: Client) -> Iterator[None]:
+    for _ in range(3):
+        if client.number == 1:
+            client.ask("INSERT INTO situation (n) VALUES ({n})")
+        yield
+        if client.number == 2:
+            client.ask("SELECT lastval()")
         yield
 
 
@@ -290,4 +314,6 @@ SITUATIONS: dict[str, Program] = {
         "SELECT situation_lock({n})", _LOCKS, "SELECT pg_advisory_unlock({n})"
     ),
     "lastval() after an INSERT": last_value,
+    "lastval() in the INSERT's transaction": last_value_in_its_transaction,
+    "lastval() without an INSERT": no_last_value,
 }

@@ -103,6 +103,12 @@ chapter('transactions', function () use ($db, $n, $mode) {
         tell(rows($db, "SELECT count(*), sum(n) FROM pdo_{$mode}_$n WHERE n <> ?", [9]), $db->inTransaction());
     }
 });
+chapter('the last id, in the transaction after its INSERT', function () use ($db, $n, $mode) {
+    for ($i = 0; $i < 3; $i++) {
+        $made = rows($db, "INSERT INTO pdo_{$mode}_$n (n) VALUES (?) RETURNING id", [9])[0][0];
+        tell($db->lastInsertId() == $made, $db->lastInsertId("pdo_{$mode}_{$n}_id_seq") == $made);
+    }
+});
 chapter('statements are dropped while their transaction has failed', function () use ($db, $n) {
     $db->beginTransaction();
     try {
