@@ -7,7 +7,7 @@ cdef enum:
 cdef enum Mark:                  # what is special about a request, beside its type
     OURS = 0x100                 # we sent it ourselves: its replies are dropped
     FAKED = 0x200                # it was not sent: when its turn comes, its one reply is made by us
-    NOTED = 0x400                # somebody keeps a note of it and wants to know what becomes of it
+    NOTED = 0x400                # Q, P, B, D, E, C: somebody keeps a note of it and wants to know what becomes of it
 
 cdef enum Verdict:               # what becomes of a reply
     MISMATCH = 0                 # it belongs to nothing that was asked: the backend is out of step
@@ -21,11 +21,16 @@ cdef struct Replies:             # what one backend owes, oldest first; lives in
     uint32_t capacity
     uint32_t head
     uint32_t count
+    uint32_t noted               # NOTED ones among them
     bint failed                  # an error came and no Sync has been sent since: requests get no replies
     bint copying                 # the backend reads CopyData: Sync and Flush are ignored
     uint16_t answered            # the request, with its marks, that the last reply belonged to; 0 = none
     uint32_t kept                # notes whose request was completed by the last reply: 0 or 1
     uint32_t lapsed              # notes whose requests will never be answered, since the last reply was an error
+
+cdef inline bint is_extended(uint8_t request) noexcept nogil:
+    """Whether an error has PostgreSQL skip what comes after it, up to a Sync."""
+    return request == c"P" or request == c"B" or request == c"D" or request == c"E" or request == c"C"
 
 cdef void begin(Replies *replies) noexcept nogil
 cdef void end(Replies *replies) noexcept nogil

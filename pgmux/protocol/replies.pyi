@@ -30,6 +30,10 @@ class Conversation:
         """The requests not yet completed, oldest first."""
 
     @property
+    def noted(self) -> int:
+        """How many of them are noted."""
+
+    @property
     def is_settled(self) -> bool:
         """Whether nothing is owed."""
 

@@ -73,7 +73,7 @@ cdef void begin(Replies *replies) noexcept nogil:
         free(replies.far)
     replies.far = NULL
     replies.capacity = NEAR
-    replies.head = replies.count = 0
+    replies.head = replies.count = replies.noted = 0
     replies.failed = replies.copying = False
     replies.answered = 0
     replies.kept = replies.lapsed = 0
@@ -103,6 +103,7 @@ cdef int expect(Replies *replies, uint16_t request) except -1 nogil:
         _grow(replies)
     _ring(replies)[(replies.head + replies.count) & (replies.capacity - 1)] = request
     replies.count += 1
+    replies.noted += request & NOTED != 0
     return 1
 
 
@@ -128,6 +129,7 @@ cdef Verdict match(Replies *replies, uint8_t reply) noexcept nogil:
     replies.answered = request
     if COMPLETES[reply] & BIT_OF[kind]:
         replies.kept = request & NOTED != 0
+        replies.noted -= replies.kept
         _pop(replies)
     elif reply == c"E":
         _fail(replies, kind)
@@ -147,6 +149,7 @@ cdef uint16_t take_faked(Replies *replies) noexcept nogil:
     request = _ring(replies)[replies.head]
     if not request & FAKED:
         return 0
+    replies.noted -= request & NOTED != 0
     _pop(replies)
     return request
 
@@ -216,6 +219,7 @@ cdef void _fail(Replies *replies, uint8_t kind) noexcept nogil:
             break
         replies.lapsed += request & NOTED != 0
         _pop(replies)
+    replies.noted -= replies.lapsed
     replies.failed = replies.count == 0
 
 
@@ -300,6 +304,11 @@ cdef class Conversation:
         is_settled(&self.replies)
         return bytes([_ring(&self.replies)[(self.replies.head + at) % self.replies.capacity] & 0xFF
                       for at in range(self.replies.count)])
+
+    @property
+    def noted(self):
+        """How many of them are noted."""
+        return self.replies.noted
 
     @property
     def is_settled(self):

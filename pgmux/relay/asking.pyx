@@ -257,9 +257,9 @@ cdef class Asking(Retrying):
         return self.settle_if_due(backend)
 
     cdef int settle_if_due(self, Backend backend) except -1:
-        """Exchange's."""
+        """Replying's."""
         raise NotImplementedError
 
     cdef int lose(self, Backend backend, bint is_gone) except -1:
-        """Exchange's."""
+        """Parting's."""
         raise NotImplementedError

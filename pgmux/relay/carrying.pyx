@@ -400,5 +400,5 @@ cdef class Carrying(Recalling):
         return 0 if was_waited_for else self.lose(backend, False)
 
     cdef int dismiss(self, Client client, bytes last_words) except -1:
-        """Exchange's."""
+        """Parting's."""
         raise NotImplementedError

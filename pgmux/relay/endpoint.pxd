@@ -36,6 +36,8 @@ cdef enum PinPolicy:         # of on_pin
 cdef enum:
     HEADER_BYTES = 5         # of a message: type and length
     CARRY_BYTES = 8          # of an incomplete header or ReadyForQuery, kept for the next read
+    READS_A_TURN = 8         # chunks of one socket before the others have their turn
+    LONGEST_MESSAGE = 0x3FFFFFFF    # PostgreSQL's own limit (MaxAllocSize)
 
 cdef class Endpoint:
     cdef readonly int fd                 # -1 = none

@@ -1,13 +1,10 @@
-"""The bytes between a client and the backend it has leased, both ways."""
+"""The bytes between a client and the backend it has leased: what the client asks. Answers are replying.pyx."""
 
 from typing import Final
 
-from pgmux.relay.carrying import Carrying
+from pgmux.relay.replying import Replying
 
-LINGER_US: Final[int]
-ORPHAN_US: Final[int]
 KINDS: Final[dict[bytes, int]]
-FAKES: Final[dict[bytes, bytes]]
 
-class Exchange(Carrying):
+class Exchange(Replying):
     """Requests one way, replies the other. Relay feeds it with events."""

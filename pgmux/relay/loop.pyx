@@ -513,7 +513,8 @@ cdef class Loop(Handshakes):
     cdef int forget_seat(self, Client client) except -1:
         self.clients[client.record] = None
         self.client_count -= 1
-        self.fewest = min(self.fewest, self.client_count)
+        if client.lobby is not None and not client.is_own:   # a probe tells nothing of how long clients stay
+            self.fewest = min(self.fewest, self.client_count)
         self.pools.workers.records[self.worker].clients = self.client_count
         return 0
 

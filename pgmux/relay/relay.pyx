@@ -11,6 +11,7 @@ from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport Backend, Client, Greeting, IDLE, LEASED, LOGIN, Lobby, PARKED, SUBSCRIBING
 from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.moving cimport Moving
+from pgmux.relay.parting cimport NEVER
 from pgmux.relay.sockets cimport close
 from pgmux.relay.tls cimport Tls
 from pgmux.shm.atomics cimport now_us
@@ -504,6 +505,8 @@ cdef class Relay(Moving):
             elif backend.orphaned:
                 if now > backend.deadline_us:
                     self.lose(backend, False)
+                elif backend.replies.count and not backend.cancels and backend.deadline_us != NEVER:
+                    self.ask_cancel(backend)         # the last was there before what it was meant for
             elif backend.awaited and is_held(word, SLOT_LEASED, self.worker):
                 self.news.append(("fetch", backend.slot))
             elif backend.fd >= 0 and backend.generation != generation_of(word):

@@ -33,11 +33,12 @@ cdef class Answers:
         `key`: its digest. `fresh_us`: how long an answer is good. `patience_us`: who has been asking for longer
         is not waited for any more.
         """
-        cdef uint64_t now = now_us()
+        cdef uint64_t now
         cdef AnswerRecord *record
         _check(key)
         self.segment.lock()
         try:
+            now = now_us()               # under the lock: what is written here is never later than it
             record = self.place_of(key, True, now, patience_us)
             if record == NULL:
                 return Verdict.ASK, None

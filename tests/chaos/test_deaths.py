@@ -60,6 +60,7 @@ def test_workers_that_are_killed_under_load_lose_nothing(
     ledger.audit()
     assert census.most <= POOL_SIZE
     assert len(pgmux.log_file.lines("died \\(SIGKILL\\)")) == DEATHS
+    assert not pgmux.log_file.lines("is not ours any more")  # nobody was handed what another had
 
 
 def describe(told: list[Told]) -> str:

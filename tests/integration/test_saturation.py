@@ -208,8 +208,9 @@ def test_who_vanishes_in_a_running_query_has_it_cancelled(
 def test_who_terminates_after_a_query_has_it_done(
     make_pgmux: MakePgmux, postgres: Postgres, is_extended: bool
 ) -> None:
+    """Where it need not wait for a backend, not for pgmux's own audit of it either: who waits and leaves is let go."""
     postgres.sql("DROP TABLE IF EXISTS visits; CREATE TABLE visits (visitor int)", "app", "app")
-    pgmux = make_pgmux(workers=2, default_pool_size=1)
+    pgmux = make_pgmux(workers=2, default_pool_size=1, audit_interval=0)
     insert = "INSERT INTO visits SELECT 1 FROM pg_sleep(0.3)"
     asked = frontend.extended(insert) if is_extended else frontend.query(insert)
     with connect(pgmux) as client, connect(pgmux) as next_one:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count
 
 import psutil
@@ -235,12 +236,12 @@ def test_a_drained_worker_is_not_counted_as_one_that_died(make_pgmux: MakePgmux)
 def test_newcomers_go_to_who_has_fewest_clients(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=4)
     inside = Inside(pgmux)
-    clients = [connect(pgmux) for _ in range(200)]
-    spread = [0] * 4
-    for client in clients:
-        spread[inside.worker_of(client)] += 1
-    assert max(spread) - min(spread) <= max(5, 200 // 4 // 10), spread
-    for client in clients:
-        assert client.query("SELECT 1").value == b"1"
-        client.close()
+    with ExitStack() as crowd:
+        clients = [crowd.enter_context(connect(pgmux)) for _ in range(200)]
+        spread = [0] * 4
+        for client in clients:
+            spread[inside.worker_of(client)] += 1
+        assert max(spread) - min(spread) <= max(5, 200 // 4 // 10), spread
+        for client in clients:
+            assert client.query("SELECT 1").value == b"1"
     assert psutil.Process(pgmux.supervisor_pid).is_running()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmux.protocol.replies import ANSWERED, ASYNCHRONOUS, RULES, Conversation
+from pgmux.protocol.replies import ANSWERED, ASYNCHRONOUS, MARKS, RULES, Conversation
 
 ANSWERS = {
     "Q": b"TDCIGHWdcEZ",
@@ -483,7 +483,8 @@ def converse(pipeline: list[Request], chance: random.Random) -> None:
         moves = [move for move, has in zip("cso", (unsent, server.inbox, server.outbox), strict=True) if has]
         move = chance.choice([*moves, "n"])
         if move == "c":
-            conversation.send(unsent[0].type.encode())
+            is_noted = unsent[0].type in "QPBDEC" and chance.random() < 0.5
+            conversation.send(unsent[0].type.encode(), MARKS["noted"] if is_noted else 0)
             server.inbox.append(unsent.popleft())
         elif move == "s":
             server.work()
@@ -496,4 +497,5 @@ def converse(pipeline: list[Request], chance: random.Random) -> None:
             assert conversation.receive(chance.choice([b"N", b"S", b"A"]))
     assert conversation.is_settled
     assert conversation.owed == b""
+    assert conversation.noted == 0
     assert not server.is_skipping

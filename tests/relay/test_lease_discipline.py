@@ -123,6 +123,23 @@ def test_the_cancel_for_a_client_that_vanished_cannot_hit_the_next_one(make_rig:
         assert rig.relays[0].backend_of(waiting) != slot
 
 
+def test_what_a_cancel_came_too_early_for_is_cancelled_again(make_rig: MakeRig) -> None:
+    """PostgreSQL takes no notice of a cancel request that is there before the query is."""
+    rig = make_rig()
+    _, slot = rig.open()
+    gone, _ = rig.connect()
+    relay = rig.relays[0]
+    gone.send(SELECT)
+    rig.run()
+    gone.close()
+    for _ in range(2):
+        relay.run(0)
+        relay.sweep(0)
+        assert [word for word, _ in relay.take_news()].count("cancel") == 1
+        relay.cancel_settled(slot, rig.world.pools.generation(slot))
+        relay.sweep(0)
+
+
 def test_a_pipeline_that_its_client_left_half_sent_is_rolled_back(make_rig: MakeRig) -> None:
     """PostgreSQL undoes what came without a Sync when the client goes; a Sync would commit it."""
     rig = make_rig()
