@@ -9,7 +9,7 @@ cdef enum OwnNote:               # further notes, of requests that are all ours:
     ASKED = 17                   # what the transaction has left: the names whose change may be a return
     UNDONE = 18                  # what the client began against its pool mode is rolled back
     DEFERRED = 20                # the client's BEGIN, which it believes done
-    CLEANED = 19                 # nothing is left of a client that has gone; True when it was DISCARD ALL
+    CLEANED = 19                 # nothing is left of a client that has gone: Cleaned, or 0 before the last text
     AUDITED = 21                 # what a client has left without a word of it: the client
     RESTORED = 22                # settings of the client's start-up that it has reset are what they were at its start
 

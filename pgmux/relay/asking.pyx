@@ -75,7 +75,8 @@ cdef class Asking(Retrying):
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         if backend.touched_any:
             told = drop_empty(told, self.own_settings - client.settings.values.keys())
-            backend.soiled = True                # settings of one's own (a.b) whose names nobody knows are not told
+            backend.unsettled = True             # settings of one's own (a.b) whose names nobody knows are not told
+            backend.soiled |= answer.has_statements
         have = client.settings.changed(told)
         self.pools.baggage.set_settings(backend.slot, have.raw, have.digest)
         client.settings = settle_settings(client.settings, client.startup, told, resets,
@@ -248,6 +249,7 @@ cdef class Asking(Retrying):
         told = drop_empty(drop_self(answer.settings, lobby.login_user), self.own_settings)
         known = self.pools.baggage.settings(backend.slot)
         unknown = () if known is None else find_unknown(told, known)
+        backend.soiled |= answer.has_statements
         if answer.pins or unknown:
             self.counters[backend.pool].findings += 1
             backend.soiled = True

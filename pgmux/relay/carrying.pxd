@@ -6,6 +6,8 @@ from pgmux.relay.recalling cimport Recalling
 from pgmux.relay.streams cimport Chunk
 
 
+cdef bytes UNSETTING             # takes away all settings, by whatever name, and nothing else
+
 cdef class Carrying(Recalling):
     cdef public bytes reset_query        # server_reset_query; empty = none
     cdef public bint defers_begin

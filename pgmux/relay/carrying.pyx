@@ -6,7 +6,7 @@ request and in the same segment of bytes; settings that PostgreSQL has not accep
 waited for, since what came after them would otherwise be executed without them.
 
 When a client leaves something that nobody asked about, or that cannot be carried, the backend is
-cleaned by DISCARD ALL before the next.
+cleaned by DISCARD ALL before the next; where it can be nothing but settings, by RESET ALL, and keeps its statements.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
@@ -36,6 +36,12 @@ from pgmux.session.settings import catch_up, to_restore
 from pgmux.session.studies import Lone, study as study_text
 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
+cdef bytes UNSETTING = b"RESET ALL; RESET SESSION AUTHORIZATION"
+
+cdef enum Cleaned:               # what a backend has lost by what cleaned it
+    EVERYTHING = 1
+    STATEMENTS = 2
+    SETTINGS_ALONE = 3
 
 cdef enum:
     HEADER = 5
@@ -275,6 +281,8 @@ cdef class Carrying(Recalling):
             backend.cleaning = self.reset_query
         if backend.soiled:
             backend.cleaning = b"DISCARD ALL"
+        elif backend.unsettled and backend.cleaning is None:
+            backend.cleaning = UNSETTING
         if client.pins & LIBRARY:
             self.pools.slots[backend.slot].expires_s = 1         # nothing takes a library away but the end
         client.pins = 0
@@ -286,18 +294,19 @@ cdef class Carrying(Recalling):
     cdef int clean(self, Backend backend) except -1:
         """The backend is at rest and its client has gone: run what makes it clean. Settled when that has succeeded."""
         cdef Chunk nothing
-        cdef bint discards = backend.cleaning.strip(b" ;").upper() == b"DISCARD ALL"
+        cdef Cleaned cleaned = SETTINGS_ALONE if backend.cleaning is UNSETTING else EVERYTHING
         texts = [backend.cleaning] if backend.cleaning else []
-        if not discards:
+        if cleaned == EVERYTHING and backend.cleaning.strip(b" ;").upper() != b"DISCARD ALL":
+            cleaned = STATEMENTS
             texts.append(b"DEALLOCATE ALL")      # whatever else is left, nobody shall execute another's statement
             self.pools.baggage.set_settings(backend.slot, None, 0)
         left = len(texts)
         for text in texts:
             left -= 1
             self.put_query(backend, text)
-            backend.notes.append((CLEANED, None, None, None if left else discards))
+            backend.notes.append((CLEANED, None, None, 0 if left else cleaned))
         backend.cleaning = None
-        backend.soiled = False
+        backend.soiled = backend.unsettled = False
         backend.errand = RESETTING
         backend.at_rest = False
         backend.orphaned = True
@@ -317,11 +326,13 @@ cdef class Carrying(Recalling):
         if note == RESTORED or note == CAUGHT_UP and what is None:
             return 0
         if note == CLEANED:
-            backend.finished = note if what is not None else 0
-            if what:
+            backend.finished = note if what else 0
+            if what == EVERYTHING:
                 self.pools.baggage.forget(backend.slot)
-            elif what is not None:
+            elif what == STATEMENTS:
                 self.pools.baggage.forget_statements(backend.slot)
+            elif what == SETTINGS_ALONE:
+                self.pools.baggage.set_settings(backend.slot, b"", 0)
         elif note == AUDITED and not backend.query_failed:
             backend.finished = note
             backend.audited = what

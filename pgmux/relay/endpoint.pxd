@@ -145,6 +145,7 @@ cdef class Backend(Endpoint):
     cdef bint undone                     # its last command was a ROLLBACK, or failed
     cdef bint redefines                  # its transaction has altered or dropped something
     cdef bint soiled                     # something was left on it that only DISCARD ALL takes away
+    cdef bint unsettled                  # settings may have been left on it whose names nobody knows
     cdef bytes cleaning                  # what is to be run when it is at rest and its client has left; None = nothing
     cdef uint8_t finished                # OwnNote or Finished: what to go on from when the chunk has been dealt with
     cdef bint dropping                   # the rest of the present message is not forwarded

@@ -322,7 +322,8 @@ cdef class Leasing(Poller):
         backend.borrowed = backend.heard = backend.cleaning = None
         backend.touched = backend.returned = backend.unlistened = None
         backend.traces = 0
-        backend.touched_any = backend.unlistened_all = backend.undone = backend.soiled = backend.mishap = False
+        backend.touched_any = backend.unlistened_all = backend.undone = backend.mishap = False
+        backend.soiled = backend.unsettled = False
         backend.errand = NO_ERRAND
         backend.finished = 0
         clear(&backend.stash)

@@ -45,7 +45,7 @@ cdef class Moving(Loop):
         statements = [
             ParcelledStatement(
                 name, statement.high.to_bytes(8, "big") + statement.low.to_bytes(8, "big"), statement.body,
-                statement.sql, statement.traces, statement.study, statement.told)
+                statement.sql, statement.traces, statement.study, statement.told, statement.defined)
             for name, statement in names.items()]
         unnamed = client.unnamed.data[client.unnamed.start:client.unnamed.end] if length(&client.unnamed) else b""
         tenancy, database, user = self.pools.tenancies.names(client.lobby.pool)
@@ -102,7 +102,8 @@ cdef class Moving(Loop):
         client.backslashes = parcel.backslashes
         if parcel.statements:
             client.names = {
-                each.name: self.library.adopt(each.id, each.body, each.sql, each.traces, each.study, each.told)
+                each.name: self.library.adopt(each.id, each.body, each.sql, each.traces, each.study, each.told,
+                                              each.defined)
                 for each in parcel.statements}
         if unnamed:
             append(&client.unnamed, unnamed, len(unnamed))

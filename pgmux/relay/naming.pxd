@@ -19,7 +19,6 @@ cdef class Naming(Noting):
     cdef uint64_t tokens         # the last one given out: a moment in 1/256 microseconds, and this worker's number
 
     cdef Step study_parse(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
-    cdef bytes meaning_of(self, Client client)
     cdef Step parse_unnamed(self, Client client, Backend backend, Chunk *chunk, uint32_t total, const char *text,
                             size_t body_size, bytes body, uint32_t traces, object study) except? STOP
     cdef Step study_bind(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP

@@ -11,11 +11,15 @@ A name that is taken or unknown is an error that PostgreSQL itself must give, ex
 right moment: an unknown one is passed on as it is, and for a taken one the client's name is
 borrowed: given to an empty statement in front of the Parse, and closed before the next segment.
 
+After an ALTER or DROP a Parse is good only for backends that prepare it as of then: who has an older name
+hears of the change as from PostgreSQL, and who prepares now is not given what was prepared before. A Parse
+that passes the ALTER on its way may still get the old one, as it may directly.
+
 Within a segment an error skips all that follows, so what is decided on the assumption of success
 is taken back with it. Not so in the next segment: a message whose name was changed in a segment
 that is not answered yet waits for the answer.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memchr
 
 from pgmux.protocol.columns cimport UNTOLD
@@ -94,7 +98,7 @@ cdef class Naming(Noting):
             return PASS
         if body is None:
             body = text[:body_size]
-        statement = self.library.parsed(body, self.meaning_of(client), traces, study)
+        statement = self.library.parsed(body, client.settings.meaning, self.pools.baggage.definitions(), traces, study)
         self.adopt_name(client, own_name, statement)
         self.cut_requests(chunk, total)
         if self.is_prepared(backend, statement) and not self.may_be_aborted(backend):
@@ -108,16 +112,6 @@ cdef class Naming(Noting):
             backend.inflight[statement.name] = (backend.segment, True)
             backend.notes.append((NAMED, client, own_name, statement))
         return self.note_aside(client, backend)
-
-    cdef bytes meaning_of(self, Client client):
-        """What gives a text its meaning at this moment: settings, and the tables as they are.
-
-        After an ALTER or DROP a Parse is another statement than before, with an id of its own: who has the old one
-        hears of the change as from PostgreSQL, and who prepares now is not given what was prepared before. A Parse
-        that passes the ALTER on its way may still get the old one, as it may directly.
-        """
-        cdef uint64_t definitions = self.pools.baggage.definitions()
-        return client.settings.meaning if not definitions else client.settings.meaning + b"%d" % definitions
 
     cdef Step parse_unnamed(self, Client client, Backend backend, Chunk *chunk, uint32_t total, const char *text,
                             size_t body_size, bytes body, uint32_t traces, study) except? STOP:
@@ -329,7 +323,8 @@ cdef class Naming(Noting):
             if statement is not None:
                 self.borrow_name(backend, mention.name)
                 return None
-            statement = self.library.prepared(mention.definition, self.meaning_of(client), 0, None)
+            statement = self.library.prepared(mention.definition, client.settings.meaning,
+                                              self.pools.baggage.definitions(), 0, None)
             self.adopt_name(client, mention.name, statement)
             self.mentioned.append((mention.name, statement, True, mention.place))
             self.close_for_now(backend, statement)

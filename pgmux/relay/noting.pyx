@@ -48,7 +48,7 @@ cdef class Noting(Describing):
         cdef Statement statement
         if note == NAMED or note == INJECTED:
             statement = what
-            self.pools.baggage.add(backend.slot, StatementId(statement.high, statement.low))
+            self.pools.baggage.add(backend.slot, StatementId(statement.high, statement.low), statement.defined)
         elif note == EVICTED:
             self.pools.baggage.remove(backend.slot, StatementId(what[0], what[1]))
         elif note == DESCRIBED or note == EXAMINED:
@@ -66,7 +66,7 @@ cdef class Noting(Describing):
                 continue
             if note == EVICTED:
                 if what[2]:
-                    self.pools.baggage.add(backend.slot, StatementId(what[0], what[1]))
+                    self.pools.baggage.add(backend.slot, StatementId(what[0], what[1]), what[3])
             elif note == NAMED or note == SHARED:
                 names = (<Client>client).names
                 if names is not None and names.get(name) is what:

@@ -32,7 +32,7 @@ cdef class Preparing(Streams):
             if change is not None and (change[0] == backend.segment or has_turns(&backend.replies)):
                 return change == (backend.segment, True)
         return not backend.distrusted and self.pools.baggage.has(
-            backend.slot, StatementId(statement.high, statement.low))
+            backend.slot, StatementId(statement.high, statement.low), statement.defined)
 
     cdef bint is_unsettled(self, Backend backend, Statement statement) except -1:
         """Whether a statement is prepared or closed in a segment that is not answered yet."""
@@ -112,10 +112,11 @@ cdef class Preparing(Streams):
 
     cdef int close_statement(self, Backend backend, uint64_t high, uint64_t low, bytes name) except -1:
         """Close a statement of ours, whether it is there or not."""
+        defined = self.pools.baggage.defined(backend.slot, StatementId(high, low))
         was_there = self.pools.baggage.remove(backend.slot, StatementId(high, low))
         backend.inflight[name] = (backend.segment, False)
         if self.put_close(backend, name, c"C" | OURS | NOTED):
-            backend.notes.append((EVICTED, None, name, (high, low, was_there)))
+            backend.notes.append((EVICTED, None, name, (high, low, was_there, defined)))
         return 0
 
     cdef int ensure_unnamed(self, Client client, Backend backend) except -1:

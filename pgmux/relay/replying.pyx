@@ -13,6 +13,7 @@ from pgmux.protocol.replies cimport (
 )
 from pgmux.relay.asking cimport OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.buffer cimport Buffer, append, clear, length
+from pgmux.relay.carrying cimport UNSETTING
 from pgmux.relay.endpoint cimport (
     Backend, CARRY_BYTES, Client, HEADER_BYTES, IDLE, LONGEST_MESSAGE, READS_A_TURN, RETRYING,
 )
@@ -240,6 +241,8 @@ cdef class Replying(Parting):
             if backend.redefines:
                 backend.redefines = False
                 self.pools.baggage.redefine()
+                if backend.undone:               # what was prepared since is of tables that are none
+                    self.pools.baggage.forget_statements(backend.slot)
             if backend.errand == RETRYING and client is not None:
                 backend.finished = STALE
                 return SWALLOW
@@ -347,6 +350,8 @@ cdef class Replying(Parting):
             self.part(client, backend)
         if backend.soiled:
             backend.cleaning = b"DISCARD ALL"
+        elif backend.unsettled and backend.cleaning is None:
+            backend.cleaning = UNSETTING
         if backend.cleaning is not None and not backend.cancels:
             self.clean(backend)
         elif client is not None and not backend.cancels and self.is_audit_due(client):

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from pgmux.session import lore
 from pgmux.session.settings import IDENTITY, SessionSettings, quote_literal, unpack
+from pgmux.session.statements import PREFIX
 from pgmux.session.traces import Trace
 
 _unpack_count = struct.Struct("!H").unpack_from
@@ -62,6 +63,11 @@ _SESSION_SETTINGS: Final = (
     # the first is asked for in front; the others are a transaction's own, though they look like the session's
     "'statement_timeout', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable'])"
 )
+# What goes by a name that is none of ours.
+_STATEMENTS: Final = (
+    "SELECT '!', NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_prepared_statements"
+    f" WHERE pg_catalog.strpos(name, {quote_literal(PREFIX.decode())}) OPERATOR(pg_catalog.<>) 1)"
+)
 # A client's own limit must not end the question: in a Query of several statements SET LOCAL holds for
 # the rest. So this setting is asked for in front.
 _LIMIT: Final = "statement_timeout"
@@ -76,6 +82,7 @@ class Answer(NamedTuple):
     functions: tuple[
         bytes, ...
     ] = ()  # that leave something behind, and settings (a.b) of theirs, if it was asked
+    has_statements: bool = False  # prepared by code that ran behind our back, if all settings were asked for
 
 
 def build_question(names: Iterable[str], traces: int, *, every: bool, functions: bool = False) -> bytes:
@@ -88,7 +95,7 @@ def build_question(names: Iterable[str], traces: int, *, every: bool, functions:
     first = [_tell(_LIMIT)] if _LIMIT in wanted else []
     parts = [_tell(name) for name in sorted(wanted - {_LIMIT})]
     if every:
-        parts.append(_SESSION_SETTINGS)
+        parts += [_SESSION_SETTINGS, _STATEMENTS]
     parts += [
         f"SELECT {quote_literal(str(int(pin)))}, NULL WHERE {held}"
         for trace, pin, held in HELD
@@ -123,6 +130,7 @@ def read_answer(data: bytes) -> Answer:
     settings: dict[str, str | None] = {}
     channels = []
     functions = []
+    has_statements = False
     pins = Pin(0)
     at = 0
     while at < len(data):
@@ -135,12 +143,14 @@ def read_answer(data: bytes) -> Answer:
             channels.append(value or b"")
         elif name == b"+":
             functions.append(value or b"")
+        elif name == b"!":
+            has_statements = True
         elif name is not None and name.isdigit():
             pins |= Pin(int(name))
         elif name is not None:
             settings[_text(name)] = None if value is None else _text(value)
         at += 1 + size
-    return Answer(settings, tuple(channels), pins, tuple(functions))
+    return Answer(settings, tuple(channels), pins, tuple(functions), has_statements)
 
 
 def settle_settings(

@@ -20,6 +20,7 @@ class ParcelledStatement(msgspec.Struct, frozen=True, array_like=True):
     traces: int
     study: Study | None
     told: int = 0  # digest of the columns that its client knows
+    defined: int = 0  # as of which definitions it has prepared it
 
 
 class Parcel(msgspec.Struct, frozen=True, array_like=True):

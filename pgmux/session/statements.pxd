@@ -11,11 +11,12 @@ cdef class Statement:
     cdef readonly uint32_t traces        # of its text, as `study` has confirmed them
     cdef readonly object study           # Study of its text; None without traces
     cdef readonly uint32_t told          # digest of the columns that its clients were told; 0 = none yet
+    cdef readonly uint64_t defined       # its clients have prepared it as of those definitions (Header.definitions)
     cdef Statement untold                # the same for clients that have not been told; None = it is that
 
 cdef class Library:
     cdef bytes _key                      # of the hash: the same in all workers
-    cdef object _known                   # statement id, or (name, told): Statement, as long as somebody uses it
+    cdef object _known                   # (statement id, defined, told): Statement, as long as somebody uses it
 
     cdef Statement told_of(self, Statement statement, uint32_t columns)
-    cdef Statement parsed(self, bytes body, bytes meaning, uint32_t traces, object study)
+    cdef Statement parsed(self, bytes body, bytes meaning, uint64_t defined, uint32_t traces, object study)

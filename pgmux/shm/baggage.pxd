@@ -20,10 +20,11 @@ cdef class BaggageTable:
     cdef readonly uint32_t limit  # statements kept on one backend
 
     cdef Prepared *_find(self, uint32_t slot, StatementId statement) noexcept nogil
-    cdef bint has(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef bint has(self, uint32_t slot, StatementId statement, uint64_t defined) noexcept nogil
+    cdef uint64_t defined(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef uint32_t columns(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef void describe(self, uint32_t slot, StatementId statement, uint32_t columns) noexcept nogil
-    cdef void add(self, uint32_t slot, StatementId statement) noexcept nogil
+    cdef void add(self, uint32_t slot, StatementId statement, uint64_t defined) noexcept nogil
     cdef bint remove(self, uint32_t slot, StatementId statement) noexcept nogil
     cdef bint oldest(self, uint32_t slot, StatementId *statement) noexcept nogil
     cdef void outdate(self) noexcept nogil

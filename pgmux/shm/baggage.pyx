@@ -37,10 +37,10 @@ cdef class BaggageTable:
             at = (at + 1) & self.mask
         return &table[at]
 
-    cdef bint has(self, uint32_t slot, StatementId statement) noexcept nogil:
-        """Whether a statement is prepared there; it counts as used."""
+    cdef bint has(self, uint32_t slot, StatementId statement, uint64_t defined) noexcept nogil:
+        """Whether a statement is prepared there, as of those definitions or later ones; it counts as used."""
         cdef Prepared *cell = self._find(slot, statement)
-        if not cell.high and not cell.low:
+        if not cell.high and not cell.low or cell.defined < defined:
             return False
         self.slots[slot].clock += 1
         cell.used_at = self.slots[slot].clock
@@ -50,13 +50,17 @@ cdef class BaggageTable:
         """The digest of the columns that a statement gives there; 0 = it is not prepared, or was not asked."""
         return self._find(slot, statement).columns
 
+    cdef uint64_t defined(self, uint32_t slot, StatementId statement) noexcept nogil:
+        """As of which definitions a statement is prepared there."""
+        return self._find(slot, statement).defined
+
     cdef void describe(self, uint32_t slot, StatementId statement, uint32_t columns) noexcept nogil:
         """The backend has told which columns a statement gives there."""
         cdef Prepared *cell = self._find(slot, statement)
         if cell.high or cell.low:
             cell.columns = columns
 
-    cdef void add(self, uint32_t slot, StatementId statement) noexcept nogil:
+    cdef void add(self, uint32_t slot, StatementId statement, uint64_t defined) noexcept nogil:
         """The backend has prepared it. One too many for the table is not remembered: it is closed unseen later."""
         cdef Prepared *cell = self._find(slot, statement)
         if not cell.high and not cell.low:
@@ -65,6 +69,7 @@ cdef class BaggageTable:
             cell.high, cell.low = statement.high, statement.low
             self.slots[slot].prepared_count += 1
         cell.columns = 0
+        cell.defined = defined
         self.slots[slot].clock += 1
         cell.used_at = self.slots[slot].clock
 
@@ -163,12 +168,12 @@ cdef class BaggageTable:
     def keep_prepared(self, uint32_t slot, bytes statement):
         """Note a statement id (16 bytes) as prepared."""
         self._check(slot)
-        self.add(slot, id_of(statement))
+        self.add(slot, id_of(statement), 0)
 
     def is_prepared(self, uint32_t slot, bytes statement):
         """Whether a statement id is noted as prepared; it counts as used."""
         self._check(slot)
-        return bool(self.has(slot, id_of(statement)))
+        return bool(self.has(slot, id_of(statement), 0))
 
     def drop_prepared(self, uint32_t slot, bytes statement):
         """Whether a statement id was noted as prepared, and is no longer."""

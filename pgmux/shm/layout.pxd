@@ -125,6 +125,7 @@ cdef struct Prepared:            # a cell of a slot's table of prepared statemen
     uint64_t low
     uint32_t used_at             # Baggage.clock at its last use
     uint32_t columns             # digest of its result's, as the backend has told; UNTOLD = it was not asked
+    uint64_t defined             # what Header.definitions was when it was prepared, or earlier
 
 cdef struct PoolRecord:
     uint64_t in_use              # 1 once all else is written; under the mutex

@@ -11,7 +11,6 @@ listens for them. See execve(2), memfd_create(2), sigprocmask(2).
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import os
 import pickle
 import signal
@@ -134,8 +133,10 @@ def about_itself() -> str:
 
 def installed_version() -> str:
     """The version of the code that is installed now, which need not be the one that runs."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("pgmux")
+    from importlib.metadata import PackageNotFoundError, version  # two megabytes, for an upgrade alone
+
+    with contextlib.suppress(PackageNotFoundError):
+        return version("pgmux")
     return "0+unknown"
 
 

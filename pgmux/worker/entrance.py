@@ -6,8 +6,6 @@ import os
 import pwd
 from collections.abc import Iterator, Mapping
 
-import psutil
-
 from pgmux.config import Config
 from pgmux.errors import PgmuxError
 from pgmux.session.auth_file import parse_auth_file
@@ -67,6 +65,8 @@ def _read(option: str, path: str) -> str:
 
 def _interfaces() -> Iterator[Interface]:
     """This machine's addresses."""
+    import psutil  # a megabyte, for the rules that say samehost or samenet
+
     for addresses in psutil.net_if_addrs().values():
         for each in addresses:
             try:

@@ -90,6 +90,7 @@ def test_an_answer_is_read_whatever_it_tells() -> None:
             (b"*", b"weather"),
             (b"4", None),
             (b"+", b"f"),
+            (b"!", None),
         )
     )
     assert answer == (
@@ -97,8 +98,9 @@ def test_an_answer_is_read_whatever_it_tells() -> None:
         (b"news", b"weather"),
         Pin.ADVISORY_LOCK,
         (b"f",),
+        True,
     )
-    assert read_answer(b"") == ({}, (), Pin(0), ())
+    assert read_answer(b"") == ({}, (), Pin(0), (), False)
 
 
 def test_a_question_asks_for_what_was_touched_alone() -> None:
