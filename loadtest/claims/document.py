@@ -45,6 +45,7 @@ overlap, nothing is proved. Behind the poolers stands, unless it says otherwise,
 # Why a figure is not reached, when it is not; by its name.
 _REASONS = {
     "CPU, simple, 1 worker / PgBouncer": "kernel",
+    "CPU, extended, 1 worker / PgBouncer": "kernel",
     "CPU, tpcb, 1 worker / PgBouncer": "kernel",
     "CPU, simple, 2 workers / PgBouncer": "hand_over",
     "CPU, extended, 2 workers / PgBouncer": "hand_over",
