@@ -164,6 +164,7 @@ def main() -> None:
             theirs=sum(cell == AS_DIRECT for cell in theirs.values()),
             all=len(SITUATIONS),
             rows="\n".join(row(title, ours[title], theirs.get(title, "")) for title in SITUATIONS),
+            costs=_COSTS,
         ),
         end="",
     )
@@ -174,6 +175,9 @@ def row(title: str, ours: str, theirs: str) -> str:
     return f"| {title} | {ours} | {theirs} |"
 
 
+_COSTS = """
+COSTS
+"""
 _DOCUMENT = """\
 # Session state in transaction mode
 
@@ -205,7 +209,11 @@ What pgmux does not keep:
   INSERT's transaction (where, this first time, an INSERT that takes no value leaves those of another client). From then
   on, where another client had the backend before, a text that may advance a sequence has DISCARD SEQUENCES put in front
   of it. What a function or a column's default recalls is not seen. `INSERT … RETURNING` needs nothing of all that.
-"""
+- *A notification of one's own* is heard when the LISTEN was committed before; not when LISTEN and NOTIFY are in one
+  transaction.
+- *RESET by the extended protocol* leads to the value of the client's start-up when its transaction is over; until then, and
+  in session mode, to that of pgmux's own log-in. By a simple Query it does so at once, in both modes.
+{costs}"""
 
 
 if __name__ == "__main__":
