@@ -5,7 +5,9 @@ Without it, who lacks a compiler learns so from two hundred lines that end in "c
 """
 
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 
@@ -33,8 +35,14 @@ __all__ = [
 REMEDY = """\
   Debian, Ubuntu:   apt-get install gcc libc6-dev python3-dev
   Fedora, RHEL:     dnf install gcc python3-devel
-  Alpine:           apk add gcc musl-dev python3-dev
+  Alpine:           apk add gcc musl-dev linux-headers python3-dev
   nothing to compile: pip install --only-binary=pgmux pgmux, where there is a wheel for this machine
+"""
+PROBE = """\
+#include <Python.h>
+#include <stdlib.h>
+#include <linux/io_uring.h>
+int probe = IORING_OP_SEND;
 """
 
 
@@ -60,10 +68,22 @@ def find_missing() -> str:
     """What is missing to compile pgmux; "" when nothing is."""
     if sys.platform != "linux":
         return "it runs on Linux alone (epoll, eventfd, SO_REUSEPORT)"
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
-    if not shutil.which(compiler):
-        return f"its data path is compiled, and there is no C compiler ({compiler})"
-    header = os.path.join(sysconfig.get_path("include"), "Python.h")
-    if not os.path.exists(header):
-        return f"its data path is compiled, and Python's headers are not installed ({header})"
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if not shutil.which(compiler[0]):
+        return f"its data path is compiled, and there is no C compiler ({compiler[0]})"
+    headers = sysconfig.get_path("include")
+    if not os.path.exists(os.path.join(headers, "Python.h")):
+        return f"its data path is compiled, and Python's headers are not installed ({headers}/Python.h)"
+    tried = subprocess.run(
+        [*compiler, "-I", headers, "-fsyntax-only", "-x", "c", "-"],
+        input=PROBE,
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode:
+        said = next((line for line in tried.stderr.splitlines() if "error" in line), tried.stderr.strip())
+        return (
+            "its data path is compiled, and headers of the C library, or Linux's of 5.6 or later, are not "
+            f"installed ({said})"
+        )
     return ""

@@ -43,6 +43,12 @@ def test_missing_headers_are_named(
     assert f"headers are not installed ({tmp_path}/Python.h)" in backend.find_missing()
 
 
+def test_headers_that_are_too_old_are_named(backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "PROBE", "#include <linux/io_uring_of_old.h>\n")
+    assert "Linux's of 5.6 or later" in backend.find_missing()
+    assert "linux/io_uring_of_old.h" in backend.find_missing()
+
+
 def test_another_system_than_linux_is_told_at_once(
     backend: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,7 +123,7 @@ class Clerk:
 def find_show(request: Request) -> Show:
     """The table that a SHOW wants. Raises RequestError."""
     if len(request.arguments) != 1:
-        raise RequestError("42601", "SHOW needs the name of one table", NO_DATABASE)
+        raise RequestError("42601", "there are only the tables of SHOW, one at a time", NO_DATABASE)
     name = request.arguments[0].upper().replace("-", "_")
     show = SHOWS.get(name)
     if show is None:

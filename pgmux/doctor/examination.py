@@ -121,7 +121,10 @@ def _make_sample(row: Row) -> Sample:
 def _make_backend(row: Row, holds: Mapping[Key, Hold | None]) -> Backend:
     key = (int(row["pid"] or 0), row["usename"] or "")
     hold = holds.get(key)
-    direct = Client(_spell(row["address"], row["port"]), row["application_name"] or "")
+    if key in holds:
+        direct = Client("", row["application_name"] or "", is_through_pgmux=True)
+    else:
+        direct = Client(_spell(row["address"], row["port"]), row["application_name"] or "")
     return Backend(
         pid=key[0],
         database=row["datname"] or "",

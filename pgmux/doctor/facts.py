@@ -10,13 +10,14 @@ import msgspec
 class Client(msgspec.Struct, frozen=True):
     """Who is behind a backend: an application's connection, to PostgreSQL or to pgmux."""
 
-    address: str  # "10.0.0.7:51234", "local" for a Unix socket
+    address: str  # "10.0.0.7:51234", "local" for a Unix socket; "" = which of pgmux's clients is not known
     application: str
     is_through_pgmux: bool = False
 
     def __str__(self) -> str:
         name = f'"{self.application}"' if self.application else "an application without a name"
-        return f"{name} at {self.address}{' through pgmux' if self.is_through_pgmux else ''}"
+        place = f" at {self.address}" if self.address else ""
+        return f"{name}{place}{' through pgmux' if self.is_through_pgmux else ''}"
 
 
 class Backend(msgspec.Struct, frozen=True):

@@ -148,6 +148,12 @@ def _about_pool(report: Report) -> Iterator[str]:
         yield f"{INDENT}It would save {many(advice.saved_backends, 'backend')}{memory}."
     else:
         yield f"{INDENT}It would save nothing now."
+    waiting = sum(pool.waiting for pool in report.pooler.pools) if report.pooler is not None else 0
+    if waiting:
+        yield (
+            f"{INDENT}But {many(waiting, 'client')} of pgmux {'waits' if waiting == 1 else 'wait'} now: no more "
+            "transactions are open at once than its pools allow. SHOW WAITS says for what."
+        )
     rows = [
         (f"{use.database}/{use.user}", str(use.backends), str(use.busy_at_most), str(use.pool_size))
         for use in advice.pools[:MOST_ROWS]

@@ -13,7 +13,7 @@ from gevent.pool import Pool
 
 from pgmux.control.figures import Figures
 from pgmux.control.health import find_obstacles
-from pgmux.control.openmetrics import write_page
+from pgmux.control.openmetrics import Pages
 from pgmux.worker.workload import Workload
 
 _AT_ONCE = 16  # connections of one worker
@@ -36,6 +36,7 @@ class MetricsPage:
 
     def __init__(self, listener: socket.socket, figures: Figures, workload: Workload) -> None:
         self._figures = figures
+        self._pages = Pages(figures)
         self._workload = workload
         own = socket.socket(fileno=os.dup(listener.fileno()))
         self._server = pywsgi.WSGIServer(
@@ -58,7 +59,7 @@ class MetricsPage:
                 start_response, "405 Method Not Allowed", "only GET and HEAD\n", ("Allow", "GET, HEAD")
             )
         if path == "/metrics":
-            content_type, pages = write_page(self._figures, environ.get("HTTP_ACCEPT", ""))
+            content_type, pages = self._pages.write(environ.get("HTTP_ACCEPT", ""))
             start_response("200 OK", [("Content-Type", content_type), ("Connection", "close")])
             return [] if method == "HEAD" else self._in_pieces(pages)
         if path == "/healthz":

@@ -16,8 +16,9 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_old
 
+from pgmux.control import openmetrics
 from pgmux.control.metrics import METRICS
-from pgmux.control.openmetrics import SLICE_LINES, write_page
+from pgmux.control.openmetrics import SLICE_LINES, Pages
 from tests.control.bureau import Bureau
 
 ETC = Path(__file__).parent.parent.parent / "etc"
@@ -26,7 +27,7 @@ SERIES = {name for metric in METRICS for name in metric.series}
 
 
 def page(bureau: Bureau, accept: str = OPENMETRICS) -> str:
-    return b"".join(write_page(bureau.figures, accept)[1]).decode()
+    return b"".join(Pages(bureau.figures).write(accept)[1]).decode()
 
 
 def families(bureau: Bureau) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def value(bureau: Bureau, series: str, **labels: str) -> float:
 
 def test_the_page_is_openmetrics_for_who_wants_it(bureau: Bureau) -> None:
     bureau.world.pool(2, "app", backends=1)
-    content_type, pieces = write_page(bureau.figures, OPENMETRICS)
+    content_type, pieces = Pages(bureau.figures).write(OPENMETRICS)
     assert content_type.startswith(OPENMETRICS)
     text = b"".join(pieces).decode()
     assert text.endswith("# EOF\n")
@@ -57,7 +58,7 @@ def test_the_page_is_openmetrics_for_who_wants_it(bureau: Bureau) -> None:
 
 def test_the_page_is_plain_for_others(bureau: Bureau) -> None:
     bureau.world.pool(2, "app", backends=1)
-    content_type, pieces = write_page(bureau.figures, "*/*")
+    content_type, pieces = Pages(bureau.figures).write("*/*")
     assert content_type.startswith("text/plain")
     text = b"".join(pieces).decode()
     assert "# EOF" not in text
@@ -132,13 +133,44 @@ def test_a_large_page_is_made_in_small_pieces(tmp_path: Path) -> None:
     bureau = Bureau(tmp_path, pools=60)
     for number in range(60):
         bureau.world.pools.register(b"database %d" % number, b"alice", 1)
-    pieces = list(write_page(bureau.figures, OPENMETRICS)[1])
+    pieces = list(Pages(bureau.figures).write(OPENMETRICS)[1])
     assert max(piece.count(b"\n") for piece in pieces) < 2.5 * SLICE_LINES
     text = b"".join(pieces).decode()
     assert len(re.findall("^# TYPE", text, re.MULTILINE)) == len(METRICS)
     found = {family.name: family for family in text_string_to_metric_families(text)}
     assert len(found["pgmux_pool_size"].samples) == 60
     bureau.world.close()
+
+
+@pytest.mark.parametrize("accept", [OPENMETRICS, "*/*"])
+def test_every_page_has_the_values_of_its_moment(bureau: Bureau, accept: str) -> None:
+    pages = Pages(bureau.figures)
+
+    def lines() -> dict[str, str]:
+        text = b"".join(pages.write(accept)[1]).decode()
+        told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {series: value for series, value in told.items() if not re.search("_age_|_start_", series)}
+
+    pool = bureau.world.pools.register(b"app", b"alice", 4)
+    before = lines()
+    assert lines() == before
+    bureau.counters.add(0, pool, "transactions", 12_345_678)
+    bureau.observe(pool, 10, 3)
+    changed = dict(lines().items() - before.items())
+    assert changed.pop('pgmux_transactions_total{database="app",user="alice"}') == "1.2345678e+07"
+    assert changed.pop('pgmux_wait_seconds_count{database="app",user="alice"}') == "3.0"
+    assert changed.pop('pgmux_wait_seconds_bucket{database="app",le="+Inf",user="alice"}') == "3.0"
+    assert {series.partition("{")[0] for series in changed} == {"pgmux_wait_seconds_bucket"}
+    newcomer = bureau.world.pools.register(b"app", b"bob", 4)
+    bureau.counters.add(0, newcomer, "transactions", 1)
+    assert lines()['pgmux_transactions_total{database="app",user="bob"}'] == "1.0"
+
+
+def test_series_that_were_forgotten_are_learnt_again(bureau: Bureau, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openmetrics, "_MOST_KEPT", 3)
+    bureau.world.pools.register(b"app", b"alice", 4)
+    pages = Pages(bureau.figures)
+    assert len({b"".join(pages.write("*/*")[1]).count(b"\n") for _ in range(3)}) == 1
 
 
 # --- etc/

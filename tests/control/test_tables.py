@@ -313,7 +313,7 @@ def test_help_lists_every_command_and_table(bureau: Bureau) -> None:
     [
         (("puase",), "no such command: PUASE", 'did you mean "PAUSE"?'),
         (("",), "no such command: ", "SHOW HELP lists all commands."),
-        (("show",), "SHOW needs the name of one table", NO_DATABASE),
+        (("show",), "there are only the tables of SHOW, one at a time", NO_DATABASE),
         (("show", "peers"), "nothing can be shown that is called peers", ELSEWHERE["PEERS"]),
         (("suspend",), "no such command: SUSPEND", ELSEWHERE["SUSPEND"]),
         (("show", "polls"), "nothing can be shown that is called polls", 'did you mean "POOLS"?'),

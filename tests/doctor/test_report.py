@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from pgmux.doctor.alarms import find_alarms
-from pgmux.doctor.facts import Report
+from pgmux.doctor.facts import Client, Report
 from pgmux.doctor.report import render_report
 from pgmux.doctor.words import duration, size
 from tests.doctor.reports import SERVER, backend, holder, pool, report
@@ -54,6 +54,15 @@ def test_the_oldest_snapshots_name_the_client() -> None:
     said = rendered(report(holders=(holder(age=12_345, held_s=720.0), holder("standby", held_s=None))))
     assert "12,345" in said
     assert '"shop" at 10.0.0.7:4312 through pgmux' in said
+
+
+def test_a_backend_of_pgmux_whose_client_has_changed_is_nobody_elses() -> None:
+    assert str(Client("", "pgbench", is_through_pgmux=True)) == '"pgbench" through pgmux'
+
+
+def test_who_waits_for_a_pool_that_is_too_small_is_not_forgotten() -> None:
+    assert "But 10 clients of pgmux wait now" in rendered(report(pools=(pool(waiting=10),)))
+    assert "wait now" not in rendered(report(pools=(pool(),)))
 
 
 def test_a_long_table_is_cut() -> None:
