@@ -2,10 +2,11 @@
 """What a statement's text may leave behind in its session: one pass over it, a word at a time.
 
 Nothing is parsed. Strings, comments and dollar quotes are stepped over, each word is looked up
-by its first eight letters if its first and its length are those of one that counts, and what is found is a suspicion: too many of them cost a question to
-the backend, one too few would be a leak. So the words that say what a statement is count only
-where a statement begins, and those that name a thing (set_config, an advisory lock, TEMP) count
-wherever they stand, in a quoted name and in a dollar quote too.
+by its first eight letters if its first and its length are those of one that counts, and what is
+found is a suspicion: too many of them cost a question to the backend, one too few would be a leak.
+So the words that say what a statement is count only where a statement begins, and those that name
+a thing (set_config, an advisory lock, TEMP) count wherever they stand, in a quoted name and in a
+dollar quote too.
 
 Manual: chapter "SQL Syntax", section "Lexical Structure".
 """
