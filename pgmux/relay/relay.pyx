@@ -328,6 +328,7 @@ cdef class Relay(Moving):
             self.drop_socket(backend)            # its predecessor's
         backend.pool = pool_of(word)
         backend.closing = True
+        backend.orphaned = backend.at_rest = False       # as it was when it was ours last: nobody may get it
         backend.client = None
         backend.deadline_us = self.now + CLOSE_WITHIN_US
         if backend.fd < 0:

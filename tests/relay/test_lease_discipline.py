@@ -362,6 +362,29 @@ def test_a_cancel_for_the_backend_before_holds_back_nothing_of_the_next(make_rig
     assert (slot, backend.received()) == (0, SELECT)
 
 
+def test_what_a_dead_worker_left_is_ended_and_goes_to_no_client(make_rig: MakeRig) -> None:
+    """Whoever is to end it had it before, and left it at rest."""
+    rig = make_rig(workers=2)
+    backend, slot = rig.open()
+    heir, _ = rig.connect(worker=0)
+    other, _ = rig.connect(worker=1)
+    for application in (heir, other):
+        application.send(SELECT)
+        rig.run()
+        assert backend.received() == SELECT
+        if application is heir:
+            backend.send(DONE, READY)
+            rig.run()
+    assert rig.world.pools.fence(1, 0) == [slot]
+    assert rig.relays[0].bury_fenced(slot)
+    heir.send(SELECT)
+    backend.send(DONE, READY)
+    for _ in range(4):
+        rig.relays[0].run(0)
+    assert "handed on twice" not in [word for word, _ in rig.relays[0].take_news()]
+    assert backend.received() == b""
+
+
 FATAL = message(b"E", b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0")
 
 
