@@ -2,14 +2,16 @@
 """What a statement's text may leave behind in its session: one pass over it, a word at a time.
 
 Nothing is parsed. Strings, comments and dollar quotes are stepped over, each word is looked up
-by its first eight letters, and what is found is a suspicion: too many of them cost a question to
-the backend, one too few would be a leak. So the words that say what a statement is count only
-where a statement begins, and those that name a thing (set_config, an advisory lock, TEMP) count
-wherever they stand, in a quoted name and in a dollar quote too.
+by its first eight letters if its first and its length are those of one that counts, and what is
+found is a suspicion: too many of them cost a question to the backend, one too few would be a leak.
+So the words that say what a statement is count only where a statement begins, and those that name
+a thing (set_config, an advisory lock, TEMP) count wherever they stand, in a quoted name and in a
+dollar quote too.
 
 Manual: chapter "SQL Syntax", section "Lexical Structure".
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cdef extern from "string.h" nogil:
     void *memmem(const void *haystack, size_t size, const void *needle, size_t needle_size)
@@ -57,6 +59,7 @@ cdef struct Word:
 
 cdef Word WORDS[MOST_WORDS]      # by their first letters
 cdef uint8_t PLACES[256]         # of words by their first letter, small: bits of Place
+cdef uint16_t LENGTHS[256]       # of words by their first letter: bit n for n letters, bit PACKED for more, too
 cdef uint8_t FIRST_OF[256]       # the first of WORDS with this letter
 cdef uint8_t COUNT_OF[256]       # how many there are
 cdef uint8_t SMALL[256]          # a byte that may go on a word, $ included, in small letters; else 0
@@ -69,12 +72,15 @@ for _word, _traces, _begins in sorted(_all):
     WORDS[_count].traces = _traces
     WORDS[_count].begins = _begins
     PLACES[ord(_word[0])] |= BEGINNING if _begins else ANY
+    LENGTHS[ord(_word[0])] |= 1 << min(len(_word), PACKED)
     if COUNT_OF[ord(_word[0])] == 0:
         FIRST_OF[ord(_word[0])] = _count
     COUNT_OF[ord(_word[0])] += 1
     _count += 1
 PLACES[ord("p")] |= ANY          # pg_advisory_…, pg_try_advisory_…
+LENGTHS[ord("p")] |= 1 << PACKED
 PLACES[ord("e")] |= ANY          # E'…', a string with escapes
+LENGTHS[ord("e")] |= 1 << 1
 for _byte in range(256):
     if CLASSES[_byte] == LETTER or _byte == ord("$"):
         SMALL[_byte] = bytes([_byte]).lower()[0]
@@ -87,6 +93,15 @@ cdef uint32_t _learnt = 0
 cdef uint64_t BASIS = 0xCBF29CE484222325      # FNV-1a
 cdef uint64_t PRIME = 0x100000001B3
 
+cdef enum:
+    SELECT_BYTES = 7             # "select ", with which most texts begin: no word that counts
+
+cdef uint64_t SELECT = 0, SMALL_BITS = 0     # in the order of memory
+memcpy(&SELECT, <const char *>b"select \0", 8)
+memcpy(&SMALL_BITS, <const char *>b"\x20\x20\x20\x20\x20\x20\x20\0", 8)
+cdef uint64_t SELECT_MASK = 0
+memcpy(&SELECT_MASK, <const char *>b"\xff\xff\xff\xff\xff\xff\xff\0", 8)
+
 cdef uint64_t ADVISORY = int.from_bytes(b"pg_advis", "big")
 cdef uint64_t TRY_ADVISORY = int.from_bytes(b"pg_try_a", "big")
 
@@ -97,20 +112,23 @@ cdef uint32_t find_traces(const char *text, size_t size, bint backslashes) noexc
     cdef size_t at = 0, start
     cdef uint8_t byte, letter
     cdef bint begins = True
-    cdef uint64_t packed
+    cdef uint64_t head
+    if size > SELECT_BYTES:
+        memcpy(&head, text, 8)
+        if (head | SMALL_BITS) & SELECT_MASK == SELECT:
+            at = SELECT_BYTES
+            begins = False
     while at < size:
         byte = text[at]
         if CLASSES[byte] == LETTER:
             start = at
             letter = SMALL[byte]
-            if PLACES[letter] & (BEGINNING | ANY if begins else ANY):
-                at = _pack(text, at, size, &packed)
+            at = _skip_word(text, at, size)
+            if PLACES[letter] & (BEGINNING | ANY if begins else ANY) and LENGTHS[letter] >> min(at - start, PACKED) & 1:
                 if letter == c"e" and at == start + 1 and at < size and text[at] == c"'":
                     at = _skip_string(text, at, size, True)
                 else:
-                    traces |= _look_up(packed, letter, text + start, at - start, begins)
-            else:
-                at = _skip_word(text, at, size)
+                    traces |= _look_up(_pack(text, start, at), letter, text + start, at - start, begins)
             begins = False
         elif CLASSES[byte] == SPACE:
             at += 1
@@ -149,15 +167,14 @@ cdef inline size_t _skip_word(const char *text, size_t at, size_t size) noexcept
     return at
 
 
-cdef inline size_t _pack(const char *text, size_t at, size_t size, uint64_t *packed) noexcept nogil:
-    """The place behind a word that begins at `at`; its first letters, small, are `packed` as one number."""
-    cdef size_t end = min(size, at + PACKED)
-    cdef uint64_t word = 0
-    while at < end and SMALL[<uint8_t>text[at]]:
-        word = word << 8 | SMALL[<uint8_t>text[at]]
+cdef inline uint64_t _pack(const char *text, size_t at, size_t end) noexcept nogil:
+    """The first letters of a word, small, as one number."""
+    cdef size_t stop = min(end, at + PACKED)
+    cdef uint64_t packed = 0
+    while at < stop:
+        packed = packed << 8 | SMALL[<uint8_t>text[at]]
         at += 1
-    packed[0] = word
-    return _skip_word(text, at, size)
+    return packed
 
 
 cdef uint32_t _look_up(uint64_t packed, uint8_t letter, const char *word, size_t size, bint begins) noexcept nogil:
@@ -272,6 +289,7 @@ def learn(names):
         if name and not LEARNT_NAMES[cell] and 2 * _learnt < LEARNT_CELLS:
             LEARNT_NAMES[cell] = _digest(name, len(name))
             PLACES[SMALL[<uint8_t>name[0]]] |= ANY
+            LENGTHS[SMALL[<uint8_t>name[0]]] |= 1 << min(len(name), PACKED)
             _learnt += 1
             news.append(name)
     return news

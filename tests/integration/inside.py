@@ -75,6 +75,8 @@ class Inside:
     def a_client_on_each_worker(self, **login: Any) -> dict[int, Wire]:
         """Connects until every worker has got a client, and gives one of each, by worker."""
         found: dict[int, Wire] = {}
+        nobody = self._segment.worker_count
+        wait_until(lambda: not self._pools.workers.absent(but=nobody), what="every worker to accept clients")
         for _ in range(_TRIES):
             if len(found) == self._segment.worker_count:
                 return dict(sorted(found.items()))

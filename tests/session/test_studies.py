@@ -42,6 +42,14 @@ def of(text: str) -> Study:
         ("SELECT $1; SET a TO b", Trace.SETTINGS),
         ("BEGIN", Trace.BLOCK),
         ("SELECT 'never ended; SET a TO b", 0),
+        ("sElEcT\tset_config('a', 'b', false)", Trace.SETTINGS),
+        ("SELECT set_config('a', 'b', false)", Trace.SETTINGS),
+        ("selects; SET a TO b", Trace.SETTINGS),
+        ("INSERT INTO t VALUES (1)", Trace.ADVANCING),
+        ("WITH i AS (INSERT INTO t VALUES (1)) SELECT 1", Trace.ADVANCING),
+        ("SELECT nextval('s')", Trace.ADVANCING),
+        ("SELECT LASTVAL()", Trace.RECALLING),
+        ("select pg_catalog.currval('s')", Trace.RECALLING),
     ],
 )
 def test_the_first_look(text: str, traces: int) -> None:
