@@ -23,6 +23,7 @@ from pgmux.control.pretence import is_pretended, pretend
 from pgmux.control.request import Request, RequestError, parse_text
 from pgmux.protocol import messages, requests, results
 from pgmux.protocol.errors import ClientProtocolError
+from pgmux.protocol.names import FRONTEND
 from pgmux.protocol.results import Type, Value
 
 MAX_MESSAGE_BYTES: Final = 65_536
@@ -83,7 +84,7 @@ class Console:
                 yield messages.build_error_response("FATAL", "08P01", str(error))
 
     def _read(self, message: messages.Message) -> Iterator[bytes]:
-        name = messages.FRONTEND.get(message.kind, "")
+        name = FRONTEND.get(message.kind, "")
         if self._is_skipping and name not in ("Sync", "Terminate"):
             return
         reader = _READERS.get(name)

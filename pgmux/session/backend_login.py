@@ -25,7 +25,6 @@ from typing import Final
 
 from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.messages import (
-    BACKEND,
     Message,
     build_password_message,
     build_sasl_initial_response,
@@ -39,6 +38,7 @@ from pgmux.protocol.messages import (
     parse_sasl_mechanisms,
     take_message,
 )
+from pgmux.protocol.names import BACKEND
 from pgmux.protocol.scram import (
     MECHANISM,
     NONCE_BYTES,
@@ -143,7 +143,7 @@ class BackendLogin:
         `end_point`: of the TLS connection with the server, to which SCRAM is then bound where it can be.
         """
         self.step = Step.NEW
-        self.error: dict[str, str] | None = None  # by the names in messages.ERROR_FIELDS
+        self.error: dict[str, str] | None = None  # by the names in names.ERROR_FIELDS
         self.notices: list[dict[str, str]] = []
         self.welcome: dict[str, str] = {}  # ParameterStatus, in the order of their coming
         self.is_keyless = False  # it failed because we do not know what PostgreSQL asked for

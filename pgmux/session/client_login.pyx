@@ -33,7 +33,7 @@ from libc.string cimport memcmp, memcpy
 from pgmux.protocol.scram_server cimport ScramServer, draw_nonce
 from pgmux.session.introduction cimport Introduction, LONGEST_REMEMBERED, remembered
 
-from pgmux.protocol import messages, scram
+from pgmux.protocol import messages, names, scram
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
 from pgmux.protocol.scram import ScramVerifier
 from pgmux.protocol.startup import CancelRequest, SSLRequest, startup_packet_size
@@ -483,7 +483,7 @@ cdef class ClientLogin:
             if self._buffer[0] == 0:
                 raise ClientProtocolError("a second start-up packet")
             kind = bytes(self._buffer[:1])
-            raise ClientProtocolError(f"expected a password message, got {messages.FRONTEND.get(kind, repr(kind))}")
+            raise ClientProtocolError(f"expected a password message, got {names.FRONTEND.get(kind, repr(kind))}")
         cdef uint8_t *header = <uint8_t *>PyByteArray_AS_STRING(self._buffer)
         cdef Py_ssize_t length
         cdef bytes body

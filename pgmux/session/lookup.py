@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 from pgmux.protocol.errors import BackendProtocolError
 from pgmux.protocol.extended import build_statements, parse_data_row
-from pgmux.protocol.messages import BACKEND, Message, parse_error_fields
+from pgmux.protocol.messages import Message, parse_error_fields
+from pgmux.protocol.names import BACKEND
 from pgmux.protocol.scram import ScramVerifier, format_verifier
 from pgmux.session.secret import Md5Hash, Secret, parse_secret
 

@@ -29,7 +29,7 @@ _old_servers: set[tuple[str, int]] = set()
 class OpenError(Exception):
     """A backend could not be opened; the text is what the clients are told, the SQLSTATE first.
 
-    `fields` is PostgreSQL's own error where it has given one, by the names in messages.ERROR_FIELDS.
+    `fields` is PostgreSQL's own error where it has given one, by the names in names.ERROR_FIELDS.
     `is_keyless`: this worker does not know the secret; one in which its user has logged in may.
     """
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pgmux.protocol import messages
 from pgmux.protocol.errors import BackendProtocolError, ClientProtocolError, ProtocolError
+from pgmux.protocol.names import BACKEND, FRONTEND
 
 BUILT = [
     (messages.build_authentication_ok(), b"R\0\0\0\x08\0\0\0\0"),
@@ -67,7 +68,7 @@ def test_message_is_built_as_the_manual_says(built: bytes, expected: bytes) -> N
 
 
 def test_no_type_byte_and_no_name_stands_twice_in_a_table() -> None:
-    for table in (messages.FRONTEND, messages.BACKEND):
+    for table in (FRONTEND, BACKEND):
         assert all(len(kind) == 1 for kind in table)
         assert len(set(table.values())) == len(table)
 
