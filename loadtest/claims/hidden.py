@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def _measure(stage: Stage) -> list[Row]:
-    from tests.hidden.comparison import AS_DIRECT, ROAMING, bounced, compare, prepare_database
-    from tests.servers import Pgmux, Postgres
+    from tests.hidden.comparison import AS_DIRECT, bounced, compare, multiplexed, prepare_database
+    from tests.servers import Postgres
 
     with Postgres() as postgres:
         prepare_database(postgres)
         stage.tell("hidden state: pgmux")
-        ours = compare(postgres, lambda: Pgmux(postgres, **ROAMING))
+        ours = compare(postgres, lambda: multiplexed(postgres))
         stage.tell("hidden state: PgBouncer")
         theirs = compare(postgres, lambda: bounced(postgres)) if find_pgbouncer() else {}
     return [
