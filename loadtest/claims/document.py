@@ -89,7 +89,7 @@ _WORDS = {
     "interpreter": (
         "A Python interpreter with gevent and pgmux's own modules is some 30 MB before the first client, "
         "which 15 MB for one worker cannot hold; a worker more costs 7 MB, a client less than 900 bytes, "
-        "so four workers stay within it."
+        "so by these numbers four workers stay within it."
     ),
     "proof": (
         "Three quarters of such a connection's processor time are the kernel's with both, and pgmux's is the smaller. Of "

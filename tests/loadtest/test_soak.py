@@ -33,6 +33,12 @@ def test_memory_has_its_tolerance() -> None:
     assert [grown.what for grown in growth([part(1), part(2), part(3, memory=most + 1)])] == ["memory"]
 
 
+def test_memory_that_goes_up_and_down_has_not_grown() -> None:
+    parts = [part(number, memory=1_000_000 + number % 2 * 60_000) for number in range(10)]
+    assert list(growth(parts)) == []
+    assert [grown.what for grown in growth([*parts, part(10, memory=1_120_000)])] == ["memory"]
+
+
 @pytest.mark.slow
 def test_a_short_one_tells_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["--connections", "600", "--transactions", "6000", "--parts", "3"])
