@@ -20,16 +20,14 @@ cdef enum Finished:              # what else is to be gone on from when a chunk 
     STALE = 35                   # what was asked has met a statement that is out of date, and is to be asked again
 
 cdef class Asking(Retrying):
-    cdef public uint64_t audit_interval_us  # between two audits of this worker; 0 = none
-    cdef uint64_t next_audit_us
     cdef public object own_settings      # frozenset of names (a.b) that functions set
-    cdef bint asks_functions             # audits ask which functions leave something behind, see session/lore.py
 
     cdef int put_query(self, Backend backend, bytes text) except -1
     cdef int pin(self, Client client, Backend backend, object found) except -1
     cdef int hear_channels(self, Client client, Backend backend, object heard) except -1
     cdef int ask(self, Client client, Backend backend) except -1
     cdef int hear(self, Client client, Backend backend, object resets) except -1
+    cdef int keep_notification(self, Client client, bytes message) except -1
     cdef int sound(self, Client client, Backend backend) except -1
     cdef int conclude(self, Client client, Backend backend) except -1
     cdef int proceed(self, Client client) except -1
@@ -41,6 +39,3 @@ cdef class Asking(Retrying):
     cdef bint may_pin(self, Client client, Backend backend) except -1
     cdef uint32_t count_pinned(self, Backend backend) except? 0xFFFF
     cdef int tell(self, Client client, bytes words) except -1
-    cdef bint is_audit_due(self, Client client) noexcept
-    cdef int audit(self, Client client, Backend backend) except -1
-    cdef int hear_audit(self, Backend backend) except -1

@@ -5,5 +5,4 @@ from pgmux.relay.retrying import Retrying
 class Asking(Retrying):
     """The inquiries of a worker's backends."""
 
-    audit_interval_us: int  # between two audits of this worker; 0 = none
     own_settings: frozenset[str]  # names (a.b) that functions set

@@ -5,39 +5,30 @@ A transaction whose texts have left traces ends with a question. Its last ReadyF
 back, the backend is asked what its session state is now (session/inquiry.py), the client's
 settings, channels and pins become what was told, and only then does the client learn that it is
 over. So what errors, savepoints and ROLLBACK do to settings need not be known here.
-
-What no text announces is looked for now and then: an audit of backends that were let go. The first of a
-database asks which of its functions leave something behind (session/lore.py): texts that name them announce it.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport NOTED, OURS, expect
 from pgmux.relay.buffer cimport length
 from pgmux.relay.endpoint cimport (
-    ASKING, AUDITING, Backend, Client, IDLE, LEASED, Lobby, NO_ERRAND, REJECT, SUBSCRIBING, WARN,
+    ASKING, Backend, Client, IDLE, LEASED, NO_ERRAND, REJECT, SUBSCRIBING, WARN,
 )
-from pgmux.relay.leasing cimport CLOSE_WITHIN_US
 from pgmux.relay.streams cimport Chunk
-from pgmux.session.modes cimport SESSION
 from pgmux.session.traces cimport HOLDING, LISTENING, LOADING, LOCKING, NOTIFYING, TEMPORARY
 from pgmux.shm.leases cimport LEASED as LEASED_SLOT, phase_of, pool_of
 
+from pgmux.protocol.messages import channel_of
 from pgmux.session.inquiry import (
-    Pin, build_question, drop_empty, drop_self, find_unknown, read_answer, settle_settings, suspects,
+    Pin, build_question, drop_empty, drop_self, read_answer, settle_settings, suspects,
 )
 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
-
-cdef enum:
-    STUDIED_FOR_US = 10_000_000  # a database is asked for its functions no oftener
-    CARRIED_NEVER = HOLDING | LOCKING | TEMPORARY
 
 
 cdef class Asking(Retrying):
     """The inquiries of a worker's backends."""
 
     def __cinit__(self):
-        self.asks_functions = True
         self.own_settings = frozenset()
 
     cdef int put_query(self, Backend backend, bytes text) except -1:
@@ -61,7 +52,8 @@ cdef class Asking(Retrying):
         self.counters[backend.pool].inquiries += 1
         backend.errand = ASKING
         backend.heard = bytearray()
-        self.put_query(backend, build_question(names, backend.traces, every=backend.touched_any))
+        self.put_query(backend, build_question(names, backend.traces, every=backend.touched_any,
+                                               own=backend.touched_unlearnt))
         backend.notes.append((ASKED, client, None, backend.returned or ()))
         backend.at_rest = False
         nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
@@ -74,7 +66,7 @@ cdef class Asking(Retrying):
             return self.lose(backend, False)
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         if backend.touched_any:
-            told = drop_empty(told, self.own_settings - client.settings.values.keys())
+            told = drop_empty(told, {name for name in told if "." in name} - client.settings.values.keys())
             backend.unsettled = True             # settings of one's own (a.b) whose names nobody knows are not told
             backend.soiled |= answer.has_statements
         have = client.settings.changed(told)
@@ -155,11 +147,18 @@ cdef class Asking(Retrying):
         return self.send_to_client(client, words, len(words))
 
     cdef int hear_channels(self, Client client, Backend backend, object heard) except -1:
-        """What the session listens to now: what it had, less what it gave up unless that was undone, and the new."""
+        """What the session listens to now: what it had, less what it gave up unless that was undone, and the new.
+
+        Between the COMMIT of its LISTEN and our UNLISTEN this backend heard the new channels: the client's own
+        notifications of the same transaction, and others'. The ear is asked after that, so it tells of none twice.
+        """
         kept = client.channels or frozenset()
         if not backend.undone:
             kept = frozenset() if backend.unlistened_all else kept - (backend.unlistened or set())
         channels = kept | heard
+        if backend.overheard is not None:        # the channels that it had are heard by the ear
+            new = channels - (client.channels or frozenset())
+            backend.overheard = [message for message in backend.overheard if channel_of(message) in new]
         if channels != (client.channels or frozenset()):
             client.channels = channels or None
             backend.errand = SUBSCRIBING
@@ -176,8 +175,10 @@ cdef class Asking(Retrying):
     cdef int conclude(self, Client client, Backend backend) except -1:
         """All is known: the client may know that its transaction is over."""
         backend.errand = NO_ERRAND
+        for message in backend.overheard or ():
+            self.keep_notification(client, message)
         self.forget_traces(backend)
-        if client.pending is not None:
+        if client.pending is not None and not client.overrun:
             self.deliver(client)
         self.send_ready(client, c"I")
         self.settle_if_due(backend)
@@ -198,65 +199,15 @@ cdef class Asking(Retrying):
 
     cdef int forget_traces(self, Backend backend) except -1:
         backend.traces = 0
-        backend.touched = backend.returned = backend.unlistened = None
-        backend.touched_any = backend.unlistened_all = backend.undone = False
+        backend.touched = backend.returned = backend.unlistened = backend.overheard = None
+        backend.touched_any = backend.touched_unlearnt = backend.unlistened_all = backend.undone = False
         return 0
 
-    # --- what no text has announced
+    # --- elsewhere
 
-    cdef bint is_audit_due(self, Client client) noexcept:
-        """Whether a backend that its client leaves now is looked at: one of this worker's, once in a while."""
-        return (self.audit_interval_us != 0 and (self.now >= self.next_audit_us or client.lobby.is_unstudied)
-                and client.mode != SESSION)
-
-    cdef int audit(self, Client client, Backend backend) except -1:
-        """The client's transaction is over and left no traces, and it has let the backend go: ask all the same.
-
-        Nobody has the backend meanwhile. What is found (a function can take a lock or change a setting without a
-        word of it in the text) is counted, logged with the client's name, and taken away before the next.
-        """
-        cdef Chunk nothing
-        cdef Lobby lobby = self.lobbies[backend.pool]
-        cdef bint asks_functions = lobby.is_unstudied and self.asks_functions
-        lobby.is_unstudied = False
-        if asks_functions:
-            lobby.studied_at_us = self.now
-        self.next_audit_us = self.now + self.audit_interval_us
-        self.counters[backend.pool].audits += 1
-        backend.errand = AUDITING
-        backend.heard = bytearray()
-        self.put_query(backend, build_question(self.own_settings, CARRIED_NEVER, every=True,
-                                               functions=asks_functions))
-        backend.notes.append((AUDITED, None, None, client))
-        backend.at_rest = False
-        backend.orphaned = True
-        backend.deadline_us = self.now + CLOSE_WITHIN_US
-        nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
-        return self.post_requests(backend, &nothing)
-
-    cdef int hear_audit(self, Backend backend) except -1:
-        cdef Client client = backend.audited
-        cdef Lobby lobby = self.lobbies[backend.pool]
-        if client is None:                       # it was refused
-            backend.heard = None
-            return self.settle_if_due(backend)
-        answer = self.take_answer(backend)
-        backend.audited = None
-        if answer is None:
-            return self.lose(backend, False)
-        if answer.functions:
-            self.news.append(("functions", (backend.pool, answer.functions)))
-        told = drop_empty(drop_self(answer.settings, lobby.login_user), self.own_settings)
-        known = self.pools.baggage.settings(backend.slot)
-        unknown = () if known is None else find_unknown(told, known)
-        backend.soiled |= answer.has_statements
-        if answer.pins or unknown:
-            self.counters[backend.pool].findings += 1
-            backend.soiled = True
-            if self.now >= lobby.studied_at_us + STUDIED_FOR_US:
-                lobby.is_unstudied = True        # perhaps by a function that is newer than what we know
-            self.news.append(("found", (client, backend.slot, answer.pins, unknown)))
-        return self.settle_if_due(backend)
+    cdef int keep_notification(self, Client client, bytes message) except -1:
+        """Relay's."""
+        raise NotImplementedError
 
     cdef int settle_if_due(self, Backend backend) except -1:
         """Replying's."""

@@ -2,21 +2,18 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.relay.naming cimport STOP, Step
-from pgmux.relay.recalling cimport Recalling
+from pgmux.relay.resetting cimport Resetting
 from pgmux.relay.streams cimport Chunk
 
 
 cdef bytes UNSETTING             # takes away all settings, by whatever name, and nothing else
 
-cdef class Carrying(Recalling):
+cdef class Carrying(Resetting):
     cdef public bytes reset_query        # server_reset_query; empty = none
     cdef public bint defers_begin
 
     cdef bint open_lease(self, Client client, Backend backend) except -1
     cdef Step study_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
-    cdef Step study_session_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
-    cdef tuple restore(self, Client client, Backend backend, uint32_t traces, object study)
-    cdef int put_restored(self, Client client, Backend backend, tuple texts) except -1
     cdef Step spare_backend(self, Client client, Chunk *chunk, uint32_t total) except? STOP
     cdef Step answer_alone(self, Client client, bytes text, object lone) except? STOP
     cdef Step begin_refused(self, Client client) except? STOP

@@ -10,10 +10,11 @@ cleaned by DISCARD ALL before the next; where it can be nothing but settings, by
 """
 from libc.stdint cimport uint8_t, uint32_t
 
-from pgmux.protocol.replies cimport NOTED, expect, has_turns
+from pgmux.protocol.replies cimport NOTED, expect
 from pgmux.relay.asking cimport (
     ASKED, AUDITED, CAUGHT_UP, CLEANED, OVERSTEPPED, REFUSED, RESTORED, STALE, UNDONE, WITHHELD,
 )
+from pgmux.relay.auditing cimport ANYTHING
 from pgmux.relay.describing cimport EXAMINED_COLUMNS
 from pgmux.relay.endpoint cimport (
     ASKING, Backend, CATCHING_UP, Client, NO_ERRAND, RESETTING, SUBSCRIBING, UNDOING,
@@ -32,7 +33,7 @@ from pgmux.shm.baggage cimport SEVERAL
 from pgmux.shm.layout cimport UNKNOWN_SETTINGS
 
 from pgmux.session.inquiry import Pin, suspects
-from pgmux.session.settings import catch_up, to_restore
+from pgmux.session.settings import catch_up
 from pgmux.session.studies import Lone, study as study_text
 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
@@ -50,7 +51,7 @@ cdef enum:
     LASTING = SETTINGS | LISTENING | TEMPORARY | HOLDING | LOCKING | LOADING | UNSEEN
 
 
-cdef class Carrying(Recalling):
+cdef class Carrying(Resetting):
     """What a session must find again on whatever backend its next transaction has."""
 
     # --- a lease begins
@@ -61,6 +62,8 @@ cdef class Carrying(Recalling):
         backend.fresh = False
         self.pools.baggage.refresh(backend.slot)
         self.follow(client, backend)
+        if self.is_unlearnt(client):
+            self.touch_unlearnt(client, backend)
         is_behind = (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
                      or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS)
         if is_behind:
@@ -92,7 +95,7 @@ cdef class Carrying(Recalling):
             expect(&backend.replies, c"Q")
             return PASS
         if chunk.traces & UNSEEN and chunk.size - chunk.at < total:
-            self.touch(client, backend, SETTINGS | UNSEEN | LOCKING | TEMPORARY | HOLDING, None)
+            self.touch(client, backend, ANYTHING, None)
             expect(&backend.replies, c"Q")
             return PASS
         text = message[HEADER:total - 1]
@@ -114,41 +117,6 @@ cdef class Carrying(Recalling):
             self.note_mentions(client, backend, text)
         self.put_restored(client, backend, restored)
         return TAKEN
-
-    cdef Step study_session_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
-        """A Query of a client that keeps its backend: only what it resets matters."""
-        cdef tuple restored = ()
-        if chunk.traces & (SETTINGS | DISCARDING) and chunk.size - chunk.at >= total:
-            study = study_text((chunk.data + chunk.at + HEADER)[:total - HEADER - 1], chunk.traces)
-            restored = to_restore(client.startup, study.resets, study.resets_all)
-        expect(&backend.replies, c"Q")
-        if not restored:
-            return PASS
-        self.cut_requests(chunk, total)
-        self.put_request(chunk.data + chunk.at - total, total)
-        self.put_restored(client, backend, restored)
-        return TAKEN
-
-    cdef tuple restore(self, Client client, Backend backend, uint32_t traces, object study):
-        """What is to be run behind a Query that resets settings.
-
-        RESET leads to the log-in's values, which for the backend are not those of the client's start-up. At the
-        end of a transaction that is put right by `settle_settings`; within one, whose rest may depend on it, here,
-        and so that a ROLLBACK takes it back with the RESET.
-        """
-        cdef tuple texts
-        if backend.status != c"T" or traces & BLOCK or has_turns(&backend.replies):
-            return ()
-        texts = to_restore(client.startup, study.resets, study.resets_all)
-        if texts:
-            backend.returned = (backend.returned or set()) - client.startup.values.keys()
-        return texts
-
-    cdef int put_restored(self, Client client, Backend backend, tuple texts) except -1:
-        for text in texts:
-            self.put_query(backend, text)
-            backend.notes.append((RESTORED, client, None, None))
-        return 0
 
     cdef int touch(self, Client client, Backend backend, uint32_t traces, object study) except -1:
         """A text that may change the session is about to be executed: remember what to ask for at the end."""
@@ -321,7 +289,7 @@ cdef class Carrying(Recalling):
         follows from them is done when the whole chunk has been dealt with (`finish`)."""
         note, client, _name, what = backend.notes[0]
         if note < CAUGHT_UP:
-            return Recalling.keep_note(self, backend)
+            return Resetting.keep_note(self, backend)
         backend.notes.popleft()
         if note == RESTORED or note == CAUGHT_UP and what is None:
             return 0

@@ -39,6 +39,8 @@ cdef enum:
     READS_A_TURN = 8         # chunks of one socket before the others have their turn
     LONGEST_MESSAGE = 0x3FFFFFFF    # PostgreSQL's own limit (MaxAllocSize)
 
+cdef uint64_t NO_LORE            # no moment: nothing is known of functions, or not asked
+
 cdef class Endpoint:
     cdef readonly int fd                 # -1 = none
     cdef uint32_t serial                 # tells this socket's events from its predecessor's
@@ -79,6 +81,8 @@ cdef class Client(Endpoint):
     cdef uint64_t digest                 # of `settings`
     cdef public object settings          # SessionSettings: what its session has set now
     cdef public object startup           # SessionSettings: what it had set at its log-in, to which RESET goes back
+    cdef bint restores                   # it had set something then
+    cdef dict resets                     # in session mode, its statements that reset settings: Study by name; None = none
     cdef dict names                      # its name of a prepared statement: Statement; None = it has none
     cdef Buffer unnamed                  # its unnamed statement: a Parse's body from the text on
     cdef uint64_t unnamed_token          # tells it from any other unnamed statement; 0 = it has none
@@ -139,11 +143,14 @@ cdef class Backend(Endpoint):
     cdef uint32_t traces                 # of this transaction's texts, bits of Trace
     cdef set touched                     # settings this transaction may have changed; None = it has named none
     cdef bint touched_any                # it may have changed any setting
+    cdef bint touched_unlearnt           # even one of its own (a.b) that only a function names which we do not know
     cdef set returned                    # settings it may have taken back to where they were; None = none
     cdef set unlistened                  # channels that it gave up; None = none
     cdef bint unlistened_all
+    cdef list overheard                  # notifications that came since it was told to listen; None = none
     cdef bint undone                     # its last command was a ROLLBACK, or failed
     cdef bint redefines                  # its transaction has altered or dropped something
+    cdef bint makes_code                 # its transaction has made a function or the like
     cdef bint soiled                     # something was left on it that only DISCARD ALL takes away
     cdef bint unsettled                  # settings may have been left on it whose names nobody knows
     cdef bytes cleaning                  # what is to be run when it is at rest and its client has left; None = nothing
@@ -154,6 +161,7 @@ cdef class Backend(Endpoint):
     cdef bint query_failed               # an error has come since the last ReadyForQuery
     cdef bint distrusted                 # its statements may be gone, or not: nothing is relied upon
     cdef bint poised                     # what was bound last makes it forget its statements when it is executed
+    cdef object resetting                # Study of what was bound last, if that resets settings of a start-up; else None
     cdef uint32_t done                   # statements completed since the last ReadyForQuery
     cdef Buffer stash                    # of an incomplete message that must be read whole
     cdef bint is_first                   # the request at hand is the first of its transaction that is sent
@@ -162,6 +170,7 @@ cdef class Backend(Endpoint):
     cdef Buffer record                   # what was sent since, the first request included
     cdef size_t unrecorded               # bytes in front of the first request, in the same piece
     cdef Client audited                  # who had it before the audit; None = there is none
+    cdef uint64_t lore_asked             # as of when the audit asks for functions; NO_LORE = it does not
     cdef tuple untold                    # what was bound last, if its client knows no columns: (portal, name, Statement)
     cdef uint32_t described              # digest of the columns that it told last
     cdef object examined                 # whose columns those are, by our own question: Statement, or Client; None
@@ -190,8 +199,9 @@ cdef class Lobby:
     cdef public uint8_t on_pin           # PinPolicy
     cdef public uint32_t most_pinned     # of its backends may be pinned at once
     cdef public str login_user           # who logs in to PostgreSQL
-    cdef public bint is_unstudied        # its database's functions are to be asked for, see session/lore.py
-    cdef public uint64_t studied_at_us
+    cdef uint64_t lore                   # as of when its database's functions are known (Header.lore), or NO_LORE
+    cdef uint64_t lore_asked             # and were asked for last
+    cdef uint64_t studied_at_us          # when that was
 
     cdef void append(self, Client client)
     cdef void remove(self, Client client)

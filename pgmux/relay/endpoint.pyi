@@ -121,8 +121,6 @@ class Lobby:
     on_pin: int  # 0 allow, 1 warn, 2 reject
     most_pinned: int  # of its backends may be pinned at once
     login_user: str  # who logs in to PostgreSQL
-    is_unstudied: bool  # its database's functions are to be asked for
-    studied_at_us: int
     def __init__(self, pool: int) -> None: ...
     @property
     def pool(self) -> int: ...

@@ -14,6 +14,8 @@ from pgmux.session.modes cimport PoolMode, TRANSACTION
 from pgmux.session.arrival import Arrival, Encryption
 from pgmux.session.settings import BASE
 
+cdef uint64_t NO_LORE = 0xFFFFFFFFFFFFFFFF
+
 
 cdef class Endpoint:
     """A socket and where its streams stand."""
@@ -111,7 +113,7 @@ cdef class Lobby:
         self.pool = pool
         self.favourite = -1
         self.most_pinned = 0xFFFFFFFF
-        self.is_unstudied = True
+        self.lore = self.lore_asked = NO_LORE
 
     cdef void append(self, Client client):
         client.before = self.last

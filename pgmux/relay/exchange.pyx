@@ -10,7 +10,7 @@ gigabyte costs 64 kB.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from pgmux.protocol.replies cimport NOTED, expect, has_turns, is_extended
+from pgmux.protocol.replies cimport expect, has_turns, is_extended
 from pgmux.relay.asking cimport DEFERRED
 from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.endpoint cimport (
@@ -137,7 +137,7 @@ cdef class Exchange(Replying):
         """What becomes of the client's message at hand, of `total` bytes."""
         cdef uint8_t request = chunk.data[chunk.at]
         cdef Request kind = <Request>REQUESTS[request]
-        cdef bint is_studied = IS_STUDIED[request] and (client.mode != SESSION or request == c"Q")
+        cdef bint is_studied = IS_STUDIED[request] and (client.mode != SESSION or client.restores or request == c"Q")
         cdef Step verdict
         cdef Backend backend
         if kind == TERMINATE or kind == ILLEGAL:
@@ -215,8 +215,8 @@ cdef class Exchange(Replying):
             backend.request_at_us = self.now
         backend.at_rest = backend.returning = False
         if client.mode == SESSION:
-            if request == c"Q" and chunk.traces:
-                return self.study_session_query(client, backend, chunk, total)
+            if client.restores and request in b"QPBE":
+                return self.study_session(client, backend, chunk, total)
             expect(&backend.replies, request)
             return PASS
         if request == c"S":
@@ -239,12 +239,8 @@ cdef class Exchange(Replying):
                 return self.study_describe(client, backend, chunk, total)
             if request == c"C":
                 return self.study_close(client, backend, chunk, total)
-            if backend.poised:
-                backend.poised = False
-                self.forget_names(client, backend, 0)
-                if expect(&backend.replies, c"E" | NOTED):
-                    self.note_mentions(client, backend, None)
-                return PASS
+            if backend.poised or backend.resetting is not None:
+                return self.study_execute(client, backend, chunk, total)
         elif request == c"Q":
             backend.segment += 1
             backend.unsynced = False

@@ -192,6 +192,7 @@ cdef class Leasing(Poller):
         backend.status = c"I"
         backend.fresh = True
         backend.unsynced = backend.distrusted = backend.poised = False
+        backend.resetting = None
         backend.segment = 0
         self.counters[backend.pool].leases += 1
         self.records.records[client.record].slot = backend.slot

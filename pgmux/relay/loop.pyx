@@ -442,6 +442,7 @@ cdef class Loop(Handshakes):
         client.mode = greeting.mode
         client.settings = client.startup = greeting.settings
         client.digest = greeting.digest
+        client.restores = greeting.digest != 0
         client.backslashes = greeting.backslashes
         client.unsure = greeting.unsure
         client.expecting = False

@@ -108,6 +108,7 @@ cdef class Moving(Loop):
         client.is_unix = parcel.is_unix
         client.settings = settings_of(unpack(parcel.settings))
         client.startup = settings_of(unpack(parcel.startup))
+        client.restores = client.startup.digest != 0
         client.digest = client.settings.digest
         unsure = parcel.unsure.decode("utf-8", "surrogateescape").split("\0")
         client.unsure = frozenset([name for name in unsure if name]) or None

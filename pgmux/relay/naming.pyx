@@ -164,6 +164,9 @@ cdef class Naming(Noting):
             return WAIT
         study = client.unnamed_study if not own_name else None if statement is None else statement.study
         backend.poised = study is not None and study.forgets_at >= 0
+        backend.resetting = None
+        if client.restores and study is not None and (study.resets or study.resets_all):
+            backend.resetting = study
         if not own_name:
             columns = self.ensure_bound(client, backend, chunk, total)
             if columns == ASKED:

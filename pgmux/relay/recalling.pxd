@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from pgmux.relay.asking cimport Asking
+from pgmux.relay.auditing cimport Auditing
 from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.session.traces cimport ADVANCING, LEARNT, NAMES, RECALLING, UNSEEN
 
@@ -13,7 +13,7 @@ cdef enum Recall:                # whether a client asks for last values
     ASKS = 1
     NEVER = 2                    # a backend was reserved for it, and it has not
 
-cdef class Recalling(Asking):
+cdef class Recalling(Auditing):
     cdef public uint64_t reserves_for_us  # last_value_reserve; 0 = none is reserved
     cdef set reserving           # clients for which a backend was reserved; for some it is no longer
     cdef uint64_t next_release_us        # no reservation ends before

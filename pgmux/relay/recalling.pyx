@@ -35,7 +35,7 @@ cdef inline uint64_t token_of(Client client) noexcept:
     return (<uint64_t>client.record + 1) << 32 | client.row.serial
 
 
-cdef class Recalling(Asking):
+cdef class Recalling(Auditing):
     """The last values of sequences on a worker's backends."""
 
     def __cinit__(self):

@@ -228,9 +228,14 @@ cdef class Relay(Moving):
             return
         if client.channels is None or message[0] == c"A" and channel_of(message) not in client.channels:
             return                               # meant for who had the record before, and has just left
+        self.keep_notification(client, message)
+        self.deliver(client)
+
+    cdef int keep_notification(self, Client client, bytes message) except -1:
+        """Until it can be delivered."""
         if client.overrun:
             self.counters[client.lobby.pool].notifications_dropped += 1
-            return
+            return 0
         if client.pending is None:
             client.pending = []
         client.pending.append(message)
@@ -240,7 +245,7 @@ cdef class Relay(Moving):
             client.pending = []
             client.overrun = True
             self.news.append(("overrun", client))
-        self.deliver(client)
+        return 0
 
     cdef int deliver(self, Client client) except -1:
         """What was kept for a client that has no backend, as far as its socket takes it."""

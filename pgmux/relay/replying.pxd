@@ -18,5 +18,6 @@ cdef class Replying(Parting):
     cdef Verdict tell_spelling(self, Client client, const char *body, size_t size) except? MISMATCH
     cdef int put_fakes(self, Backend backend, Chunk *chunk) except -1
     cdef int fake_replies(self, Client client, Backend backend) except -1
+    cdef bint needs_cleaning(self, Backend backend)
     cdef int keep_backend(self, Client client, Backend backend) except -1
     cdef int close_borrowed(self, Backend backend) except -1

@@ -21,6 +21,7 @@ from pgmux.relay.parting cimport NEVER
 from pgmux.relay.sockets cimport big_endian
 from pgmux.relay.streams cimport Chunk
 from pgmux.session.modes cimport KEEP, REFUSE, SESSION, rest_of
+from pgmux.session.traces cimport LISTENING
 from pgmux.shm.counters cimport observe
 
 cdef extern from "string.h" nogil:
@@ -33,6 +34,12 @@ cdef enum:
 cdef bytes CHANGED_PLAN = b"\0RRevalidateCachedQuery\0"     # field of an ErrorResponse: the routine that gave it
 
 FAKES = {b"P": b"1\0\0\0\4", b"C": b"3\0\0\0\4"}      # the replies that we make ourselves, by request
+
+
+cdef inline bint is_made(const char *message) noexcept:
+    """Whether a CommandComplete, of which two letters have come, is that of a CREATE or an ALTER."""
+    cdef const char *tag = message + HEADER_BYTES
+    return tag[0] == c"C" and tag[1] == c"R" or tag[0] == c"A" and tag[1] == c"L"
 
 
 cdef inline bint is_one_more_row(Backend backend, Chunk *chunk) noexcept:
@@ -152,13 +159,18 @@ cdef class Replying(Parting):
         if available < HEADER_BYTES or reply == c"Z" and available < READY_BYTES:
             return False
         if reply == c"C":
-            return available >= DONE_BYTES
+            if available < DONE_BYTES:
+                return False
+            if is_made(chunk.data + chunk.at) and available < <size_t>big_endian(
+                    <const uint8_t *>chunk.data + chunk.at + 1) + 1:
+                append(&backend.stash, chunk.data + chunk.at, available)
+                return False
         if reply == c"T" and backend.replies.noted and available < <size_t>big_endian(
                 <const uint8_t *>chunk.data + chunk.at + 1) + 1:
             append(&backend.stash, chunk.data + chunk.at, available)
             return False
-        if (reply == c"E" or reply == c"S") and backend.client is not None and (
-                backend.client.mode != SESSION or backend.overtime is not None):
+        if (reply == c"E" or reply == c"S" or reply == c"A" and backend.traces & LISTENING) \
+                and backend.client is not None and (backend.client.mode != SESSION or backend.overtime is not None):
             if available < <size_t>big_endian(<const uint8_t *>chunk.data + chunk.at + 1) + 1:
                 append(&backend.stash, chunk.data + chunk.at, available)
                 return False
@@ -187,6 +199,8 @@ cdef class Replying(Parting):
                     or message[HEADER_BYTES] == c"D" and message[HEADER_BYTES + 1] == c"R":
                 backend.redefines = True             # ALTER, DROP: for itself now, for others at its end
                 self.pools.baggage.redefine()
+            if is_made(message):
+                self.notes_code(backend, message + HEADER_BYTES)
         elif reply == c"E":
             if verdict == FORWARD and is_carried and self.mend_error(backend.client, backend, chunk, total):
                 verdict = SWALLOW
@@ -238,6 +252,9 @@ cdef class Replying(Parting):
             backend.recorded = None              # a segment is asked again whole, or not at all
         if status == c"I":
             backend.at_rest = True
+            if backend.makes_code:
+                backend.makes_code = False
+                self.pools.baggage.outgrow_lore()
             if backend.redefines:
                 backend.redefines = False
                 self.pools.baggage.redefine()
@@ -287,7 +304,10 @@ cdef class Replying(Parting):
     cdef Verdict heed_aside(self, Backend backend, Chunk *chunk, uint32_t total) except? MISMATCH:
         """What a backend may say at any moment. Of what our own requests bring about the client hears nothing."""
         if chunk.data[chunk.at] == c"A":
-            return SWALLOW                   # notifications come by way of the listening backend
+            if backend.traces & LISTENING:
+                backend.overheard = backend.overheard or []
+                backend.overheard.append(chunk.data[chunk.at:chunk.at + total])
+            return SWALLOW                   # else notifications come by way of the listening backend
         if chunk.data[chunk.at] == c"S" and total > HEADER_BYTES + 15 \
                 and memcmp(chunk.data + chunk.at + HEADER_BYTES, b"in_hot_standby", 15) == 0:
             self.news.append(("read only", backend.pool))        # or it is none any more
@@ -348,14 +368,11 @@ cdef class Replying(Parting):
             return self.close_borrowed(backend)
         if client is not None:
             self.part(client, backend)
-        if backend.soiled:
-            backend.cleaning = b"DISCARD ALL"
-        elif backend.unsettled and backend.cleaning is None:
-            backend.cleaning = UNSETTING
-        if backend.cleaning is not None and not backend.cancels:
-            self.clean(backend)
-        elif client is not None and not backend.cancels and self.is_audit_due(client):
+        if client is not None and not backend.cancels and not backend.soiled and backend.cleaning is None \
+                and self.is_audit_due(client):
             self.audit(client, backend)
+        elif self.needs_cleaning(backend) and not backend.cancels:
+            self.clean(backend)
         else:
             self.settle(backend)
         if client is not None:
@@ -364,6 +381,14 @@ cdef class Replying(Parting):
             elif client.phase == IDLE:
                 self.proceed(client)
         return 0
+
+    cdef bint needs_cleaning(self, Backend backend):
+        """Whether something is to be run before the next client has it, and if so, what."""
+        if backend.soiled:
+            backend.cleaning = b"DISCARD ALL"
+        elif backend.unsettled and backend.cleaning is None:
+            backend.cleaning = UNSETTING
+        return backend.cleaning is not None
 
     cdef int keep_backend(self, Client client, Backend backend) except -1:
         """A transaction is over, but its backend stays with the client: its mode says so, or it is pinned."""

@@ -85,11 +85,13 @@ class Answer(NamedTuple):
     has_statements: bool = False  # prepared by code that ran behind our back, if all settings were asked for
 
 
-def build_question(names: Iterable[str], traces: int, *, every: bool, functions: bool = False) -> bytes:
+def build_question(
+    names: Iterable[str], traces: int, *, every: bool, own: bool = False, functions: bool = False
+) -> bytes:
     """The text of the question.
 
     `names`: settings to be told; `every`: besides, all that the session has set; `traces`: what else;
-    `functions`: and which functions leave something behind.
+    `own`: and the settings (a.b) that functions set; `functions`: and what leaves something behind.
     """
     wanted = {*names, *(() if not every else (_LIMIT, *IDENTITY))}
     first = [_tell(_LIMIT)] if _LIMIT in wanted else []
@@ -101,6 +103,8 @@ def build_question(names: Iterable[str], traces: int, *, every: bool, functions:
         for trace, pin, held in HELD
         if traces & trace
     ]
+    if own:
+        parts.append(lore.OWN_VALUES)
     if functions:
         parts.append(lore.QUESTION)
     if traces & Trace.LISTENING:

@@ -108,22 +108,23 @@ def catch_up(have: bytes | None, want: bytes) -> tuple[bytes, ...]:
 
     Both packed; `have` None = nobody knows what the backend has.
     """
-    return tuple(text.encode("utf-8", "surrogateescape") for text in _catch_up(have, unpack(want)))
+    groups = _catch_up(have, unpack(want))
+    return tuple("; ".join(group).encode("utf-8", "surrogateescape") for group in groups)
 
 
-def _catch_up(have: bytes | None, want: dict[str, str]) -> Iterator[str]:
+def _catch_up(have: bytes | None, want: dict[str, str]) -> Iterator[list[str]]:
     had = {} if have is None else unpack(have)
     surplus = had.keys() - want.keys()
     missing = {name: value for name, value in want.items() if had.get(name) != value}
     if have is None:
-        yield "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL"
+        yield ["RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"]
     elif any(had.get(name) != want.get(name) for name in IDENTITY):
         surplus -= set(IDENTITY)
         missing.update({name: want[name] for name in IDENTITY if name in want})
-        yield "RESET SESSION AUTHORIZATION; RESET ROLE"
+        yield ["RESET SESSION AUTHORIZATION", "RESET ROLE"]
     encoding = missing.pop("client_encoding", None)
     if encoding is not None:  # what follows is read in it
-        yield f"SET client_encoding TO {quote_literal(encoding)}"
+        yield [f"SET client_encoding TO {quote_literal(encoding)}"]
     undone = [f"RESET {quote_name(name)}" for name in sorted(surplus)]
     last = [name for name in IDENTITY if name in missing]
     undone += [f"SET {name} TO {quote_literal(missing[name])}" for name in sorted(missing) if name in _PLAIN]
@@ -132,13 +133,17 @@ def _catch_up(have: bytes | None, want: dict[str, str]) -> Iterator[str]:
     if calls:
         undone.append("SELECT " + ", ".join(calls))
     if undone:
-        yield "; ".join(undone)
+        yield undone
 
 
 def to_restore(startup: SessionSettings, names: Collection[str], every: bool) -> tuple[bytes, ...]:
-    """The texts that set again what a start-up has set and a RESET has taken back: these names, or all."""
+    """The statements that set again what a start-up has set and a RESET has taken back: these names, or all."""
     values = {name: value for name, value in startup.values.items() if every or name in names}
-    return catch_up(b"", pack(values)) if values else ()
+    return tuple(
+        statement.encode("utf-8", "surrogateescape")
+        for group in _catch_up(b"", values)
+        for statement in group
+    )
 
 
 def _set_config(name: str, value: str) -> str:

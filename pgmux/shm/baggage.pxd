@@ -30,6 +30,8 @@ cdef class BaggageTable:
     cdef void outdate(self) noexcept nogil
     cdef void redefine(self) noexcept nogil
     cdef uint64_t definitions(self) noexcept nogil
+    cdef void outgrow_lore(self) noexcept nogil
+    cdef uint64_t lore(self) noexcept nogil
     cdef void refresh(self, uint32_t slot) noexcept nogil
     cdef void forget_statements(self, uint32_t slot) noexcept nogil
     cdef void forget(self, uint32_t slot) noexcept nogil

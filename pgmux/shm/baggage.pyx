@@ -119,6 +119,14 @@ cdef class BaggageTable:
         """As of when a statement that is prepared now is defined; 0 = nothing was altered yet."""
         return load(&self.segment.header.definitions)
 
+    cdef void outgrow_lore(self) noexcept nogil:
+        """A function or the like was made: what is known of its database's functions may be too little."""
+        store(&self.segment.header.lore, now_us())
+
+    cdef uint64_t lore(self) noexcept nogil:
+        """As of when functions that are asked for now are known; 0 = none was made yet."""
+        return load(&self.segment.header.lore)
+
     cdef void refresh(self, uint32_t slot) noexcept nogil:
         """As a lease begins: statements that were prepared before the last change are not relied upon."""
         cdef uint32_t plans = <uint32_t>load(&self.segment.header.plans)

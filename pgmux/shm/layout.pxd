@@ -65,7 +65,8 @@ cdef struct Header:              # one page at the start; written once by the su
     uint64_t guests_at
     uint64_t definitions         # the moment of the last ALTER or DROP that was seen; 0 = none; by any worker
     uint64_t leaving             # 1 = a successor with another layout takes over: see crossing.pyx; under the mutex
-    uint8_t _pad[512 - 240]
+    uint64_t lore                # the moment of the last CREATE FUNCTION or the like; 0 = none was seen; by any worker
+    uint8_t _pad[512 - 248]
     uint8_t mutex[MUTEX_BYTES]   # robust; taken to open a backend or register a pool, never per transaction
 
 cdef struct WorkerRecord:        # two cache lines a worker

@@ -302,7 +302,7 @@ class Worker:
                 if message.fd >= 0:
                     os.close(message.fd)
             elif message.kind is Kind.FUNCTIONS:
-                self._learn(message.target, tuple(message.body.split(b"\0")))
+                self._learn(message.target, tuple(message.body.split(b"\0")), message.number)
             elif message.kind is Kind.GIVE_UP:
                 self._relay.give_up(message.target, message.number)
             elif message.kind is Kind.CLIENT:
@@ -318,9 +318,10 @@ class Worker:
         for message in self._estate.harbours[self.number].collect():
             self._moving.land(message)
 
-    def _learn(self, pool: int, names: tuple[bytes, ...]) -> None:
-        """Functions of a pool's database leave something behind: texts that name one are looked at from now on."""
-        self._relay.lobby(pool).is_unstudied = False
+    def _learn(self, pool: int, names: tuple[bytes, ...], lore: int) -> None:
+        """Functions of a pool's database leave something behind, as of `lore`: texts that name one are looked at
+        from now on."""
+        self._relay.learnt(pool, lore)
         place = self._pools.tenancies.names(pool)
         own = {name.decode("utf-8", "surrogateescape") for name in names if b"." in name}
         self._relay.own_settings = self._relay.own_settings.union(own)
@@ -354,11 +355,11 @@ class Worker:
             case "pinned", (Client() as client, int(pins)):
                 if self._is_here(client):
                     self._journal.pinned(self._reception.passenger(client.record), pins)
-            case "functions", (int(pool), tuple(names)):
-                self._learn(pool, names)
+            case "functions", (int(pool), tuple(names), int(lore)):
+                self._learn(pool, names, lore)
                 for number, mailbox in enumerate(self._estate.mailboxes[:-1]):
                     if number != self.number:
-                        mailbox.send(Message(Kind.FUNCTIONS, pool, body=b"\0".join(names)))
+                        mailbox.send(Message(Kind.FUNCTIONS, pool, lore, body=b"\0".join(names)))
             case "recalls", int(pool):
                 if (place := self._pools.tenancies.names(pool)) is not None:
                     self._journal.recalled(*(name.decode("utf-8", "replace") for name in place[1:]))

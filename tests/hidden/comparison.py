@@ -18,7 +18,6 @@ from tests.hidden.client import NOTHING, Client
 from tests.hidden.situations import ROLE, SITUATIONS, TABLES, Program
 from tests.pgbouncer.bouncer import Bouncer
 from tests.servers import Pgmux, Postgres
-from tests.servers.waiting import wait_until
 
 BACKENDS = 3
 ROAMING: dict[str, Any] = {
@@ -54,18 +53,10 @@ def prepare_database(postgres: Postgres) -> None:
     postgres.sql(TABLES, "app", "app")
 
 
-def wait_until_studied(pgmux: Pgmux) -> None:
-    """The first transaction of a database has been served, and its functions are known in every worker."""
-    with pgmux.connect() as client:
-        client.execute("SELECT 1")
-    wait_until(lambda: pgmux.log_contains("functions of database app that change the session"))
-
-
 @contextmanager
 def multiplexed(postgres: Postgres) -> Iterator[Server]:
-    """A new pgmux that has served a transaction."""
+    """A new pgmux."""
     with Pgmux(postgres, **ROAMING) as pgmux:
-        wait_until_studied(pgmux)
         yield pgmux
 
 
@@ -212,11 +203,14 @@ As with PostgreSQL itself: pgmux {ours}, PgBouncer {theirs} of {all}.
 
 What pgmux does not keep:
 
-- *What a trigger or a library's function does* to its session is announced by no text. It is not carried, and the next
-  client may meet it: the audit (`audit_interval`) finds a sample of it, tells whose transaction left it, and cleans the
-  backend. What functions with a source do is known (and what CALL and DO do): when a worker has served its first
-  transaction in a database it has asked the catalog which of them say `set_config`, `pg_advisory_lock` or the like; one
-  that is made later is known when an audit has found what it leaves.
+- *What a library's function does* to its session, or one that is called by an operator, is announced by no text. It is
+  not carried, and the next client may meet it: the audit (`audit_interval`) finds a sample of it, tells whose
+  transaction left it, and cleans the backend. What functions with a source do is known (and what CALL and DO do): the
+  catalog is asked which of them say `set_config`, `pg_advisory_lock` or the like, and which tables and views lead to
+  one by a trigger, a default, a check, a policy, a rule, a partition or a cascade; a text that names any of these is
+  followed by a question what it has left. Until the answer is there every transaction is; so it is again when a
+  CREATE or ALTER of a function, trigger, view and the like was seen. What is made past pgmux, or by an ALTER TABLE, is
+  known within a minute (with the next audit). With `audit_interval = 0` nothing is asked, and none of this is known.
 - *lastval() and currval()* are told in the INSERT's transaction and soon after it (PDO's `lastInsertId()`): the client
   keeps its backend for a moment (`last_value_reserve`). Asked later, or when `max_pinned_percent` of the pool are kept
   already, or with `on_pin = "reject"`, they are PostgreSQL's 55000 "not yet defined in this session"; never another
@@ -224,10 +218,6 @@ What pgmux does not keep:
   INSERT's transaction (where, this first time, an INSERT that takes no value leaves those of another client). From then
   on, where another client had the backend before, a text that may advance a sequence has DISCARD SEQUENCES put in front
   of it. What a function or a column's default recalls is not seen. `INSERT … RETURNING` needs nothing of all that.
-- *A notification of one's own* is heard when the LISTEN was committed before; not when LISTEN and NOTIFY are in one
-  transaction.
-- *RESET by the extended protocol* leads to the value of the client's start-up when its transaction is over; until then,
-  and in session mode, to that of pgmux's own log-in. By a simple Query it does so at once, in both modes.
 {costs}"""
 
 

@@ -19,7 +19,7 @@ ROLE = "situation_role"
 # What the programs find in the database, and leave as it is; made by its owner.
 TABLES = """
 DROP SCHEMA IF EXISTS situation_1, situation_2 CASCADE;
-DROP TABLE IF EXISTS situation, situation_changing_1, situation_changing_2;
+DROP TABLE IF EXISTS situation, situation_watched, situation_changing_1, situation_changing_2 CASCADE;
 CREATE SCHEMA situation_1; CREATE TABLE situation_1.place AS SELECT 1 AS number;
 CREATE SCHEMA situation_2; CREATE TABLE situation_2.place AS SELECT 2 AS number;
 CREATE TABLE situation (id serial, n int);
@@ -33,8 +33,15 @@ CREATE OR REPLACE FUNCTION situation_tenant(value text) RETURNS void LANGUAGE pl
 CREATE OR REPLACE FUNCTION situation_log_in(value text) RETURNS text LANGUAGE sql
     AS $$SELECT situation_set(value)$$;
 CREATE OR REPLACE PROCEDURE situation_proceed(value text) LANGUAGE plpgsql
-    AS $$BEGIN PERFORM situation_set(value); COMMIT; END$$
+    AS $$BEGIN PERFORM situation_set(value); COMMIT; END$$;
+CREATE OR REPLACE FUNCTION situation_trigger() RETURNS trigger LANGUAGE plpgsql
+    AS $$BEGIN PERFORM situation_set(NEW.n || 'MB'); RETURN NEW; END$$;
+CREATE TABLE situation_watched (n int);
+CREATE TRIGGER watch BEFORE INSERT ON situation_watched FOR EACH ROW EXECUTE FUNCTION situation_trigger();
+CREATE VIEW situation_view AS SELECT n FROM situation_watched;
 """
+_MAKE = """CREATE OR REPLACE FUNCTION situation_new_{n}() RETURNS void LANGUAGE plpgsql
+    AS $$BEGIN PERFORM set_config('work_mem', '{n}MB', false); END$$"""
 
 _LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
 _UNNAMED = bind() + execute() + sync()
@@ -158,6 +165,27 @@ def listening(client: Client) -> Iterator[None]:
         yield
 
 
+def notifying_oneself(client: Client) -> Iterator[None]:
+    client.ask("BEGIN", "LISTEN situation_{n}", "NOTIFY situation_{n}, 'in the same transaction'", "COMMIT")
+    yield
+    client.ask("BEGIN; LISTEN other_{n}; NOTIFY situation_{n}, 'first'; NOTIFY other_{n}, 'second'; COMMIT")
+    yield
+    client.notify(f"other_{client.number}", "by another")
+    client.hear()
+
+
+def reset_by_the_extended_protocol(client: Client) -> Iterator[None]:
+    client.log_in(options=f"-c work_mem={client.number}MB")
+    client.ask(prepare("s", "RESET work_mem"))
+    for _ in range(3):
+        yield
+        client.ask("BEGIN", "SET work_mem TO '9MB'", run("s"), "SHOW work_mem", "COMMIT", "SHOW work_mem")
+        yield
+        client.ask("SET work_mem TO '9MB'")
+        yield
+        client.ask(parse("DISCARD ALL") + _UNNAMED, "SHOW work_mem", prepare("s", "SET work_mem TO DEFAULT"))
+
+
 def listening_in_a_transaction(client: Client) -> Iterator[None]:
     client.ask("BEGIN; LISTEN rolled_{n}; ROLLBACK")
     client.ask("BEGIN; LISTEN situation_{n}; COMMIT")
@@ -263,6 +291,7 @@ SITUATIONS: dict[str, Program] = {
         "SET my.tenant TO '{n}'", "SHOW my.tenant", "SHOW my.tenant", "SET my.tenant TO ''", "SHOW my.tenant"
     ),
     "start-up options (`options=-c …`)": start_up,
+    "RESET by the extended protocol": reset_by_the_extended_protocol,
     "SET ROLE": lines(f"SET ROLE {ROLE}", "SELECT current_user", "RESET ROLE", "SELECT current_user"),
     "SET SESSION CHARACTERISTICS": lines(
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
@@ -273,6 +302,7 @@ SITUATIONS: dict[str, Program] = {
     "a statement prepared under a search_path": statement_under_a_search_path,
     "LISTEN, heard while idle": listening,
     "LISTEN in transactions": listening_in_a_transaction,
+    "LISTEN and NOTIFY in one transaction": notifying_oneself,
     "a temporary table": lines(
         "CREATE TEMP TABLE mine AS SELECT {n} AS n",
         "SELECT n FROM mine",
@@ -306,6 +336,20 @@ SITUATIONS: dict[str, Program] = {
     ),
     "a setting that a procedure changes": lines(
         "CALL situation_proceed('{n}MB')", "SHOW work_mem", "SHOW work_mem"
+    ),
+    "a setting that a trigger changes": lines(
+        "INSERT INTO situation_watched VALUES ({n})", "SHOW work_mem", "SHOW work_mem"
+    ),
+    "a setting that a view's trigger changes": lines(
+        "INSERT INTO situation_view VALUES ({n})", "SHOW work_mem", "RESET work_mem", "SHOW work_mem"
+    ),
+    "a setting that a new function changes": lines(
+        _MAKE,
+        "SELECT situation_new_{n}()",
+        "SHOW work_mem",
+        "SHOW work_mem",
+        "RESET work_mem",
+        "SHOW work_mem",
     ),
     "a setting that DO changes": lines(
         "DO $$BEGIN PERFORM situation_set('{n}MB'); END$$", "SHOW work_mem", "SHOW work_mem"

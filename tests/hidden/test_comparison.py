@@ -14,7 +14,6 @@ from tests.hidden.comparison import (
     prepare_database,
     run_by_turns,
     verdict,
-    wait_until_studied,
 )
 from tests.hidden.situations import SITUATIONS
 from tests.servers import Postgres
@@ -37,7 +36,6 @@ def test_the_document_is_true(make_pgmux: MakePgmux, postgres: Postgres, documen
     """All with one pgmux: what one situation leaves behind, another would show."""
     prepare_database(postgres)
     pgmux = make_pgmux(**ROAMING)
-    wait_until_studied(pgmux)
     untrue = {}
     for title, program in SITUATIONS.items():
         found = verdict(run_by_turns(program, postgres), run_by_turns(program, pgmux))

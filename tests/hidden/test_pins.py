@@ -120,12 +120,28 @@ def lock(postgres: Postgres) -> Iterator[str]:
     postgres.sql("DROP FUNCTION work()", "app", "app")
 
 
-def test_what_a_function_leaves_behind_is_found_told_and_taken_away(
-    make_pgmux: MakePgmux, postgres: Postgres, lock: str
+@pytest.fixture
+def hidden_lock(postgres: Postgres, lock: str) -> Iterator[str]:
+    """Such a function that is called by an operator: no text names it."""
+    postgres.sql(
+        "CREATE FUNCTION work(int, int) RETURNS int LANGUAGE sql AS 'SELECT work(); SELECT $1';"
+        "CREATE OPERATOR <<#>> (LEFTARG = int, RIGHTARG = int, FUNCTION = work)",
+        "app",
+        "app",
+    )
+    yield lock
+    postgres.sql("DROP OPERATOR <<#>> (int, int); DROP FUNCTION work(int, int)", "app", "app")
+
+
+def test_what_no_text_announces_is_found_told_and_taken_away(
+    make_pgmux: MakePgmux, postgres: Postgres, hidden_lock: str
 ) -> None:
+    lock = hidden_lock
     pgmux = make_pgmux(workers=1, default_pool_size=1, audit_interval="1ms")
     with connect(pgmux) as client, postgres.connect() as observer:
-        client.execute("SELECT work()")
+        client.execute("SELECT 1")
+        pgmux.wait_for_log("functions of database app that change the session.*work")
+        client.execute("SELECT 1 <<#>> 2")
         wait_until(lambda: observer.execute(lock).fetchone() == (True,), what="the lock to be free")
         assert client.execute("SHOW work_mem").fetchone() == ("4MB",)
     wait_until(
@@ -149,6 +165,48 @@ def test_what_functions_leave_behind_is_kept_once_the_catalog_was_read(
         assert observer.execute(lock).fetchone() == (False,)
         client.close()
         wait_until(lambda: observer.execute(lock).fetchone() == (True,), what="the lock to be free")
+
+
+def test_what_functions_leave_behind_is_kept_before_the_catalog_was_read(
+    make_pgmux: MakePgmux, postgres: Postgres, lock: str
+) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=2, min_pool_size=2, roam=True)
+    with connect(pgmux) as client, connect(pgmux) as other, postgres.connect() as observer:
+        client.execute("SELECT work()")
+        for _ in range(4):
+            assert client.execute("SHOW work_mem").fetchone() == ("7MB",)
+            assert other.execute("SHOW work_mem").fetchone() == ("4MB",)
+        assert observer.execute(lock).fetchone() == (False,)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE FUNCTION at_once() RETURNS void LANGUAGE sql AS 'SELECT set_config(''work_mem'', ''7MB'', false)'",
+        "ALTER FUNCTION at_last() RENAME TO at_once",
+    ],
+)
+def test_a_function_is_known_in_every_worker_as_soon_as_it_was_made(
+    make_pgmux: MakePgmux, postgres: Postgres, made: str
+) -> None:
+    before = "CREATE FUNCTION at_last() RETURNS void LANGUAGE sql AS 'SELECT set_config(''work_mem'', ''7MB'', false)'"
+    postgres.sql(before, "app", "app")
+    pgmux = make_pgmux(workers=2, default_pool_size=3, min_pool_size=3, roam=True, audit_interval="1h")
+    clients = [connect(pgmux) for _ in range(6)]
+    try:
+        for client in clients:
+            client.execute("SELECT 1")
+        pgmux.wait_for_log("functions of database app that change the session.*at_last")
+        clients[0].execute(made)
+        for client in clients[1:3]:
+            client.execute("SELECT at_once()")
+        for _ in range(3):
+            told = [client.execute("SHOW work_mem").fetchone() for client in clients]
+            assert told == [("4MB",), ("7MB",), ("7MB",), ("4MB",), ("4MB",), ("4MB",)]
+    finally:
+        for client in clients:
+            client.close()
+        postgres.sql("DROP FUNCTION IF EXISTS at_once(); DROP FUNCTION IF EXISTS at_last()", "app", "app")
 
 
 @pytest.mark.parametrize(

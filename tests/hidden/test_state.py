@@ -254,10 +254,18 @@ RESETS = {
 }
 
 
+ASKED: dict[str, dict[str, Any]] = {
+    "by a Query": {},
+    "by a named statement": {"prepare": True},
+    "by the unnamed one": {"binary": True},
+}
+
+
 @pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("title", RESETS)
 def test_a_reset_leads_to_the_start_ups_value(
-    make_pgmux: MakePgmux, postgres: Postgres, mode: str, title: str
+    make_pgmux: MakePgmux, postgres: Postgres, mode: str, asked: str, title: str
 ) -> None:
     texts, question = RESETS[title]
     pgmux = make_pgmux(pool_mode=mode, workers=1, default_pool_size=2, roam=True)
@@ -265,7 +273,7 @@ def test_a_reset_leads_to_the_start_ups_value(
     for server in (postgres, pgmux):
         with server.connect(options="-c DateStyle=Postgres,DMY -c work_mem=7MB") as connection:
             for text in texts:
-                connection.execute(text.encode())
+                connection.execute(text.encode(), **ASKED[asked])
             told.append(connection.execute(question.encode()).fetchall())
     assert told[0] == told[1]
 

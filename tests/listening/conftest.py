@@ -21,7 +21,8 @@ def make_switchboard(make_pgmux: MakePgmux) -> Iterator[MakeSwitchboard]:
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Switchboard:
-            pgmux = make_pgmux(command=LISTENING_PGMUX, **{"server_login_retry": "100ms", **settings})
+            quick = {"server_login_retry": "100ms", "audit_interval": 0}
+            pgmux = make_pgmux(command=LISTENING_PGMUX, **{**quick, **settings})
             switchboard = Switchboard(pgmux)
             stack.callback(switchboard.close)
             return switchboard

@@ -313,6 +313,7 @@ def test_an_answer_that_is_none_ends_the_backend_and_nothing_else(make_rig: Make
 def test_an_audit_that_is_not_answered_harms_nobody(make_rig: MakeRig, answer: bytes) -> None:
     rig = make_rig()
     rig.relays[0].audit_interval_us = 1
+    rig.relays[0].learnt(0, 0)
     backend, slot = rig.open()
     application, client = rig.connect()
     application.send(SELECT)
@@ -327,6 +328,38 @@ def test_an_audit_that_is_not_answered_harms_nobody(make_rig: MakeRig, answer: b
     rig.run()
     assert rig.world.phase(slot) in (Phase.FREE, Phase.CLOSING)
     assert not application.has_ended()
+
+
+def test_where_the_catalog_is_closed_no_transaction_is_suspected_any_more(make_rig: MakeRig) -> None:
+    """As long as nobody knows what functions do, each transaction is asked about; then, audits alone."""
+    rig = make_rig()
+    rig.relays[0].audit_interval_us = 3_600_000_000
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(SELECT)
+    rig.run()
+    assert backend.received() == SELECT
+    backend.send(DONE, READY)
+    rig.run()
+    assert application.received() == DONE
+    assert b"pg_settings" in backend.received()
+    backend.send(DONE, READY)
+    rig.run()
+    assert application.received() == READY
+    assert b"pg_inherits" in backend.received()
+    backend.send(ERROR, READY)
+    rig.run()
+    assert b"RESET ALL" in backend.received()
+    backend.send(DONE, READY)
+    rig.run()
+    assert rig.world.phase(slot) is Phase.FREE
+    application.send(SELECT)
+    rig.run()
+    assert backend.received() == SELECT
+    backend.send(DONE, READY)
+    rig.run()
+    assert application.received() == DONE + READY
+    assert backend.received() == b""
 
 
 def test_what_a_client_asks_while_a_cancel_is_on_its_way_waits_for_its_end(make_rig: MakeRig) -> None:

@@ -32,6 +32,36 @@ CLEAN = {
 }
 
 
+RELATIONS = """
+    CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN PERFORM set_config('a.b', 'v', false); RETURN NEW; END$$;
+    CREATE FUNCTION counts() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$;
+    CREATE FUNCTION default_that_locks() RETURNS int LANGUAGE sql AS 'SELECT pg_advisory_lock(1); SELECT 1';
+    CREATE TABLE lore_fired (n int PRIMARY KEY);
+    CREATE TRIGGER a AFTER INSERT ON lore_fired FOR EACH ROW EXECUTE FUNCTION fires();
+    CREATE TABLE lore_counted (n int PRIMARY KEY);
+    CREATE TRIGGER a AFTER INSERT ON lore_counted FOR EACH ROW EXECUTE FUNCTION counts();
+    CREATE VIEW lore_seen AS SELECT n FROM lore_fired;
+    CREATE VIEW lore_counted_view AS SELECT n FROM lore_counted;
+    CREATE TABLE lore_defaulting (n int DEFAULT default_that_locks());
+    CREATE TABLE lore_checked (n int CHECK (default_that_locks() > n));
+    CREATE TABLE lore_whole (n int) PARTITION BY LIST (n);
+    CREATE TABLE lore_part PARTITION OF lore_whole FOR VALUES IN (1);
+    CREATE TRIGGER a AFTER INSERT ON lore_part FOR EACH ROW EXECUTE FUNCTION fires();
+    CREATE TABLE lore_owner (n int PRIMARY KEY);
+    CREATE TABLE lore_owned (n int REFERENCES lore_owner ON DELETE CASCADE);
+    CREATE TRIGGER a AFTER DELETE ON lore_owned FOR EACH ROW EXECUTE FUNCTION fires();
+    CREATE TABLE lore_referred (n int REFERENCES lore_fired);
+    CREATE TABLE lore_ruled (n int);
+    CREATE RULE a AS ON INSERT TO lore_ruled DO ALSO SELECT default_that_locks();
+    CREATE FUNCTION inserts_there() RETURNS void LANGUAGE sql AS 'INSERT INTO lore_whole VALUES (1)';
+"""
+LEADING_THERE = {
+    *("fires", "default_that_locks", "lore_fired", "lore_seen", "lore_defaulting", "lore_checked"),
+    *("lore_whole", "lore_part", "lore_owner", "lore_owned", "lore_ruled", "inserts_there"),
+}
+
+
 @pytest.fixture
 def functions(postgres: Postgres) -> Iterator[None]:
     both = {**LEAVING, **CLEAN}
@@ -50,6 +80,17 @@ def test_the_catalog_tells_which_functions_leave_something_behind(postgres: Post
         connection.execute("SET search_path TO ''")
         told = {name for _, name in connection.execute(lore.QUESTION.encode()).fetchall()}
     assert told & {name.lower() for name in {**LEAVING, **CLEAN}} == {name.lower() for name in LEAVING}
+
+
+def test_the_catalog_tells_by_which_relations_one_gets_to_such_a_function(postgres: Postgres) -> None:
+    with postgres.connect() as connection:
+        connection.execute("BEGIN; CREATE SCHEMA lore; SET LOCAL search_path TO lore")
+        before = {name for _, name in connection.execute(lore.QUESTION.encode()).fetchall()}
+        connection.execute(RELATIONS.encode())
+        connection.execute("SET LOCAL search_path TO ''")
+        told = {name for _, name in connection.execute(lore.QUESTION.encode()).fetchall()}
+        connection.execute("ROLLBACK")
+    assert told - before == {*LEADING_THERE, "a.b"} - before
 
 
 def test_a_name_that_was_learnt_is_a_trace_wherever_it_is_called() -> None:
