@@ -21,5 +21,6 @@ cdef class Auditing(Asking):
     cdef bint notes_code(self, Backend backend, const char *tag) except -1
     cdef int touch_unlearnt(self, Client client, Backend backend) except -1
     cdef int audit(self, Client client, Backend backend) except -1
-    cdef uint64_t begin_study(self, Lobby lobby) noexcept
+    cdef uint64_t begin_study(self, Lobby lobby) except? 0xFFFFFFFFFFFFFFFF
+    cdef int give_up_study(self, Lobby lobby) except -1
     cdef int hear_audit(self, Backend backend) except -1

@@ -7,5 +7,8 @@ class Auditing(Asking):
 
     audit_interval_us: int  # between two audits of this worker; 0 = none
 
-    def learnt(self, pool: int, lore: int) -> None:
-        """What functions of a pool's database leave behind is known, as of that moment."""
+    def learnt(self, pool: int, lore: int, took_us: int = 0) -> None:
+        """What functions of a pool's database leave behind is known, as of that moment.
+
+        `took_us`: how long PostgreSQL was busy with it, which shall not be much of its time.
+        """

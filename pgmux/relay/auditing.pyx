@@ -23,7 +23,8 @@ from pgmux.session.inquiry import build_question, drop_empty, drop_self, find_un
 cdef enum:
     RENEWED_AFTER_US = 60_000_000    # a database is asked for its functions again
     STUDIED_FOR_US = 10_000_000      # but no oftener, when an audit has found what they might have left
-    ANSWERED_WITHIN_US = 2_000_000   # or else, if the backend was lost over it, asked another
+    BUSY_FOR = 200                   # and a catalog that takes long to read, seldom: a 200th of the time
+    ANSWERED_WITHIN_US = 10_000_000  # or else, if the backend was lost over it, asked another
     ASKED_IN_VAIN = 3                # then it is let alone
 
 
@@ -33,11 +34,15 @@ cdef class Auditing(Asking):
     def __cinit__(self):
         self.asks_functions = True
 
-    def learnt(self, uint32_t pool, uint64_t lore):
-        """What functions of a pool's database leave behind is known, as of that moment."""
+    def learnt(self, uint32_t pool, uint64_t lore, uint64_t took_us=0):
+        """What functions of a pool's database leave behind is known, as of that moment.
+
+        `took_us`: how long PostgreSQL was busy with it, which shall not be much of its time.
+        """
         cdef Lobby lobby = self.lobby_of(pool)
         lobby.lore = lobby.lore_asked = lore
         lobby.studied_at_us = self.now
+        lobby.renewed_after_us = max(RENEWED_AFTER_US, BUSY_FOR * took_us)
         self.asked_in_vain = 0
 
     cdef bint is_unlearnt(self, Client client) noexcept:
@@ -96,18 +101,24 @@ cdef class Auditing(Asking):
         nothing.data, nothing.size, nothing.at, nothing.run = NULL, 0, 0, 0
         return self.post_requests(backend, &nothing)
 
-    cdef uint64_t begin_study(self, Lobby lobby) noexcept:
+    cdef uint64_t begin_study(self, Lobby lobby) except? 0xFFFFFFFFFFFFFFFF:
         """As of when this audit asks for functions; NO_LORE = it need not."""
         if not self.is_study_due(lobby) and (not self.asks_functions
-                                             or self.now < lobby.studied_at_us + RENEWED_AFTER_US):
+                                             or self.now < lobby.studied_at_us + lobby.renewed_after_us):
             return NO_LORE
         self.asked_in_vain += 1
-        self.asks_functions = self.asked_in_vain <= ASKED_IN_VAIN
-        if not self.asks_functions:
+        if self.asked_in_vain > ASKED_IN_VAIN:
+            self.give_up_study(lobby)
             return NO_LORE
         lobby.lore_asked = self.pools.baggage.lore()
         lobby.studied_at_us = self.now
         return lobby.lore_asked
+
+    cdef int give_up_study(self, Lobby lobby) except -1:
+        """The catalog is closed to us, or too large."""
+        self.asks_functions = False
+        self.news.append(("functions refused", lobby.pool))
+        return 0
 
     cdef int hear_audit(self, Backend backend) except -1:
         cdef Client client = backend.audited
@@ -120,7 +131,8 @@ cdef class Auditing(Asking):
         if answer is None:
             return self.lose(backend, False)
         if backend.lore_asked != NO_LORE:
-            self.news.append(("functions", (backend.pool, answer.functions, backend.lore_asked)))
+            took_us = self.now - lobby.studied_at_us
+            self.news.append(("functions", (backend.pool, answer.functions, backend.lore_asked, took_us)))
         told = drop_empty(drop_self(answer.settings, lobby.login_user), self.own_settings)
         known = self.pools.baggage.settings(backend.slot)
         unknown = () if known is None else find_unknown(told, known)

@@ -306,7 +306,7 @@ cdef class Carrying(Resetting):
             backend.audited = what
         elif note == AUDITED and self.asks_functions:
             backend.finished = note
-            self.asks_functions = False          # where the catalog is closed to us the rest is asked all the same
+            self.give_up_study(self.lobbies[backend.pool])       # the rest is asked all the same
         elif note == AUDITED:                    # a server that is not quite PostgreSQL: it is let alone
             backend.finished = note
             self.audit_interval_us = 0

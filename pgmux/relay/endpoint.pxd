@@ -202,6 +202,7 @@ cdef class Lobby:
     cdef uint64_t lore                   # as of when its database's functions are known (Header.lore), or NO_LORE
     cdef uint64_t lore_asked             # and were asked for last
     cdef uint64_t studied_at_us          # when that was
+    cdef uint64_t renewed_after_us       # until they are asked for again
 
     cdef void append(self, Client client)
     cdef void remove(self, Client client)

@@ -109,9 +109,10 @@ def build_question(
         parts.append(lore.QUESTION)
     if traces & Trace.LISTENING:
         parts.append("SELECT '*', pg_catalog.pg_listening_channels()")
-    question = "; ".join(
-        [*first, f"SET LOCAL {_LIMIT} TO 0", " UNION ALL ".join(parts) or "SELECT WHERE false"]
-    )
+    limits = [f"SET LOCAL {_LIMIT} TO {lore.WITHIN_MS if functions else 0}"]
+    if functions:
+        limits.append(lore.UNCOMPILED)
+    question = "; ".join([*first, *limits, " UNION ALL ".join(parts) or "SELECT WHERE false"])
     if traces & Trace.LISTENING:
         question += "; UNLISTEN *"  # notifications come another way
     return question.encode("utf-8", "surrogateescape")

@@ -18,6 +18,12 @@ from typing import Final
 from pgmux.session.settings import quote_literal
 
 MOST: Final = 1000  # names
+WITHIN_MS: Final = 5000  # the answer must be there; of five thousand long functions it takes two seconds
+# A question that is asked once a minute is not worth a compiler. PostgreSQL 10 has none.
+UNCOMPILED: Final = (
+    "SELECT NULL, NULL WHERE pg_catalog.current_setting('jit', true) IS NOT NULL"
+    " AND pg_catalog.set_config('jit', 'off', true) IS NULL"
+)
 
 # In source in small letters. A set_config that is local leaves nothing; nor does SET LOCAL.
 _LEAVES: Final = (
@@ -45,6 +51,7 @@ _DEPENDING: Final = " UNION ALL ".join(
     f" JOIN pg_catalog.pg_depend ON classid = 'pg_catalog.{catalog}'::pg_catalog.regclass AND objid = o.oid"
     for catalog, relation in _REACHING.items()
 )
+_ONCE: Final = "pg_catalog.clock_timestamp() IS NOT NULL"  # volatile: so PostgreSQL computes it once, not per row
 _FUNCTIONS: Final = "'pg_catalog.pg_proc'::pg_catalog.regclass"
 _RELATIONS: Final = "'pg_catalog.pg_class'::pg_catalog.regclass"
 
@@ -69,16 +76,19 @@ OWN_VALUES: Final = (
 QUESTION: Final = (
     _qualified(f"""\
 (WITH RECURSIVE own AS ({_OWN}),
-depending AS ({_DEPENDING}
+words AS (
+    SELECT DISTINCT own.oid, name, word FROM own CROSS JOIN LATERAL @words@ AS word
+    WHERE word = ANY (SELECT name FROM own UNION SELECT pg_catalog.lower(relname) FROM pg_catalog.pg_class)
+        AND {_ONCE}),
+depending AS (SELECT * FROM ({_DEPENDING}
     UNION ALL SELECT {_RELATIONS}, inhrelid, inhparent FROM pg_catalog.pg_inherits
     UNION ALL SELECT {_RELATIONS}, conrelid, confrelid FROM pg_catalog.pg_constraint
-    WHERE contype = 'f' AND NOT (confdeltype = ANY ('{{a,r}}') AND confupdtype = ANY ('{{a,r}}'))),
+    WHERE contype = 'f' AND NOT (confdeltype = ANY ('{{a,r}}') AND confupdtype = ANY ('{{a,r}}'))) AS d WHERE {_ONCE}),
 leaving(class, object, name) AS (
     SELECT {_FUNCTIONS}::pg_catalog.oid, oid, name FROM own WHERE source ~ @leaves@
     UNION
     SELECT more.* FROM leaving CROSS JOIN LATERAL (
-        SELECT {_FUNCTIONS}::pg_catalog.oid, own.oid, own.name FROM own
-        WHERE pg_catalog.strpos(own.source, leaving.name) > 0
+        SELECT {_FUNCTIONS}::pg_catalog.oid, words.oid, words.name FROM words WHERE word = leaving.name
         UNION ALL
         SELECT {_RELATIONS}::pg_catalog.oid, c.oid, pg_catalog.lower(c.relname)
         FROM depending JOIN pg_catalog.pg_class AS c ON c.oid = relation
@@ -89,4 +99,5 @@ UNION ALL
     CROSS JOIN LATERAL @found@ LIMIT {MOST}))""")
     .replace("@leaves@", quote_literal(_LEAVES))
     .replace("@found@", _FOUND)
+    .replace("@words@", r"pg_catalog.regexp_split_to_table(source, E'\\W+')")
 )
