@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import Final, Protocol
 
-from pgmux.config.settings import TlsMode
+from pgmux.config.notations import TlsMode
 from pgmux.protocol.startup import CancelRequest
 from pgmux.session.arrival import Arrival
 from pgmux.session.doors import Doors

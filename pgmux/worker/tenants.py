@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
 from pgmux.config.configuration import ANY_DATABASE
-from pgmux.config.settings import OnPin
+from pgmux.config.notations import OnPin
 from pgmux.protocol.messages import decode_text
 from pgmux.session.modes import NAMES as MODES
 from pgmux.session.modes import PoolMode

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmux.config.settings import TlsMode
+from pgmux.config.notations import TlsMode
 from pgmux.protocol import messages
 from pgmux.protocol.messages import Message, parse_error_fields, split_messages
 from pgmux.protocol.scram import ScramClient
