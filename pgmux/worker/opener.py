@@ -113,7 +113,7 @@ class Opener:
         if is_first and self._strangers >= _STRANGERS_AT_ONCE:
             self._later[pool] = None
             return
-        trouble, retry_after_us = self._pools.trouble(pool)
+        trouble, retry_after_us = self._pools.tidings.trouble(pool)
         if retry_after_us:
             if not serving:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
@@ -191,12 +191,12 @@ class Opener:
         self._log.warning(
             "%s may be another server than it was: backends are replaced", self.tenants.server(pool)
         )
-        self._pools.outdate(pool)
+        self._pools.renewal.outdate(pool)
 
     def heed_trouble(self) -> None:
         """Some worker's log-in failed: refuse those who have nothing left to wait for."""
         for pool in self.tenants.pools_in_use():
-            trouble, _ = self._pools.trouble(pool)
+            trouble, _ = self._pools.tidings.trouble(pool)
             if trouble and not self._homes.count(pool, self._worker)[2]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
@@ -228,7 +228,7 @@ class Opener:
             channel, login = self._connector.connect(settings, application_name="pgmux")
             self._publish(pool, slot, channel, login, begun_us)
             if edition != self._connector.edition or self._leads_elsewhere_now(pool, settings):
-                self._pools.outdate(pool)
+                self._pools.renewal.outdate(pool)
         except OpenError as error:
             if error.is_keyless and not self._has_waiting(pool):
                 self._leave_to_others(pool, slot)
@@ -252,7 +252,7 @@ class Opener:
     def _end_first(self, pool: int) -> None:
         """A pool nobody had heard of was tried, with or without success. May switch."""
         try:
-            if self._pools.welcome(pool) is None:
+            if self._pools.tidings.welcome(pool) is None:
                 gevent.sleep(_COOL_DOWN_SECONDS)
         finally:
             self._strangers -= 1
@@ -270,10 +270,10 @@ class Opener:
         message = Message(Kind.SOCKET, slot, generation, 0, channel.fileno())
         home = None if channel.tls is None else self._worker
         self._pools.introduce(slot, login.pid, login.key, self._expiry(), home)
-        self._pools.expire_if_outdated(slot, begun_us)
-        self._pools.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
+        self._pools.renewal.expire_if_outdated(slot, begun_us)
+        self._pools.leases.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
-        self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
+        self._pools.tidings.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):
             gevent.sleep(_VAULT_RETRY_SECONDS)
         if home is None:
@@ -286,8 +286,8 @@ class Opener:
             self._homes.settle(pool, is_homed=home is not None)
             self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)  # each must now look for itself
         self._counters.add(self._worker, pool, "backends_opened")
-        if self._pools.trouble(pool)[0]:
-            self._pools.set_trouble(pool, b"", 0)
+        if self._pools.tidings.trouble(pool)[0]:
+            self._pools.tidings.set_trouble(pool, b"", 0)
             self._log.info("PostgreSQL at %s can be used again", self.tenants.server(pool))
         self.reception.admit_the_welcome()
         self.relay.hand_out(slot)
@@ -305,10 +305,10 @@ class Opener:
         In this order: while the slot is ours, the pool is its (database, user)'s.
         """
         self._counters.add(self._worker, pool, "login_failures")
-        if self._pools.trouble(pool)[0].decode("utf-8", "replace") != trouble:
+        if self._pools.tidings.trouble(pool)[0].decode("utf-8", "replace") != trouble:
             self._log.error("cannot open a backend at %s: %s", self.tenants.server(pool), trouble)
         retry_us = int(self._config.pgmux.server_login_retry * random.uniform(1, _RETRY_JITTER) * 1_000_000)
-        self._pools.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
+        self._pools.tidings.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
         if self._pools.shut(slot, self._worker):
             self._pools.clear(slot, self._worker)
 

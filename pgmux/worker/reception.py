@@ -241,7 +241,7 @@ class Reception:
     def trouble_of(self, client: "Client") -> bytes | None:
         """What a client is told that has waited long enough because PostgreSQL cannot be used; None = it can."""
         pool = self.relay.pool_of(client)
-        trouble = b"" if pool is None else self._pools.trouble(pool)[0]
+        trouble = b"" if pool is None else self._pools.tidings.trouble(pool)[0]
         if pool is None or not trouble or self._pools.count(pool)[3]:
             return None
         told = trouble.decode("utf-8", "replace")

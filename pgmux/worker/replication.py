@@ -147,7 +147,7 @@ class Replication:
         generation = self._pools.generation(slot)
         home = None if channel.tls is None else self._worker
         self._pools.introduce(slot, backend.pid, backend.key, home=home)
-        self._pools.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
+        self._pools.leases.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
         while not self._vault.send(Message(Kind.SOCKET, slot, generation, 0, channel.fileno())):
             gevent.sleep(_RETRY_SECONDS)
         _check_presence(client)

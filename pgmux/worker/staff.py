@@ -145,7 +145,7 @@ class Staff:
         self.reception.reconfigure(config, doors, tls.clients)
         self.connector.reconfigure(config, tls.server, is_tls_another=is_tls_another)
         if is_tls_another:  # by every worker, for each may have opened one by the old settings until now
-            self.pools.expire()
+            self.pools.renewal.expire()
         self.opener.reconfigure(config)
         self.informant.reconfigure(config)
         self.listening.reconfigure(config)

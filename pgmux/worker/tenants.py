@@ -116,7 +116,7 @@ class Tenants:
 
     def learn_welcome(self, pool: int) -> bool:
         """Whether some worker has opened a backend of this pool; its parameters lie in shared memory."""
-        kept = self._pools.welcome(pool)
+        kept = self._pools.tidings.welcome(pool)
         if kept is None:
             return False
         words = kept.decode("utf-8", "surrogateescape").split("\0")
@@ -138,7 +138,7 @@ class Tenants:
             name = row["name"].decode("utf-8", "surrogateescape")
             database = declared.get(name, declared.get(ANY_DATABASE))
             if database is not None and (database.dbname or name) == dbname:
-                self._pools.reconnect(row["database"])
+                self._pools.renewal.reconnect(row["database"])
 
     def reconfigure(self, config: Config) -> None:
         """After a reload: what pools are to be."""
@@ -150,7 +150,7 @@ class Tenants:
                 settings, tenant.settings = tenant.settings, config.settings_of_pool(database, user)
                 # By every worker, for each may have opened one by the old settings until now.
                 if not tenant.settings.leads_where(settings) and tenant.tenancy == tenancy(pool):
-                    self._pools.outdate(pool)
+                    self._pools.renewal.outdate(pool)
             self._set_limits(pool)
 
     def _set_limits(self, pool: int) -> None:
