@@ -14,9 +14,6 @@ from pgmux.session.secret import Credential, Secret
 from pgmux.session.welcome import Welcome
 
 ALPN_PROTOCOL: Final[str]
-MAX_PASSWORD_BYTES: Final[int]
-MAX_MD5_BYTES: Final[int]
-MAX_SASL_BYTES: Final[int]
 
 class Step(IntEnum):
     STARTUP = 0
