@@ -168,9 +168,18 @@ class Journal:
     def learnt(self, database: str, names: list[bytes]) -> None:
         """Some of a database's functions leave something behind."""
         self.log.info(
-            "functions of database %s that change the session, which transactions that name them are asked about: %s",
+            "functions of database %s that change the session, and tables that lead to them: transactions that name them"
+            " are asked about: %s",
             database,
             ", ".join(name.decode("utf-8", "replace") for name in names),
+        )
+
+    def cannot_learn(self, database: str) -> None:
+        """The catalog of a database does not tell which functions leave something behind, or not soon enough."""
+        self.log.warning(
+            "the catalog of database %s was asked in vain which functions change the session: what they do is found by"
+            " audits alone from now on; what changes the session should run in a pool with pool_mode = session",
+            database,
         )
 
     def recalled(self, database: str, user: str) -> None:

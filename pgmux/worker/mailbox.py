@@ -21,7 +21,7 @@ stop at net.unix.max_dgram_qlen):
     CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
     NEWCOMER  -     -            -        with an accepted socket: it is to log in here
     KILL    record  number       -        to the worker that holds the client: send it off
-    FUNCTIONS pool  lore         -        names: of its database's functions that change the session, session/lore.py
+    FUNCTIONS pool  lore         took ms  names: of its database's functions that change the session, session/lore.py
     RELOAD  -       -            -        to the supervisor: read the configuration again
     SET     -       -            -        to the supervisor, with "key=value": change an option
     SHUTDOWN  mode  -            -        to the supervisor: stop, see control/operator.SHUTDOWNS
