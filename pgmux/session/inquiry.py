@@ -105,14 +105,12 @@ def build_question(
     ]
     if own:
         parts.append(lore.OWN_VALUES)
-    if functions:
-        parts.append(lore.QUESTION)
     if traces & Trace.LISTENING:
         parts.append("SELECT '*', pg_catalog.pg_listening_channels()")
-    limits = [f"SET LOCAL {_LIMIT} TO {lore.WITHIN_MS if functions else 0}"]
+    limit = f"SET LOCAL {_LIMIT} TO {lore.WITHIN_MS if functions else 0}"
+    question = "; ".join([*first, limit, " UNION ALL ".join(parts) or "SELECT WHERE false"])
     if functions:
-        limits.append(lore.UNCOMPILED)
-    question = "; ".join([*first, *limits, " UNION ALL ".join(parts) or "SELECT WHERE false"])
+        question += f"; {lore.UNCOMPILED}; {lore.QUESTION}"
     if traces & Trace.LISTENING:
         question += "; UNLISTEN *"  # notifications come another way
     return question.encode("utf-8", "surrogateescape")

@@ -51,7 +51,9 @@ _DEPENDING: Final = " UNION ALL ".join(
     f" JOIN pg_catalog.pg_depend ON classid = 'pg_catalog.{catalog}'::pg_catalog.regclass AND objid = o.oid"
     for catalog, relation in _REACHING.items()
 )
-_ONCE: Final = "pg_catalog.clock_timestamp() IS NOT NULL"  # volatile: so PostgreSQL computes it once, not per row
+_ONCE: Final = (
+    "pg_catalog.clock_timestamp() IS NOT NULL"  # volatile: so PostgreSQL computes it once, not per row
+)
 _FUNCTIONS: Final = "'pg_catalog.pg_proc'::pg_catalog.regclass"
 _RELATIONS: Final = "'pg_catalog.pg_class'::pg_catalog.regclass"
 
