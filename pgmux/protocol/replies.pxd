@@ -32,6 +32,18 @@ cdef inline bint is_extended(uint8_t request) noexcept nogil:
     """Whether an error has PostgreSQL skip what comes after it, up to a Sync."""
     return request == c"P" or request == c"B" or request == c"D" or request == c"E" or request == c"C"
 
+cdef inline uint16_t *_ring(Replies *replies) noexcept nogil:
+    return replies.far if replies.far != NULL else replies.near
+
+cdef inline bint match_row(Replies *replies) noexcept nogil:
+    """`match` for a row, the description of rows or the tag after them, where what is owed first is a Query of the
+    client's and nobody keeps a note of it: it is forwarded, and the Query stays the first. False = ask `match`."""
+    if replies.count == 0 or _ring(replies)[replies.head] != c"Q":
+        return False
+    replies.answered = c"Q"
+    replies.kept = replies.lapsed = 0
+    return True
+
 cdef void begin(Replies *replies) noexcept nogil
 cdef void end(Replies *replies) noexcept nogil
 cdef int expect(Replies *replies, uint16_t request) except -1 nogil

@@ -258,7 +258,7 @@ cdef class Exchange(Replying):
         expect(&backend.replies, request)
         return PASS
 
-    cdef Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP:
+    cdef inline Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP:
         """Whether enough of a message has come for its content to be looked at; of a Query, what traces it leaves."""
         cdef size_t available = chunk.size - chunk.at
         client.wanted = 0

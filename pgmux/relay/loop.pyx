@@ -146,7 +146,7 @@ cdef class Loop(Handshakes):
                 if kind_of(self.events[at].data.u64) != BACKEND:
                     self.on_event(self.events[at].data.u64, self.events[at].events)
 
-    cdef int serve_ready(self) except -1:
+    cdef inline int serve_ready(self) except -1:
         cdef list ready = self.ready
         cdef Endpoint endpoint
         if not ready:
@@ -162,15 +162,15 @@ cdef class Loop(Handshakes):
 
     # --- events
 
-    cdef int on_event(self, uint64_t tag, uint32_t events) except -1:
+    cdef inline int on_event(self, uint64_t tag, uint32_t events) except -1:
         cdef Client client
         cdef Backend backend
         if kind_of(tag) == CLIENT:
-            client = self.clients[index_of(tag)]
+            client = <Client>self.clients[index_of(tag)]
             if client is not None and client.serial & SERIAL_MASK == serial_of(tag):
                 self.on_client(client, events)
         elif kind_of(tag) == BACKEND:
-            backend = self.backends[index_of(tag)]
+            backend = <Backend>self.backends[index_of(tag)]
             if backend.serial & SERIAL_MASK == serial_of(tag) and backend.fd >= 0:
                 self.on_backend(backend, events)
         elif kind_of(tag) == LISTENER:
@@ -179,7 +179,7 @@ cdef class Loop(Handshakes):
             self.is_hubs_turn = True
         return 0                             # our own bell only ends the wait: the inbox is looked at anyway
 
-    cdef int on_client(self, Client client, uint32_t events) except -1:
+    cdef inline int on_client(self, Client client, uint32_t events) except -1:
         cdef Backend backend
         if events & ENDS:
             client.hung_up = True
@@ -198,7 +198,7 @@ cdef class Loop(Handshakes):
                 self.hang_up(client)
         return self.serve(client)
 
-    cdef int serve(self, Client client) except -1:
+    cdef inline int serve(self, Client client) except -1:
         if client.phase == IDLE or client.phase == LEASED:
             return self.serve_client(client)
         if client.phase == LOGIN:
@@ -211,7 +211,7 @@ cdef class Loop(Handshakes):
             return self.vanish(client, False)
         return 0
 
-    cdef int on_backend(self, Backend backend, uint32_t events) except -1:
+    cdef inline int on_backend(self, Backend backend, uint32_t events) except -1:
         if backend.client is None and not backend.orphaned and not backend.closing:
             return self.on_idle_backend(backend, events)
         if events & ENDS:

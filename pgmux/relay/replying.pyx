@@ -9,7 +9,7 @@ from libc.string cimport memcmp, memcpy
 
 from pgmux.protocol.replies cimport (
     FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, has_turns, is_extended, is_ours, is_settled, match,
-    take_faked,
+    match_row, take_faked,
 )
 from pgmux.relay.asking cimport OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.buffer cimport Buffer, append, clear, length
@@ -45,6 +45,35 @@ cdef inline bint is_one_more_row(Backend backend, Chunk *chunk) noexcept:
     if before != message[0] and (before != c"T" or backend.replies.answered & 0xFF != c"Q"):
         return False
     return chunk.size - chunk.at >= HEADER_BYTES and 4 <= big_endian(message + 1) <= LONGEST_MESSAGE
+
+
+cdef inline bint is_plain(Backend backend, Chunk *chunk) noexcept:
+    """Whether the message at hand tells of a Query's rows or is its tag, and nothing is to be done but to pass it on.
+
+    What `heed` does with such a message is done here. Of tags it wants to see those of ROLLBACK, ALTER and DROP.
+    """
+    cdef const uint8_t *message = <const uint8_t *>chunk.data + chunk.at
+    if chunk.size - chunk.at < DONE_BYTES or not 4 <= big_endian(message + 1) <= LONGEST_MESSAGE:
+        return False
+    if message[0] == c"C":
+        if message[HEADER_BYTES] == c"R" or message[HEADER_BYTES] == c"A" or message[HEADER_BYTES] == c"D":
+            return False
+    elif message[0] != c"T" and message[0] != c"D":
+        return False
+    if not match_row(&backend.replies):
+        return False
+    if message[0] == c"C":
+        backend.done += 1
+        backend.undone = False
+    backend.last_reply = message[0]
+    backend.at_rest = backend.dropping = False
+    backend.remain = <size_t>big_endian(message + 1) + 1
+    return True
+
+
+cdef inline bint is_carried(Backend backend) noexcept:
+    """Whether it serves a client whose session goes from backend to backend."""
+    return backend.client is not None and backend.client.mode != SESSION
 
 
 cdef class Replying(Parting):
@@ -102,16 +131,18 @@ cdef class Replying(Parting):
         while chunk.at < size:
             if backend.remain:
                 step = min(backend.remain, size - chunk.at)
-                if backend.dropping and backend.heard is not None and backend.last_reply == c"D":
-                    backend.heard += data[chunk.at:chunk.at + step]
+                if backend.dropping:
+                    if backend.heard is not None and backend.last_reply == c"D":
+                        backend.heard += data[chunk.at:chunk.at + step]
+                    chunk.run = chunk.at + step
                 chunk.at += step
                 backend.remain -= step
-                if backend.dropping:
-                    chunk.run = chunk.at
                 continue
             if is_one_more_row(backend, &chunk):
                 backend.last_reply = data[chunk.at]
                 backend.remain = <size_t>big_endian(<const uint8_t *>data + chunk.at + 1) + 1
+                continue
+            if is_plain(backend, &chunk):
                 continue
             if not self.is_understood(backend, &chunk):
                 break
@@ -169,14 +200,13 @@ cdef class Replying(Parting):
         cdef const char *message = chunk.data + chunk.at
         cdef uint8_t reply = message[0]
         cdef Verdict verdict
-        cdef bint is_carried = backend.client is not None and backend.client.mode != SESSION
         if backend.replies.noted:
             self.put_fakes(backend, chunk)
         verdict = match(&backend.replies, reply)
         if verdict == MISMATCH or reply == c"E" and (backend.at_rest or backend.returning):
             return MISMATCH                  # at rest, an error announces the backend's end and is nobody's
         if reply == c"N" or reply == c"S" or reply == c"A":
-            return self.heed_aside(backend, chunk, total) if is_carried else FORWARD
+            return self.heed_aside(backend, chunk, total) if is_carried(backend) else FORWARD
         backend.last_reply = reply
         backend.at_rest = False
         if reply == c"C" or reply == c"I":
@@ -188,7 +218,7 @@ cdef class Replying(Parting):
                 backend.redefines = True             # ALTER, DROP: for itself now, for others at its end
                 self.pools.baggage.redefine()
         elif reply == c"E":
-            if verdict == FORWARD and is_carried and self.mend_error(backend.client, backend, chunk, total):
+            if verdict == FORWARD and is_carried(backend) and self.mend_error(backend.client, backend, chunk, total):
                 verdict = SWALLOW
             if not self.heed_error(backend, chunk, total, verdict):
                 backend.last_reply = 0       # the client was not told
@@ -230,9 +260,9 @@ cdef class Replying(Parting):
             if backend.orphaned and backend.deadline_us != NEVER:
                 self.ask_cancel(backend)             # it goes on with the next of a pipeline
             return verdict
-        if backend.inflight:
+        if len(backend.inflight):
             backend.inflight.clear()
-        if backend.wavering:
+        if len(backend.wavering):
             backend.wavering.clear()
         if backend.errand != RETRYING:
             backend.recorded = None              # a segment is asked again whole, or not at all
