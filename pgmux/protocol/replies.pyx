@@ -193,11 +193,6 @@ cdef bint needs_sync(Replies *replies) noexcept nogil:
     return needed
 
 
-cdef inline void _pop(Replies *replies) noexcept nogil:
-    replies.head = (replies.head + 1) & (replies.capacity - 1)
-    replies.count -= 1
-
-
 cdef inline void _drop_markers(Replies *replies) noexcept nogil:
     while replies.count and not BIT_OF[_ring(replies)[replies.head] & 0xFF]:
         _pop(replies)

@@ -156,7 +156,7 @@ cdef class Exchange(Replying):
                 self.send_ready(client, self.status_of(client))
             if kind != WORK:
                 return DROP
-            if is_studied or client.failed:
+            if is_studied and (chunk.traces or request != c"Q") or client.failed:
                 verdict = self.spare_backend(client, chunk, total)
                 if verdict != PASS:
                     return verdict

@@ -22,7 +22,7 @@ from pgmux.relay.sockets cimport (
 )
 from pgmux.shm.atomics cimport exchange, load, lowest_bit
 from pgmux.shm.counters cimport observe
-from pgmux.shm.leases cimport GRANTED, LEASED as LEASED_SLOT, generation_of, is_held, pool_of
+from pgmux.shm.leases cimport GRANTED, generation_of, is_held, pool_of
 from pgmux.shm.pools cimport NO_SLOT
 from pgmux.shm.waiters cimport NO_TICKET
 from pgmux.shm.workers cimport LOOK_FOR_GRANTS, LOOK_INTO_INBOX
@@ -73,10 +73,6 @@ cdef class Leasing(Poller):
                     return True
         self.park(client)
         return client.phase == LEASED
-
-    cdef inline bint has_lease(self, Backend backend) noexcept:
-        """Whether the backend is ours to use, by the one word that says so."""
-        return is_held(self.pools.leases.word(backend.slot), LEASED_SLOT, self.worker)
 
     cdef inline int32_t favourite_of(self, Client client) noexcept:
         """The slot that would serve the client best: the one that this worker let go last, which is warm; but where
@@ -176,11 +172,7 @@ cdef class Leasing(Poller):
     cdef inline int attach(self, Client client, Backend backend) except -1:
         client.waited_us = 0
         if client.phase == PARKED:
-            client.waited_us = self.now - client.since_us
-            self.counters[client.lobby.pool].wait_us += client.waited_us
-            observe(self.counters[client.lobby.pool].wait, client.waited_us)
-            if self.log_wait_us and client.waited_us >= self.log_wait_us:
-                self.sample("waited", client, client.waited_us)
+            self.count_wait(client)
         self.enter(client, LEASED)
         backend.follows = client.last_slot == <int32_t>backend.slot
         backend.advanced = backend.recalled = client.recalls_now = False
@@ -200,6 +192,14 @@ cdef class Leasing(Poller):
         self.pools.slots[backend.slot].lease_count += 1
         return 0
 
+    cdef int count_wait(self, Client client) except -1:
+        client.waited_us = self.now - client.since_us
+        self.counters[client.lobby.pool].wait_us += client.waited_us
+        observe(self.counters[client.lobby.pool].wait, client.waited_us)
+        if self.log_wait_us and client.waited_us >= self.log_wait_us:
+            self.sample("waited", client, client.waited_us)
+        return 0
+
     cdef inline void detach(self, Client client) noexcept:
         client.backend.client = None
         client.backend = None
@@ -215,13 +215,12 @@ cdef class Leasing(Poller):
             self.deliver(client)
         return 0
 
-    cdef inline int count_transaction(self, Client client, Backend backend) except -1:
+    cdef inline void count_transaction(self, Client client, Backend backend) noexcept:
         self.counters[backend.pool].transactions += 1
         self.counters[backend.pool].transaction_us += self.now - client.since_us
         observe(self.counters[backend.pool].transaction, self.now - client.since_us)
         client.row.transactions += 1
         client.row.statements = 0 if client.names is None else len(<dict>client.names)
-        return 0
 
     cdef int settle(self, Backend backend) except -1:
         """The lease has served its purpose and the backend is clean: on to the next."""
@@ -369,8 +368,11 @@ cdef class Leasing(Poller):
         raise NotImplementedError
 
     cdef inline Lobby lobby_of(self, uint32_t pool):
-        if self.lobbies[pool] is None:
-            self.lobbies[pool] = Lobby(pool)
+        return <Lobby>self.lobbies[pool] if self.lobbies[pool] is not None else self.furnish(pool)
+
+    cdef Lobby furnish(self, uint32_t pool):
+        """The lobby of a pool that has had none here."""
+        self.lobbies[pool] = Lobby(pool)
         return self.lobbies[pool]
 
     cdef int sample(self, str word, Client client, uint64_t took_us) except -1:

@@ -8,8 +8,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from pgmux.protocol.replies cimport (
-    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, has_turns, is_extended, is_ours, is_settled, match,
-    match_row, take_faked,
+    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, answer_query, has_turns, is_extended, is_ours, is_settled, match,
+    owes_query, take_faked,
 )
 from pgmux.relay.asking cimport OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.buffer cimport Buffer, append, clear, length
@@ -47,27 +47,44 @@ cdef inline bint is_one_more_row(Backend backend, Chunk *chunk) noexcept:
     return chunk.size - chunk.at >= HEADER_BYTES and 4 <= big_endian(message + 1) <= LONGEST_MESSAGE
 
 
-cdef inline bint is_plain(Backend backend, Chunk *chunk) noexcept:
-    """Whether the message at hand tells of a Query's rows or is its tag, and nothing is to be done but to pass it on.
+cdef inline void pass_rows(Backend backend, Chunk *chunk) noexcept:
+    """Go over the messages at hand that are a Query's rows, their description and its tag: with these nothing is to be
+    done but to pass them on. What `heed` does for each of them, but for the tags of ROLLBACK, ALTER and DROP."""
+    cdef const uint8_t *message
+    cdef size_t whole
+    if not owes_query(&backend.replies):
+        return
+    while chunk.size - chunk.at >= DONE_BYTES:
+        message = <const uint8_t *>chunk.data + chunk.at
+        whole = <size_t>big_endian(message + 1) + 1
+        if whole < HEADER_BYTES or whole > LONGEST_MESSAGE:
+            return
+        if message[0] == c"C":
+            if message[HEADER_BYTES] == c"R" or message[HEADER_BYTES] == c"A" or message[HEADER_BYTES] == c"D":
+                return
+            backend.done += 1
+            backend.undone = False
+        elif message[0] != c"D" and message[0] != c"T":
+            return
+        answer_query(&backend.replies, False)
+        backend.last_reply = message[0]
+        backend.at_rest = backend.dropping = False
+        if whole > chunk.size - chunk.at:
+            backend.remain = whole - (chunk.size - chunk.at)
+            chunk.at = chunk.size
+            return
+        chunk.at += whole
 
-    What `heed` does with such a message is done here. Of tags it wants to see those of ROLLBACK, ALTER and DROP.
-    """
+
+cdef inline bint ends_query(Backend backend, Chunk *chunk) noexcept:
+    """Whether the message at hand is the ReadyForQuery of such a Query: then only `heed_ready` need see it."""
     cdef const uint8_t *message = <const uint8_t *>chunk.data + chunk.at
-    if chunk.size - chunk.at < DONE_BYTES or not 4 <= big_endian(message + 1) <= LONGEST_MESSAGE:
+    if chunk.size - chunk.at < READY_BYTES or message[0] != c"Z" or not owes_query(&backend.replies) \
+            or big_endian(message + 1) != READY_BYTES - 1:
         return False
-    if message[0] == c"C":
-        if message[HEADER_BYTES] == c"R" or message[HEADER_BYTES] == c"A" or message[HEADER_BYTES] == c"D":
-            return False
-    elif message[0] != c"T" and message[0] != c"D":
-        return False
-    if not match_row(&backend.replies):
-        return False
-    if message[0] == c"C":
-        backend.done += 1
-        backend.undone = False
-    backend.last_reply = message[0]
-    backend.at_rest = backend.dropping = False
-    backend.remain = <size_t>big_endian(message + 1) + 1
+    answer_query(&backend.replies, True)
+    backend.last_reply = c"Z"
+    backend.at_rest = False
     return True
 
 
@@ -142,13 +159,16 @@ cdef class Replying(Parting):
                 backend.last_reply = data[chunk.at]
                 backend.remain = <size_t>big_endian(<const uint8_t *>data + chunk.at + 1) + 1
                 continue
-            if is_plain(backend, &chunk):
-                continue
-            if not self.is_understood(backend, &chunk):
-                break
-            message = big_endian(<const uint8_t *>data + chunk.at + 1)
-            verdict = self.heed(backend, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else MISMATCH
-            if verdict == MISMATCH:
+            pass_rows(backend, &chunk)
+            if ends_query(backend, &chunk):
+                message = READY_BYTES - 1
+                verdict = self.heed_ready(backend, data[chunk.at + HEADER_BYTES], FORWARD)
+            elif self.is_understood(backend, &chunk):
+                message = big_endian(<const uint8_t *>data + chunk.at + 1)
+                verdict = self.heed(backend, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else MISMATCH
+                if verdict == MISMATCH:
+                    break
+            else:
                 break
             backend.remain = <size_t>message + 1
             backend.dropping = verdict != FORWARD
@@ -369,7 +389,8 @@ cdef class Replying(Parting):
         if client is not None:
             if client.remain and not client.dropping:
                 return 0
-            if client.pins or rest_of(client.mode, backend.status) == KEEP or self.stays_reserved(client, backend):
+            if client.pins or rest_of(client.mode, backend.status) == KEEP \
+                    or (backend.recalled or client.reserved_until_us) and self.stays_reserved(client, backend):
                 self.keep_backend(client, backend)
                 if client.terminated:
                     self.see_out(client)

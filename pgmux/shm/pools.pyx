@@ -69,7 +69,7 @@ cdef class Pools:
         cdef bint is_own
         if self.pauses(pool):
             return NO_SLOT
-        if favourite >= 0 and self._take_slot(pool, worker, favourite):
+        if favourite >= 0 and phase_of(self.leases.word(favourite)) == FREE and self._take_slot(pool, worker, favourite):
             return favourite
         for is_own in (True, False):
             for word in range(self.words):
