@@ -109,7 +109,9 @@ cdef class Exchange(Replying):
             message = big_endian(<const uint8_t *>data + chunk.at + 1)
             verdict = self.judge(client, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else STOP
             if verdict == PASS:
-                client.remain = <size_t>message + 1
+                step = min(<size_t>message + 1, size - chunk.at)
+                client.remain = <size_t>message + 1 - step
+                chunk.at += step
             elif verdict == DROP:
                 client.remain = <size_t>message + 1
                 client.dropping = True

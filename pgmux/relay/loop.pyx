@@ -119,7 +119,7 @@ cdef class Loop(Handshakes):
             self.serve_ready()
             if self.shaking:
                 self.shake_next()
-            if self.reserving and self.now >= self.next_release_us:
+            if len(self.reserving) and self.now >= self.next_release_us:
                 self.end_reservations()
             self.fire()
             self.is_collecting = False

@@ -8,8 +8,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from pgmux.protocol.replies cimport (
-    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, answer_query, has_turns, is_extended, is_ours, is_settled, match,
-    owes_query, take_faked,
+    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, answer_query, has_turns, is_extended, is_ours, is_settled,
+    match, owes_query, take_faked,
 )
 from pgmux.relay.asking cimport OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.buffer cimport Buffer, append, clear, length
@@ -412,7 +412,7 @@ cdef class Replying(Parting):
         if client is not None:
             if client.terminated:
                 self.see_out(client)
-            elif client.phase == IDLE:
+            elif client.phase == IDLE and (client.readable or length(&client.held)):
                 self.proceed(client)
         return 0
 

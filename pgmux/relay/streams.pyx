@@ -17,7 +17,7 @@ from pgmux.relay.buffer cimport append, clear, length, shed
 from pgmux.relay.endpoint cimport Backend, CARRY_BYTES, Client, Endpoint
 from pgmux.relay.poller cimport CLIENT, EDGES
 from pgmux.relay.sockets cimport (
-    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, errno, recv, send, shutdown,
+    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, errno, send, shutdown,
 )
 from pgmux.relay.tls cimport take_sealed
 from pgmux.relay.volley cimport SHOT_BYTES, Shot, Volley

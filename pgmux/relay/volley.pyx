@@ -14,7 +14,7 @@ seccomp filter, kernel.io_uring_disabled), `is_possible` is False, and every sen
 
 One endpoint has one shot in a volley: were a first shot not taken, a second one might be.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 

@@ -17,7 +17,7 @@ writers: a snapshot is a plain read of each word.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
-from pgmux.shm.atomics cimport load, now_us, swap
+from pgmux.shm.atomics cimport now_us, swap
 from pgmux.shm.layout cimport ADDRESS_BYTES, Identity, KEY_BYTES
 from pgmux.shm.segment cimport Segment
 

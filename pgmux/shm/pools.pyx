@@ -64,13 +64,16 @@ cdef class Pools:
     cdef int32_t take(self, uint32_t pool, uint32_t worker, int32_t favourite) noexcept nogil:
         """A slot now LEASED to the worker, NO_SLOT when none is FREE. `favourite` is tried first, then what
         this worker leased last, then any: a socket that it has used is in its epoll."""
-        cdef uint32_t word, slot
-        cdef uint64_t bits
-        cdef bint is_own
         if self.pauses(pool):
             return NO_SLOT
         if favourite >= 0 and phase_of(self.leases.word(favourite)) == FREE and self._take_slot(pool, worker, favourite):
             return favourite
+        return self._take_any(pool, worker)
+
+    cdef int32_t _take_any(self, uint32_t pool, uint32_t worker) noexcept nogil:
+        cdef uint32_t word, slot
+        cdef uint64_t bits
+        cdef bint is_own
         for is_own in (True, False):
             for word in range(self.words):
                 bits = load(&self.free_bits[pool * self.words + word])
