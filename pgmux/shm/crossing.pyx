@@ -125,8 +125,8 @@ cdef class Crossing:
         """Write down what `describe` has told of a backend that has come. `digest`: of its settings."""
         cdef Baggage *baggage = &self.pools.segment.baggage[slot]
         self.pools.introduce(slot, cargo.pid, cargo.key, cargo.expires_s, home)
-        self.pools.locate(slot, (cargo.address.decode(), cargo.port), (cargo.local_address.decode(), cargo.local_port),
-                          cargo.tls)
+        self.pools.leases.locate(slot, (cargo.address.decode(), cargo.port),
+                                 (cargo.local_address.decode(), cargo.local_port), cargo.tls)
         self.pools.slots[slot].opened_at_us, self.pools.slots[slot].lease_count = cargo.opened_at_us, cargo.lease_count
         for statement in cargo.statements:
             self.pools.baggage.keep_prepared(slot, statement)

@@ -211,7 +211,7 @@ class Regent:
             self._shares[pool] = backends, self._pools.tenancies.guests(pool)
         self._abroad = set(self._clients.used())
         pools = [
-            PoolRow(name[1], name[2], self._pools.welcome(pool) or b"")
+            PoolRow(name[1], name[2], self._pools.tidings.welcome(pool) or b"")
             for pool, name in names.items()
             if name is not None
         ]
