@@ -13,7 +13,6 @@ cdef class Auditing(Asking):
     cdef public uint64_t audit_interval_us  # between two audits of this worker; 0 = none
     cdef uint64_t next_audit_us
     cdef bint asks_functions             # audits ask which functions leave something behind, see session/lore.py
-    cdef uint32_t asked_in_vain          # times in a row that they got no answer
 
     cdef bint is_unlearnt(self, Client client) noexcept
     cdef bint is_study_due(self, Lobby lobby) noexcept

@@ -43,7 +43,7 @@ cdef class Auditing(Asking):
         lobby.lore = lobby.lore_asked = lore
         lobby.studied_at_us = self.now
         lobby.renewed_after_us = max(RENEWED_AFTER_US, BUSY_FOR * took_us)
-        self.asked_in_vain = 0
+        lobby.asked_in_vain = 0
 
     cdef bint is_unlearnt(self, Client client) noexcept:
         """Whether a text of the client may name a function that we do not know of."""
@@ -106,10 +106,11 @@ cdef class Auditing(Asking):
         if not self.is_study_due(lobby) and (not self.asks_functions
                                              or self.now < lobby.studied_at_us + lobby.renewed_after_us):
             return NO_LORE
-        self.asked_in_vain += 1
-        if self.asked_in_vain > ASKED_IN_VAIN:
-            self.give_up_study(lobby)
-            return NO_LORE
+        if lobby.lore_asked == self.pools.baggage.lore() and lobby.lore != lobby.lore_asked:
+            lobby.asked_in_vain += 1
+            if lobby.asked_in_vain == ASKED_IN_VAIN:
+                self.give_up_study(lobby)
+                return NO_LORE
         lobby.lore_asked = self.pools.baggage.lore()
         lobby.studied_at_us = self.now
         return lobby.lore_asked

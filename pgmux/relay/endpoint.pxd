@@ -203,6 +203,7 @@ cdef class Lobby:
     cdef uint64_t lore_asked             # and were asked for last
     cdef uint64_t studied_at_us          # when that was
     cdef uint64_t renewed_after_us       # until they are asked for again
+    cdef uint32_t asked_in_vain          # times in a row that there was no answer
 
     cdef void append(self, Client client)
     cdef void remove(self, Client client)

@@ -56,7 +56,7 @@ cdef inline bint is_one_more_row(Backend backend, Chunk *chunk) noexcept:
 
 cdef inline void pass_rows(Backend backend, Chunk *chunk) noexcept:
     """Go over the messages at hand that are a Query's rows, their description and its tag: with these nothing is to be
-    done but to pass them on. What `heed` does for each of them, but for the tags of ROLLBACK, ALTER and DROP."""
+    done but to pass them on. What `heed` does for each of them, but for the tags of ROLLBACK, CREATE, ALTER and DROP."""
     cdef const uint8_t *message
     cdef size_t whole
     if not owes_query(&backend.replies):
@@ -67,7 +67,7 @@ cdef inline void pass_rows(Backend backend, Chunk *chunk) noexcept:
         if whole < HEADER_BYTES or whole > LONGEST_MESSAGE:
             return
         if message[0] == c"C":
-            if message[HEADER_BYTES] == c"R" or message[HEADER_BYTES] == c"A" or message[HEADER_BYTES] == c"D":
+            if message[HEADER_BYTES] == c"R" or message[HEADER_BYTES] == c"D" or is_made(<const char *>message):
                 return
             backend.done += 1
             backend.undone = False
