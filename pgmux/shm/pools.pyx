@@ -179,6 +179,11 @@ cdef class Pools:
         """Whether the operator has paused all pools."""
         return bool(load(&self.segment.header.paused))
 
+    @property
+    def is_left(self):
+        """Whether a successor with another layout has taken over, so that only what is left goes on here."""
+        return bool(load(&self.segment.header.leaving))
+
     def is_pool_paused(self, uint32_t pool):
         """Whether the operator has paused this pool: all of them, or its database."""
         return bool(self.pauses(pool))
@@ -391,12 +396,12 @@ cdef class Pools:
 
     def reconnect(self, uint32_t database_record):
         """Have every backend of a database replaced: those in use when they are released, the others soon."""
-        cdef uint32_t slot
+        cdef uint32_t slot, regent = self.segment.header.workers
         cdef uint64_t word
         self.board.reconnect(database_record)
         for slot in range(self.leases.count):
             word = self.leases.word(slot)
-            if phase_of(word) in (FREE, LEASED, GRANTED) \
+            if (phase_of(word) in (FREE, LEASED, GRANTED) or is_held(word, OPENING, regent)) \
                     and self.records[pool_of(word)].database_record == database_record:
                 self.slots[slot].expires_s = 1
 

@@ -219,7 +219,7 @@ class Worker:
         """Take no more connections, let transactions finish, then leave."""
         self._stopping = True
         self._waits_for_clients = False
-        self._relay.moves_out = False
+        self._moving.stay()
         self._relay.stop_accepting()
         self._send_off_idle()
 
@@ -317,6 +317,7 @@ class Worker:
         """Clients of our predecessor's workers come."""
         for message in self._estate.harbours[self.number].collect():
             self._moving.land(message)
+            self._bailiff.look_at(message.target)
 
     def _learn(self, pool: int, names: tuple[bytes, ...]) -> None:
         """Functions of a pool's database leave something behind: texts that name one are looked at from now on."""
@@ -556,6 +557,8 @@ class Worker:
     def _is_done(self) -> bool:
         if self._relay.client_count or not (self._stopping or self._moving.is_draining):
             return False
+        if self._waits_for_clients and self._pools.board.has_predecessors:
+            return False  # theirs are still to come, and may stay for as long as they want
         if self._office.workload.is_at_work and not self._stopping:
             return False  # somebody is being answered
         # In order means: what a client asked before it left has been done, and nothing has come in the last moment.

@@ -94,6 +94,11 @@ class Moving:
         self.drain(timeout_s)
         self.move_all()
 
+    def stay(self) -> None:
+        """Move nobody any more: pgmux stops, and each worker sends its own off."""
+        self.is_draining = False
+        self.relay.moves_out = False
+
     def move_all(self) -> None:
         """Hand over every client that can go now."""
         for client in self.relay.every_client():
