@@ -22,7 +22,7 @@ not_yet.NOT_YET = (not_yet.NotYet("server_reset_query", lambda value: value == "
 
 def is_paused(pgmux: Pgmux) -> bool:
     """Whether SHOW STATE says so."""
-    return {row["key"]: row["value"] for row in show(pgmux, "state")}["paused"] == "yes"
+    return ("paused", "yes") in [(row["key"], row["value"]) for row in show(pgmux, "state")]
 
 
 def number_of(pgmux: Pgmux, name: str) -> int:
