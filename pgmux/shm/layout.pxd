@@ -178,7 +178,7 @@ cdef struct Board:               # what the operator has said, and the superviso
     uint64_t client_mark         # client records from here on were never used, so their pages are holes
     uint64_t period              # snapshots of the counters taken so far; by the supervisor
     uint64_t periods_at_us[PERIODS]  # when snapshot n was taken, at n % PERIODS
-    uint64_t heeded_at_us        # as of when a predecessor's workers have heeded this; 0 = none are left; by the supervisor
+    uint64_t heeded_at_us        # when a predecessor's workers have heeded this; 0 = none are left; by the supervisor
     uint64_t defied              # 1 = they keep to an older configuration: they cannot use this one; by the supervisor
     char settings[CHANGES_BYTES]     # what SET has changed since the last RELOAD; by the supervisor
 
