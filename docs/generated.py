@@ -11,8 +11,9 @@ import msgspec
 
 from pgmux.config.findings import environment_name
 from pgmux.config.option import Row, rows_of
+from pgmux.config.overrides import Database, User
 from pgmux.config.sample import as_toml
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.settings import Settings
 from pgmux.control.clerk import SHOWS
 from pgmux.control.commands import COMMANDS
 from pgmux.control.metrics import METRICS

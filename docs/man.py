@@ -14,8 +14,9 @@ import msgspec
 from pgmux import __version__
 from pgmux.cli.main import ABOUT, build_parser
 from pgmux.config.option import Row, rows_of
+from pgmux.config.overrides import Database, User
 from pgmux.config.sample import as_toml
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.settings import Settings
 
 TABLES: dict[str, type[msgspec.Struct]] = {
     "[pgmux]": Settings,

@@ -11,7 +11,8 @@ from pgmux.config.addresses import is_directory, socket_path
 from pgmux.config.configuration import ANY_DATABASE, Config
 from pgmux.config.findings import Findings
 from pgmux.config.key_lines import KeyPath
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 from pgmux.config.tls_checks import check_tls
 
 SOCKET_PATH_BYTES = 107  # sun_path less its final zero (unix(7))

@@ -11,7 +11,9 @@ from typing import TypeVar
 import msgspec
 
 from pgmux.config.addresses import socket_path
-from pgmux.config.settings import Database, OnPin, PoolMode, SessionAttributes, Settings, User
+from pgmux.config.notations import OnPin, PoolMode, SessionAttributes
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 from pgmux.errors import Problem
 
 ANY_DATABASE = "*"

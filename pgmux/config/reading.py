@@ -19,7 +19,8 @@ from pgmux.config.key_lines import KeyPath, find_key_lines
 from pgmux.config.nearest import did_you_mean, hint_for_key, hint_for_table
 from pgmux.config.not_yet import refuse_what_is_not_yet
 from pgmux.config.option import Row, rows_of
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 from pgmux.errors import ConfigError, Problem
 
 TABLES: dict[str, type[msgspec.Struct]] = {

@@ -11,7 +11,8 @@ import msgspec
 
 from pgmux.config.not_yet import is_missing, is_not_yet
 from pgmux.config.option import Row, rows_of
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 
 PREAMBLE = """\
 # The configuration of pgmux, in TOML. Every option stands here with its default, commented out.

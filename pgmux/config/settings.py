@@ -1,56 +1,32 @@
 """The table of options: every option of pgmux, declared once.
 
-A field of these three tables is an option: its name is the key in the file, its annotation
+A field of this table, and of the two in overrides.py, is an option: its name is the key in the file, its annotation
 says the rest. To add an option, add a field here, then write etc/pgmux.toml anew with
 `pgmux check --options > etc/pgmux.toml`. Options that PgBouncer has keep its names and meanings.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
-from pgmux.config.addresses import (
-    Listen,
-    parse_hosts,
-    parse_listens,
-    parse_optional_listen,
+from pgmux.config.addresses import Listen
+from pgmux.config.durations import parse_duration
+from pgmux.config.notations import (
+    AuthType,
+    Duration,
+    Listens,
+    LogFormat,
+    LogLevel,
+    OnPin,
+    OptionalListen,
+    Path,
+    PoolMode,
+    Protocols,
+    TlsMode,
+    TlsNegotiation,
 )
-from pgmux.config.durations import format_duration, parse_duration
-from pgmux.config.option import Notation, Option
-from pgmux.config.tls_options import VERSIONS, parse_protocols, show_protocols
-
-PoolMode = Literal["session", "transaction", "statement"]
-AuthType = Literal["trust", "password", "md5", "scram-sha-256", "cert", "hba"]
-TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
-TlsNegotiation = Literal["postgres", "direct"]
-OnPin = Literal["allow", "warn", "reject"]
-SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["text", "json"]
-
-
-def _parse_path(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected a path in quotes, got {value!r}")
-    return value
-
-
-def _show_hosts(hosts: tuple[str, ...]) -> object:
-    return hosts[0] if len(hosts) == 1 else list(hosts)
-
-
-def _show_listens(listens: tuple[Listen, ...]) -> object:
-    return [str(listen) for listen in listens]
-
-
-Duration = Annotated[float, Notation(parse_duration, format_duration, "duration")]
-Path = Annotated[str, Notation(_parse_path, str, "path", is_path=True)]
-Listens = Annotated[tuple[Listen, ...], Notation(parse_listens, _show_listens)]
-OptionalListen = Annotated[Listen | None, Notation(parse_optional_listen, str)]
-Protocols = Annotated[
-    tuple[str, ...], Notation(parse_protocols, show_protocols, "secure | tlsv1.2 | tlsv1.3")
-]
-Hosts = Annotated[tuple[str, ...], Notation(parse_hosts, _show_hosts)]
+from pgmux.config.option import Option
+from pgmux.config.tls_options import VERSIONS
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -363,97 +339,3 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     server_tls13_ciphers: Annotated[
         str, Option('Ciphers for TLS 1.3, separated by colons; "" = those of OpenSSL.')
     ] = ""
-
-
-class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table [databases.NAME]. NAME is what clients ask for; "*" stands for any other name."""
-
-    host: Annotated[
-        Hosts,
-        Option(
-            "PostgreSQL's host name or address, or its Unix socket's directory; a list is tried in its order."
-        ),
-    ] = ("/var/run/postgresql",)
-    port: Annotated[int, Option("PostgreSQL's port.", bounds=(1, 65_535))] = 5432
-    target_session_attrs: Annotated[
-        SessionAttributes,
-        Option(
-            "Which of several hosts will do, with libpq's words; PostgreSQL 14 or newer tells what it is."
-        ),
-    ] = "any"
-    dbname: Annotated[
-        str,
-        Option('Name of the database in PostgreSQL; "" = the same name.', example="app"),
-    ] = ""
-    user: Annotated[str, Option('PostgreSQL user for all clients; "" = each client\'s own.')] = ""
-    password: Annotated[
-        str,
-        Option('Password for PostgreSQL; "" = the one in auth_file.', is_secret=True),
-    ] = ""
-    max_backends: Annotated[
-        int,
-        Option(
-            "Backends that all pools of this database may have together; 0 = no limit of its own.",
-            unit="backends",
-            bounds=(0, 65_536),
-        ),
-    ] = 0
-    max_client_conn: Annotated[
-        int,
-        Option(
-            "Clients that may be connected to this database, all workers together; 0 = no limit of its own.",
-            unit="clients",
-            bounds=(0, 1_000_000),
-        ),
-    ] = 0
-    pool_size: Annotated[
-        int | None,
-        Option("In place of default_pool_size.", unit="backends", bounds=(1, 65_536), example=20),
-    ] = None
-    pool_mode: Annotated[
-        PoolMode | None,
-        Option("In place of the global pool_mode.", example="transaction"),
-    ] = None
-    on_pin: Annotated[
-        OnPin | None,
-        Option("In place of the global on_pin.", example="allow"),
-    ] = None
-    min_pool_size: Annotated[
-        int | None,
-        Option("In place of the global min_pool_size.", unit="backends", bounds=(0, 65_536), example=0),
-    ] = None
-    reserve_pool_size: Annotated[
-        int | None,
-        Option("In place of the global reserve_pool_size.", unit="backends", bounds=(0, 65_536), example=0),
-    ] = None
-
-
-class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table [users.NAME]: settings of this user's pools, before the database's and the global ones."""
-
-    max_client_conn: Annotated[
-        int,
-        Option(
-            "Clients of this user that may be connected, all workers together; 0 = no limit of its own.",
-            unit="clients",
-            bounds=(0, 1_000_000),
-        ),
-    ] = 0
-    pool_size: Annotated[
-        int | None,
-        Option("In place of the database's pool_size.", unit="backends", bounds=(1, 65_536), example=20),
-    ] = None
-    pool_mode: Annotated[
-        PoolMode | None,
-        Option("In place of the database's pool_mode.", example="transaction"),
-    ] = None
-    min_pool_size: Annotated[
-        int | None,
-        Option("In place of the database's min_pool_size.", unit="backends", bounds=(0, 65_536), example=0),
-    ] = None
-    reserve_pool_size: Annotated[
-        int | None,
-        Option(
-            "In place of the database's reserve_pool_size.", unit="backends", bounds=(0, 65_536), example=0
-        ),
-    ] = None

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from pgmux.config.configuration import ANY_DATABASE, Config
 from pgmux.config.option import Row, rows_of
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 from pgmux.control.figures import Figures
 from pgmux.control.pool_figures import PoolFigures
 from pgmux.protocol.results import Value

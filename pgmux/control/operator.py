@@ -133,7 +133,7 @@ class Operator:
         """Replace every backend: those in use when their transaction is over."""
         database = self._database(arguments)
         for record in [database] if database is not None else [row["database"] for row in self._databases()]:
-            self._pools.reconnect(record)
+            self._pools.renewal.reconnect(record)
         yield from self._wait_for_predecessors(asker)
         yield from self._note_stranger(arguments)
         yield Done("RECONNECT")

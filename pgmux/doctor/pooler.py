@@ -76,7 +76,7 @@ class PoolerReading:
                     pool["backends"],
                     pool["waiting"],
                     waits.get(number, 0) / MICROSECONDS,
-                    _text(self._pools.trouble(number)[0]),
+                    _text(self._pools.tidings.trouble(number)[0]),
                 )
             )
         return Pooler(segment.worker_count, len(clients), tuple(pools))

@@ -13,7 +13,8 @@ import msgspec
 
 from pgmux.config.durations import format_duration
 from pgmux.config.option import rows_of
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 
 GLOBAL, DATABASE, USER, PEER = "pgbouncer", "databases", "users", "peers"  # PgBouncer's sections
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {GLOBAL: Settings, DATABASE: Database, USER: User}

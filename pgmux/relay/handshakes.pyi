@@ -1,6 +1,6 @@
 """TLS handshakes of clients, in the middle of their log-ins."""
 
-from pgmux.config.settings import TlsMode
+from pgmux.config.notations import TlsMode
 from pgmux.relay.exchange import Exchange
 from pgmux.relay.tls_context import TlsContext
 

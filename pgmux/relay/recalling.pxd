@@ -11,7 +11,7 @@ cdef enum:
 cdef enum Recall:                # whether a client asks for last values
     UNTRIED = 0                  # it may
     ASKS = 1
-    NEVER = 2                    # a backend was reserved for it, and it has not
+    IN_VAIN = 2                  # a backend was reserved for it, and it has not
 
 cdef class Recalling(Asking):
     cdef public uint64_t reserves_for_us  # last_value_reserve; 0 = none is reserved

@@ -70,7 +70,7 @@ cdef class Recalling(Asking):
         elif not self.pools.records[backend.pool].recalls:
             backend.advanced = True
             return False
-        backend.recalled = client.recall != NEVER
+        backend.recalled = client.recall != IN_VAIN
         if traces & RECALLING and backend.advanced:
             return False
         return self.pools.baggage.slots[backend.slot].recaller != token_of(client)
@@ -112,7 +112,7 @@ cdef class Recalling(Asking):
 
     cdef int release(self, Client client, Backend backend) except -1:
         if client.recall == UNTRIED:
-            client.recall = NEVER                    # it was waited for in vain, and is not waited for again
+            client.recall = IN_VAIN                  # it was waited for in vain, and is not waited for again
         client.reserved_until_us = 0
         self.pools.slots[backend.slot].pins &= ~LAST_VALUE
         return 0

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t
 
-from pgmux.protocol.scram_server cimport ScramServer
 from pgmux.session.introduction cimport Introduction
+from pgmux.session.proof cimport Proof
 
 cpdef enum Step:
     STARTUP = 0
@@ -48,10 +48,8 @@ cdef class ClientLogin:
     cdef readonly bint is_encrypted      # by TLS, and the handshake is done
     cdef readonly bint is_direct         # TLS began without an SSLRequest
     cdef readonly object roles           # of the user's, those that rules name; None = not known
-    cdef object secret                   # what the proof is compared with
-    cdef str doubt                       # why this user cannot succeed, whatever the proof; "" = there is none
-    cdef bytes md5_salt
-    cdef ScramServer scram
+    cdef object secret                   # what was found out about the user, until there is a proof to compare with it
+    cdef Proof proof                     # what the client is asked for; None = nothing, or no more
 
     cpdef int feed(self, bytes data) except -1
     cpdef int _move(self, Event event) except -1
@@ -65,11 +63,7 @@ cdef class ClientLogin:
     cdef int ask(self) except -1
     cdef int turn_away(self, object refusal, str reason, int line=*) except -1
     cdef int ask_for_secret(self, str method) except -1
-    cdef int ask_sasl(self) except -1
-    cdef bytes read_answer(self, Py_ssize_t max_bytes)
-    cdef bint read_password(self) except -1
-    cdef bint read_sasl_initial(self) except -1
-    cdef bint read_sasl_final(self) except -1
-    cdef int judge(self, bint is_right, object credential) except -1
+    cdef bint read_answer(self) except -1
+    cdef int judge(self, bint is_right) except -1
     cdef int enter(self) except -1
     cdef bytes admit_told(self, bytes told, uint32_t pid, bytes key)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import Final, Protocol
 
-from pgmux.config.settings import TlsMode
+from pgmux.config.notations import TlsMode
 from pgmux.protocol.startup import CancelRequest
 from pgmux.session.arrival import Arrival
 from pgmux.session.doors import Doors
@@ -14,9 +14,6 @@ from pgmux.session.secret import Credential, Secret
 from pgmux.session.welcome import Welcome
 
 ALPN_PROTOCOL: Final[str]
-MAX_PASSWORD_BYTES: Final[int]
-MAX_MD5_BYTES: Final[int]
-MAX_SASL_BYTES: Final[int]
 
 class Step(IntEnum):
     STARTUP = 0

@@ -17,54 +17,31 @@ Theory of operation. A `ClientLogin` is fed whatever the client sends, in any pi
 Two rules. Every change of step goes through TRANSITIONS, and what is not in it cannot happen: no second
 start-up packet, no way around a proof. And nothing that a client sends raises: it ends in a refusal.
 
-A wrong password, an unknown user and a secret that does not suit the method are told apart only in `reason`:
-the exchange is the same to its end. Whether a database exists is told only to who has authenticated.
+What is asked of a client, and what its answers are worth, is proof.pyx's. Whether a database exists is told only to
+who has authenticated.
 
 There is no I/O and no clock here: the caller sends, receives, and refuses with LOGIN_TIMEOUT when it takes
 too long. Compiled, because clients that connect for each query pay for every line of it.
 """
-import os
+from libc.stdint cimport int8_t, uint32_t
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t
-from libc.string cimport memcmp, memcpy
-
-from pgmux.protocol.scram_server cimport ScramServer, draw_nonce
+from pgmux.protocol.greeting cimport build_greeting
 from pgmux.session.introduction cimport Introduction, LONGEST_REMEMBERED, remembered
+from pgmux.session.proof cimport Proof, take_answer
 
-from pgmux.protocol import messages, names, scram
 from pgmux.protocol.errors import ClientProtocolError, OptionsError
-from pgmux.protocol.scram import ScramVerifier
 from pgmux.protocol.startup import CancelRequest, SSLRequest, startup_packet_size
 from pgmux.session.arrival import Arrival
 from pgmux.session.hba import RolesWanted
 from pgmux.session.introduction import introduce
 from pgmux.session.refusals import Refusal
-from pgmux.session.secret import check_md5_answer, prove_password
-
-MAX_PASSWORD_BYTES = 65_535  # tokens instead of passwords may be long; PostgreSQL's limit is the same
-MAX_MD5_BYTES = 64           # "md5", 32 digits and a terminator are 36
-MAX_SASL_BYTES = scram.MAX_MESSAGE_BYTES + 64  # and the name of the mechanism
 
 ALPN_PROTOCOL = "postgresql"                # RFC 7301; manual: "SSL Session Encryption"
 cdef enum:
     TLS_HANDSHAKE = 0x16     # the first byte of a TLS connection; no start-up packet is so long
 cdef tuple DEMANDING = ("require", "verify-ca", "verify-full")
 
-_UNKNOWN = "no such user, or one without a secret"
-_UNSUITABLE = "the secret of this user is an md5 hash, which SCRAM cannot use"
-
-cdef bytes OFFER_SASL = messages.build_authentication_sasl([scram.MECHANISM])
-cdef bytes OFFER_BOUND_SASL = messages.build_authentication_sasl([scram.MECHANISM_PLUS, scram.MECHANISM])
-cdef bytes UNBOUND_CHOICE = scram.MECHANISM.encode() + b"\0"
-cdef enum:
-    SASL_CONTINUE = 11
-    SASL_FINAL_WORD = 12
-
 cdef dict NO_SETTINGS = {}
-cdef bytes GREETING_BEGINS = messages.build_authentication_ok()
-cdef bytes GREETING_ENDS = messages.build_ready_for_query(b"I")
 
 TRANSITIONS = {
     (Step.STARTUP, Event.ENCRYPTION_DECLINED): Step.STARTUP,
@@ -100,62 +77,18 @@ class StepError(Exception):
     """The caller asked for what TRANSITIONS does not have: a defect of pgmux, never of a client."""
 
 
-cdef bytes authentication(uint8_t code, bytes data):
-    """AuthenticationSASLContinue or AuthenticationSASLFinal."""
-    cdef uint32_t length = <uint32_t>len(data) + 8
-    cdef bytes whole = PyBytes_FromStringAndSize(NULL, length + 1)
-    cdef char *at = PyBytes_AS_STRING(whole)
-    memcpy(at, b"R\0\0\0\0\0\0\0", 8)
-    at[3] = length >> 8                      # a mechanism's messages are at most some hundred bytes
-    at[4] = length & 0xFF
-    at[8] = code
-    memcpy(at + 9, PyBytes_AS_STRING(data), len(data))
-    return whole
-
-
-cdef bytes unbound_client_first(bytes body):
-    """What messages.parse_sasl_initial_response gives for the mechanism of nearly all; None for any other."""
-    cdef Py_ssize_t begin = len(UNBOUND_CHOICE) + 4
-    cdef const uint8_t *size = <const uint8_t *>PyBytes_AS_STRING(body) + begin - 4
-    if len(body) < begin or memcmp(PyBytes_AS_STRING(body), PyBytes_AS_STRING(UNBOUND_CHOICE), begin - 4) != 0:
-        return None
-    if size[0] or size[1] or (size[2] << 8 | size[3]) != len(body) - begin:
-        return None
-    return body[begin:]
-
-
-cdef bytes splice(bytes outgoing, bytes told, uint32_t pid, bytes key):
-    """The greeting with a key of four bytes, in one piece: what nearly every client gets."""
-    cdef Py_ssize_t before = len(outgoing) + len(GREETING_BEGINS) + len(told)
-    cdef bytes whole = PyBytes_FromStringAndSize(NULL, before + 13 + len(GREETING_ENDS))
-    cdef char *at = PyBytes_AS_STRING(whole)
-    cdef int shift
-    memcpy(at, PyBytes_AS_STRING(outgoing), len(outgoing))
-    at += len(outgoing)
-    memcpy(at, PyBytes_AS_STRING(GREETING_BEGINS), len(GREETING_BEGINS))
-    at += len(GREETING_BEGINS)
-    memcpy(at, PyBytes_AS_STRING(told), len(told))
-    at += len(told)
-    memcpy(at, b"K\0\0\0\x0c", 5)
-    for shift in range(4):
-        at[5 + shift] = pid >> (24 - 8 * shift) & 0xFF
-    memcpy(at + 9, PyBytes_AS_STRING(key), 4)
-    memcpy(at + 13, PyBytes_AS_STRING(GREETING_ENDS), len(GREETING_ENDS))
-    return whole
-
-
 cdef class ClientLogin:
     """One client's log-in. Feed it, send what it gives, look at `step`."""
 
     def __init__(self, doors, visitor=None, str tls_mode="disable"):
         """`visitor.arrival()` gives the client's Arrival; it is called when that is needed, once."""
         self.at = Step.STARTUP
-        self.reason = self.doubt = ""
+        self.reason = ""
         self.settings = NO_SETTINGS
         self.doors = doors
         self.visitor = visitor
         self._buffer = bytearray()
-        self.outgoing = self.md5_salt = b""
+        self.outgoing = b""
         self.answered = ()
         self.tls_mode = tls_mode
 
@@ -285,10 +218,7 @@ cdef class ClientLogin:
             raise ValueError(f"before protocol 3.2 a cancel key has 4 bytes, not {len(key)}")
         self._move(Event.GREETED)
         self.outgoing = b""
-        if len(key) == 4:
-            return splice(outgoing, told, pid, key)
-        key_data = messages.build_backend_key_data(pid, key)
-        return b"".join((outgoing, GREETING_BEGINS, told, key_data, GREETING_ENDS))
+        return build_greeting(outgoing, told, pid, key)
 
     def refuse(self, refusal, detail=None, **values):
         """Refuse the client and give all that is now to be sent before the connection is closed.
@@ -313,7 +243,7 @@ cdef class ClientLogin:
         self._buffer.clear()
         self.refusal = refusal
         self.reason = reason or refusal.describe(**values)
-        self.secret = self.scram = None
+        self.secret = self.proof = None
         return 0
 
     cdef int go_on(self, bint is_answered, Introduction introduction=None) except -1:
@@ -335,12 +265,8 @@ cdef class ClientLogin:
         """Read the next message; False while it is incomplete, or where nothing is read."""
         if self.at == Step.STARTUP:
             return self.read_startup()
-        if self.at == Step.PASSWORD:
-            return self.read_password()
-        if self.at == Step.SASL_INITIAL:
-            return self.read_sasl_initial()
-        if self.at == Step.SASL_FINAL:
-            return self.read_sasl_final()
+        if self.at == Step.PASSWORD or self.at == Step.SASL_INITIAL or self.at == Step.SASL_FINAL:
+            return self.read_answer()
         return False
 
     cdef bint read_startup(self) except -1:
@@ -447,106 +373,39 @@ cdef class ClientLogin:
         elif not self.was_looked_up and self.doors.looks_up:
             self._move(Event.LOOKUP_ASKED)
             return 0
-        if method == "scram-sha-256":
-            return self.ask_sasl()
-        if self.secret is None:
-            self.secret = self.doors.stand_in(self.user)
-            self.doubt = _UNKNOWN
-        if method == "password":
-            self.outgoing += messages.build_authentication_cleartext_password()
-        elif isinstance(self.secret, ScramVerifier):     # as PostgreSQL and PgBouncer do
-            return self.ask_sasl()
-        else:
-            self.md5_salt = os.urandom(4)
-            self.outgoing += messages.build_authentication_md5_password(self.md5_salt)
-        self._move(Event.PASSWORD_ASKED)
-        return 0
-
-    cdef int ask_sasl(self) except -1:
-        verifier = self.secret
-        if type(verifier) is not ScramVerifier:
-            verifier = self.doors.find_verifier(self.user, self.secret)
-        if verifier is None:
-            verifier = self.doors.stand_in_verifier(self.user)
-            self.doubt = _UNKNOWN if self.secret is None else _UNSUITABLE
-        end_point = self.arrival.encryption.end_point if self.is_encrypted else b""
-        self.scram = ScramServer(verifier, draw_nonce(), end_point)
-        self.outgoing += OFFER_BOUND_SASL if end_point else OFFER_SASL
-        self._move(Event.SASL_ASKED)
-        return 0
+        self.proof = Proof(self.doors, user, self.secret)
+        self.secret = None
+        self.outgoing += self.proof.demand(method, self.arrival.encryption.end_point if self.is_encrypted else b"")
+        return self._move(Event.SASL_ASKED if self.proof.is_sasl() else Event.PASSWORD_ASKED)
 
     # ---- answers
 
-    cdef bytes read_answer(self, Py_ssize_t max_bytes):
-        """Give the body of the client's PasswordMessage; None while it is incomplete."""
-        if self._buffer and self._buffer[0] != c"p":
-            if self._buffer[0] == 0:
-                raise ClientProtocolError("a second start-up packet")
-            kind = bytes(self._buffer[:1])
-            raise ClientProtocolError(f"expected a password message, got {names.FRONTEND.get(kind, repr(kind))}")
-        cdef uint8_t *header = <uint8_t *>PyByteArray_AS_STRING(self._buffer)
-        cdef Py_ssize_t length
-        cdef bytes body
-        if len(self._buffer) < 5:
-            return None
-        length = <int32_t>(<uint32_t>header[1] << 24 | header[2] << 16 | header[3] << 8 | header[4])
-        if not 4 <= length <= max_bytes:
-            raise ClientProtocolError(f"invalid message length {length}, at most {max_bytes} bytes are expected here")
-        if len(self._buffer) <= length:
-            return None
-        body = PyBytes_FromStringAndSize(<char *>header + 5, length - 4)
-        if len(self._buffer) == length + 1:
-            PyByteArray_Resize(self._buffer, 0)
+    cdef bint read_answer(self) except -1:
+        """Read the next answer of those that prove who the client is; False while it is incomplete."""
+        cdef bytes body = take_answer(self._buffer, self.proof.longest_answer()), reply
+        if body is None:
+            return False
+        if self.at == Step.PASSWORD:
+            self.judge(self.proof.check_password(body))
+        elif self.at == Step.SASL_INITIAL:
+            self.outgoing += self.proof.challenge(body)
+            self._move(Event.SASL_CHALLENGED)
         else:
-            del self._buffer[:length + 1]
-        return body
-
-    cdef bint read_password(self) except -1:
-        body = self.read_answer(MAX_MD5_BYTES if self.md5_salt else MAX_PASSWORD_BYTES)
-        if body is None:
-            return False
-        answer = messages.parse_password_message(body)
-        if self.md5_salt:
-            is_right = check_md5_answer(self.user, self.secret, self.md5_salt, answer)
-            credential = self.secret
-        else:
-            credential = prove_password(self.user, self.secret, answer)
-            is_right = credential is not None
-        self.judge(is_right, credential)
+            reply = self.proof.verify(body)
+            if reply:
+                self.outgoing += reply
+            self.judge(reply is not None)
         return True
 
-    cdef bint read_sasl_initial(self) except -1:
-        cdef bytes body = self.read_answer(MAX_SASL_BYTES)
-        cdef str mechanism = scram.MECHANISM
-        cdef bytes client_first
-        if body is None:
-            return False
-        client_first = unbound_client_first(body)
-        if client_first is None:
-            mechanism, client_first = messages.parse_sasl_initial_response(body)
-        challenge = self.scram.challenge(client_first, mechanism)
-        self.outgoing += authentication(SASL_CONTINUE, challenge)
-        self._move(Event.SASL_CHALLENGED)
-        return True
-
-    cdef bint read_sasl_final(self) except -1:
-        body = self.read_answer(MAX_SASL_BYTES)
-        if body is None:
-            return False
-        server_final = self.scram.verify(body)
-        if server_final is not None and not self.doubt:
-            self.outgoing += authentication(SASL_FINAL_WORD, server_final)
-        self.judge(server_final is not None, self.scram.keys)
-        return True
-
-    cdef int judge(self, bint is_right, object credential) except -1:
+    cdef int judge(self, bint is_right) except -1:
         """Let in whose proof is right, and nobody of whom there is a doubt."""
-        self.secret = self.scram = None
-        if is_right and not self.doubt:
-            self.credential = credential
+        cdef Proof proof = self.proof
+        self.proof = None
+        if is_right and not proof.doubt:
+            self.credential = proof.credential
             self._move(Event.PROVED)
             return self.enter()
-        return self.deny(Refusal.AUTHENTICATION_FAILED, self.doubt or "wrong password", {"user": self.user})
+        return self.deny(Refusal.AUTHENTICATION_FAILED, proof.doubt or "wrong password", {"user": self.user})
 
     cdef int enter(self) except -1:
         """Check what only an authenticated client may be told of."""

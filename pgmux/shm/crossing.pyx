@@ -133,15 +133,15 @@ cdef class Crossing:
         """Write down what `describe` has told of a backend that has come. `digest`: of its settings."""
         cdef Baggage *baggage = &self.pools.segment.baggage[slot]
         self.pools.introduce(slot, cargo.pid, cargo.key, cargo.expires_s, home)
-        self.pools.locate(slot, (cargo.address.decode(), cargo.port), (cargo.local_address.decode(), cargo.local_port),
-                          cargo.tls)
+        self.pools.leases.locate(slot, (cargo.address.decode(), cargo.port),
+                                 (cargo.local_address.decode(), cargo.local_port), cargo.tls)
         self.pools.slots[slot].opened_at_us, self.pools.slots[slot].lease_count = cargo.opened_at_us, cargo.lease_count
         for statement in cargo.statements:
             self.pools.baggage.keep_prepared(slot, statement)
         self.pools.baggage.set_settings(slot, cargo.settings, digest)
         baggage.recaller = SEVERAL           # whose last values of sequences there are is not told
         baggage.plans = cargo.good_as_of
-        self.pools.expire_if_outdated(slot, cargo.opened_at_us)      # RECONNECT may have been said here meanwhile
+        self.pools.renewal.expire_if_outdated(slot, cargo.opened_at_us)  # RECONNECT may have been said here meanwhile
 
     def open_to_all(self, uint32_t slot, uint32_t pool):
         """A backend that has come is the pool's: whoever waits longest has it, or the first who takes it."""

@@ -4,8 +4,10 @@ from pgmux.shm.baggage cimport BaggageTable
 from pgmux.shm.board cimport Board
 from pgmux.shm.layout cimport PoolRecord, Slot
 from pgmux.shm.leases cimport LeaseTable
+from pgmux.shm.renewal cimport Renewal
 from pgmux.shm.segment cimport Segment
 from pgmux.shm.tenancies cimport Tenancies
+from pgmux.shm.tidings cimport Tidings
 from pgmux.shm.waiters cimport WaitQueue
 from pgmux.shm.workers cimport Workers
 
@@ -21,6 +23,8 @@ cdef class Pools:
     cdef readonly BaggageTable baggage
     cdef readonly Board board
     cdef readonly Tenancies tenancies
+    cdef readonly Tidings tidings
+    cdef readonly Renewal renewal
     cdef PoolRecord *records
     cdef Slot *slots
     cdef uint64_t *free_bits

@@ -6,8 +6,10 @@ from typing import Final, TypedDict
 from pgmux.shm.baggage import BaggageTable
 from pgmux.shm.board import Board
 from pgmux.shm.leases import LeaseTable, Private, _SlotRow
+from pgmux.shm.renewal import Renewal
 from pgmux.shm.segment import Segment
 from pgmux.shm.tenancies import Tenancies
+from pgmux.shm.tidings import Tidings
 from pgmux.shm.waiters import WaitQueue
 from pgmux.shm.workers import Workers
 
@@ -45,6 +47,10 @@ class Pools:
     def board(self) -> Board: ...
     @property
     def tenancies(self) -> Tenancies: ...
+    @property
+    def tidings(self) -> Tidings: ...
+    @property
+    def renewal(self) -> Renewal: ...
     def pause(self) -> None:
         """No new leases, in any worker, until `resume`: clients park. Transactions under way go on."""
 
@@ -74,9 +80,6 @@ class Pools:
     def resize(self, pool: int, pool_size: int, database_limit: int = 0) -> None:
         """New limits for a pool. Backends beyond them are not closed at once."""
 
-    def outdate(self, pool: int) -> None:
-        """Have every backend of a pool replaced: those in use when they are released, the others soon."""
-
     def longest_wait_us(self, pool: int) -> int:
         """How long the pool's first waiting client has waited, microseconds; 0 when none does."""
 
@@ -94,26 +97,11 @@ class Pools:
         """Lease the backend of another pool that has been FREE longest and nobody waits for, so that
         its slot can serve `pool`. Gives the slot, or NO_SLOT."""
 
-    def retire_next(self, slot: int) -> None:
-        """Have a backend closed when it is released next."""
-
-    def expire(self) -> None:
-        """Every backend there is now is to be replaced when it is free next."""
-
     def shut(self, slot: int, worker: int) -> bool:
         """CLOSE a slot this worker is opening or has leased. Whether it was the worker's."""
 
     def clear(self, slot: int, worker: int) -> bool:
         """The backend is gone: the slot is EMPTY, and whoever waits for room may open another."""
-
-    def fence(self, dead: int, successor: int) -> list[int]:
-        """End all that a dead worker held. By the supervisor, before it forks a successor."""
-
-    def reconnect(self, database_record: int) -> None:
-        """Have every backend of a database replaced: those in use when they are released, the others soon."""
-
-    def expire_if_outdated(self, slot: int, begun_at_us: int) -> None:
-        """By the opener, after `introduce`: RECONNECT may have been said since it began to connect."""
 
     def count_cancel(self, slot: int, more: int) -> None:
         """A cancel request for a backend of ours is on its way (+1), or has settled (-1)."""
@@ -125,11 +113,6 @@ class Pools:
         self, slot: int, backend_pid: int, key: bytes, expires_s: int = 0, home: int | None = None
     ) -> None:
         """Write down who the backend in a slot is, before its first lease."""
-
-    def locate(
-        self, slot: int, address: tuple[str, int], local_address: tuple[str, int], tls: int = 0
-    ) -> None:
-        """Write down where a backend's connection leads to, and from where: (host, port) each; and under what."""
 
     def identity(self, slot: int) -> tuple[int, bytes]:
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""
@@ -151,18 +134,6 @@ class Pools:
 
     def try_adopt(self, slot: int, worker: int) -> bool:
         """OPENING becomes LEASED: the backend is logged in. Whether it was the worker's."""
-
-    def set_welcome(self, pool: int, welcome: bytes) -> None:
-        """Keep a backend's ParameterStatus values (name\\0value\\0…) for clients that log in later."""
-
-    def welcome(self, pool: int) -> bytes | None:
-        """What set_welcome kept, or None when no backend of this pool was ever opened."""
-
-    def set_trouble(self, pool: int, trouble: bytes, retry_after_us: int) -> None:
-        """Why no backend can be opened, and when it may be tried again; empty = all is well."""
-
-    def trouble(self, pool: int) -> tuple[bytes, int]:
-        """(why the last log-in failed, microseconds until the next may be tried), (b"", 0) if all is well."""
 
     def read(self, pool: int) -> _PoolRow | None:
         """A pool's record as a dict, or None when the index is unused."""

@@ -11,21 +11,23 @@ Opening a backend and registering a pool happen under the segment's lock; both l
 counted from the words themselves, so no count can go astray when a process dies.
 """
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strlen, strncmp
+from libc.string cimport strlen, strncmp
 
 from pgmux.shm.atomics cimport and_bits, load, lowest_bit, now_us, or_bits, store
 from pgmux.shm.baggage cimport BaggageTable
 from pgmux.shm.board cimport Board
-from pgmux.shm.layout cimport NAME_BYTES, PoolRecord, TROUBLE_BYTES, WELCOME_BYTES
+from pgmux.shm.layout cimport NAME_BYTES, PoolRecord
 from pgmux.shm.leases cimport (
-    ACCEPT, ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FENCE, FREE, GRANT, GRANTED, LEASED, LeaseTable, NOBODY,
-    NO_POOL, OPEN, OPENING, RECALL, RELEASE, RETURN, TAKE, generation_of, is_held, is_usable_by, moved, owner_of,
+    ACCEPT, ADOPT, CLEAR, CLOSE, CLOSING, EMPTY, FREE, GRANT, GRANTED, LEASED, LeaseTable, NOBODY,
+    NO_POOL, OPEN, OPENING, RECALL, RELEASE, TAKE, generation_of, is_held, is_usable_by, moved, owner_of,
     phase_of, pool_of,
 )
+from pgmux.shm.renewal cimport Renewal
 from pgmux.shm.segment cimport Segment
 from pgmux.shm.tenancies cimport Tenancies
+from pgmux.shm.tidings cimport Tidings
 from pgmux.shm.waiters cimport NO_TICKET, WaitQueue
-from pgmux.shm.workers cimport BURY_BACKENDS, LOOK_FOR_GRANTS, OPEN_BACKENDS, REFUSE_WAITERS, Workers
+from pgmux.shm.workers cimport OPEN_BACKENDS, Workers
 
 FAVOUR_OWN_FOR_US = 2000
 POOL_FULL = -2       # what Pools.open gives when the pool has all the backends it may have
@@ -45,6 +47,8 @@ cdef class Pools:
         self.baggage = BaggageTable(segment)
         self.board = Board(segment)
         self.tenancies = Tenancies(segment, self.leases, self.board)
+        self.tidings = Tidings(segment, self.workers)
+        self.renewal = Renewal(segment, self.leases, self.board)
         self.records = segment.pools
         self.slots = segment.slots
         self.free_bits = segment.free_bits
@@ -214,15 +218,6 @@ cdef class Pools:
         self.records[pool].pool_size = pool_size
         self.records[pool].database_limit = database_limit
 
-    def outdate(self, uint32_t pool):
-        """Have every backend of a pool replaced: those in use when they are released, the others soon."""
-        cdef uint32_t slot
-        cdef uint64_t word
-        for slot in range(self.leases.count):
-            word = self.leases.word(slot)
-            if phase_of(word) in (FREE, LEASED, GRANTED) and pool_of(word) == pool:
-                self.slots[slot].expires_s = 1
-
     def open(self, uint32_t pool, uint32_t worker, uint32_t reserve=0, uint16_t private=0):
         """An EMPTY slot, now OPENING for the worker; a negative constant at a limit, or in a pause. Limits count
         all slots that are not EMPTY: one being opened or closed is a PostgreSQL process, or may be. `reserve`
@@ -332,16 +327,6 @@ cdef class Pools:
                 return oldest
         return NO_SLOT
 
-    def retire_next(self, uint32_t slot):
-        """Have a backend closed when it is released next."""
-        self.slots[slot].expires_s = 1
-
-    def expire(self):
-        """Every backend there is now is to be replaced when it is free next."""
-        cdef uint32_t slot
-        for slot in range(self.leases.count):
-            self.slots[slot].expires_s = 1
-
     def shut(self, uint32_t slot, uint32_t worker):
         """CLOSE a slot this worker is opening or has leased. Whether it was the worker's."""
         cdef uint64_t seen = self.leases.word(slot)
@@ -362,58 +347,6 @@ cdef class Pools:
                 self.workers.ask(worker, OPEN_BACKENDS)
         return True
 
-    def fence(self, uint32_t dead, uint32_t successor):
-        """End all that a dead worker held. By the supervisor, before it forks a successor.
-
-        Its tickets leave the queues first, so that nothing new is granted to it; then its slots: what
-        was granted to it is free again, what it was opening, using or closing, and what it was the home
-        of, is CLOSING, for `successor` to bury, whichever worker that is. Last, the others look for what it
-        may not have told them. Gives the slots fenced.
-        """
-        cdef uint32_t slot
-        cdef uint64_t seen
-        self.waiters.expel(dead)
-        self.tenancies.expel(dead)
-        fenced = []
-        for slot in range(self.leases.count):
-            while True:
-                seen = self.leases.word(slot)
-                if phase_of(seen) == FREE and self.slots[slot].home == dead + 1:
-                    if self.leases.move(slot, seen, TAKE, dead, pool_of(seen)):      # nobody else can use it
-                        self._clear_free(pool_of(seen), slot)
-                    continue
-                if owner_of(seen) != dead or phase_of(seen) in (EMPTY, FREE):
-                    break
-                if phase_of(seen) == GRANTED:
-                    if self.leases.move(slot, seen, RETURN, NOBODY, pool_of(seen)):
-                        break
-                elif self.leases.move(slot, seen, FENCE, successor, pool_of(seen)):
-                    fenced.append(slot)
-                    break
-        self.rebuild()
-        self.workers.send_all_on_errand(LOOK_FOR_GRANTS | OPEN_BACKENDS | BURY_BACKENDS)
-        return fenced
-
-    def reconnect(self, uint32_t database_record):
-        """Have every backend of a database replaced: those in use when they are released, the others soon."""
-        cdef uint32_t slot, regent = self.segment.header.workers
-        cdef uint64_t word
-        self.board.reconnect(database_record)
-        for slot in range(self.leases.count):
-            word = self.leases.word(slot)
-            if (phase_of(word) in (FREE, LEASED, GRANTED) or is_held(word, OPENING, regent)) \
-                    and self.records[pool_of(word)].database_record == database_record:
-                self.slots[slot].expires_s = 1
-
-    def expire_if_outdated(self, uint32_t slot, uint64_t begun_at_us):
-        """By the opener, after `introduce`: RECONNECT may have been said since it began to connect.
-
-        Either this sees the moment that `reconnect` wrote, or that one sees the slot as introduced.
-        """
-        cdef uint32_t database = self.records[pool_of(self.leases.word(slot))].database_record
-        if load(&self.board.databases[database].reconnect_at_us) >= begun_at_us:
-            self.slots[slot].expires_s = 1
-
     def count_cancel(self, uint32_t slot, int32_t more):
         """A cancel request for a backend of ours is on its way (+1), or has settled (-1)."""
         if more > 0 or self.slots[slot].cancels:
@@ -432,10 +365,6 @@ cdef class Pools:
         """Write down who the backend in a slot is, before its first lease. It comes without baggage."""
         self.baggage.forget(slot)
         self.leases.introduce(slot, backend_pid, key, expires_s, home)
-
-    def locate(self, uint32_t slot, address, local_address, uint32_t tls=0):
-        """Write down where a backend's connection leads to, and from where: (host, port) each; and under what."""
-        self.leases.locate(slot, address, local_address, tls)
 
     def identity(self, uint32_t slot):
         """(PostgreSQL's pid, cancel key) of the backend in a slot."""
@@ -466,59 +395,6 @@ cdef class Pools:
         """OPENING becomes LEASED: the backend is logged in. Whether it was the worker's."""
         cdef uint64_t seen = self.leases.word(slot)
         return is_held(seen, OPENING, worker) and self.leases.move(slot, seen, ADOPT, worker, pool_of(seen))
-
-    # What a pool's clients are told: the welcome, and the trouble.
-
-    def set_welcome(self, uint32_t pool, bytes welcome):
-        """Keep a backend's ParameterStatus values (name\\0value\\0…) for clients that log in later."""
-        if len(welcome) > WELCOME_BYTES:
-            raise ValueError(f"{len(welcome)} bytes of parameters: at most {WELCOME_BYTES} can be kept")
-        self.segment.lock()
-        try:
-            self.records[pool].welcome_bytes = 0
-            memcpy(self.records[pool].welcome, <const char *>welcome, len(welcome))
-            self.records[pool].welcome_bytes = len(welcome)
-        finally:
-            self.segment.unlock()
-
-    def welcome(self, uint32_t pool):
-        """What set_welcome kept, or None when no backend of this pool was ever opened."""
-        self.segment.lock()
-        try:
-            if not self.records[pool].welcome_bytes:
-                return None
-            return self.records[pool].welcome[:self.records[pool].welcome_bytes]
-        finally:
-            self.segment.unlock()
-
-    def set_trouble(self, uint32_t pool, bytes trouble, uint64_t retry_after_us):
-        """Why no backend can be opened, and when it may be tried again; empty = all is well."""
-        trouble = trouble[:TROUBLE_BYTES - 1]
-        self.segment.lock()
-        try:
-            memset(self.records[pool].trouble, 0, TROUBLE_BYTES)
-            memcpy(self.records[pool].trouble, <const char *>trouble, len(trouble))
-            self.records[pool].retry_at_us = now_us() + retry_after_us if trouble else 0
-        finally:
-            self.segment.unlock()
-        if trouble:
-            self.workers.send_all_on_errand(REFUSE_WAITERS)
-
-    def trouble(self, uint32_t pool):
-        """(why the last log-in failed, microseconds until the next may be tried), (b"", 0) if all is well.
-
-        A reader of a read-only mapping cannot take the lock: for an instant it may see half of two texts.
-        """
-        cdef uint64_t now = now_us()
-        cdef PoolRecord *record = &self.records[pool]
-        if self.segment.writable:
-            self.segment.lock()
-        try:
-            return (record.trouble[:strlen(record.trouble)],
-                    record.retry_at_us - now if record.retry_at_us > now else 0)
-        finally:
-            if self.segment.writable:
-                self.segment.unlock()
 
     def read(self, uint32_t pool):
         """A pool's record as a dict, or None when the index is unused."""

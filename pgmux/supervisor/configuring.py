@@ -14,7 +14,7 @@ from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand
 from pgmux.worker.entrance import open_doors
 from pgmux.worker.journal import open_log
-from pgmux.worker.reception import names_of
+from pgmux.worker.tenants import names_of
 from pgmux.worker.tls import open_tls
 
 

@@ -17,6 +17,7 @@ from pgmux.config import Config
 from pgmux.shm.answers import Answers
 from pgmux.shm.clients import Clients
 from pgmux.shm.ears import Ears
+from pgmux.shm.fencing import fence
 from pgmux.shm.pools import Pools
 from pgmux.shm.workers import Errand, WorkerState
 from pgmux.supervisor.vault import Vault
@@ -210,7 +211,7 @@ class Crew:
         self._vault.collect()
         self._pools.workers.dismiss(number, in_order=in_order)
         self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # its accept queue waits for nobody's birth
-        fenced = self._pools.fence(number, undertaker)
+        fenced = fence(self._pools, number, undertaker)
         gone = self._clients.expel(number, keeps_coming=keeps_coming)
         self._answers.expel(number)
         self._ears.fence(number)

@@ -160,8 +160,8 @@ class Harbour:
         places = []
         for row in census.pools:
             pool = self._place(row.database, row.user)
-            if row.welcome and self._pools.welcome(pool) is None:
-                self._pools.set_welcome(pool, row.welcome)
+            if row.welcome and self._pools.tidings.welcome(pool) is None:
+                self._pools.tidings.set_welcome(pool, row.welcome)
             places.append(pool)
         for slot in census.slots:
             self._crossing.set_aside(slot.slot, places[slot.pool], slot.private, slot.expires_s)

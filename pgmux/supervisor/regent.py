@@ -275,12 +275,14 @@ class Regent:
             backends = sum(row.pool == place for row in rows)
             self._shares[pool] = backends, self._pools.tenancies.guests(pool)
         self._abroad = set(self._clients.used())
-        pools = [PoolRow(name[1], name[2], self._pools.welcome(pool) or b"") for pool, name in names.items()]
+        pools = [
+            PoolRow(name[1], name[2], self._pools.tidings.welcome(pool) or b"")
+            for pool, name in names.items()
+        ]
         clients = sorted(self._abroad)
         serials = [self._clients.serial_of(record) for record in clients]
-        self._said = sayings.lasting(
-            sayings.collect(self._pools)
-        )  # the successor has read its configuration anew
+        # The successor has read its configuration anew.
+        self._said = sayings.lasting(sayings.collect(self._pools))
         census = Census(pools, rows, clients, serials, *self._crossing.history(), self._said)
         self._is_counted = self._outbox.send(Message(Kind.CENSUS, 0, body=pack(census)))
         self._pools.board.publish(b"", True)  # whoever has asked for the upgrade waits for this

@@ -87,7 +87,7 @@ def _repeat_of_database(said: Saying, before: Saying, pools: Pools) -> None:
     if said.killed_at_us != before.killed_at_us:
         board.kill(database)
     if said.reconnect_at_us != before.reconnect_at_us:
-        pools.reconnect(database)
+        pools.renewal.reconnect(database)
 
 
 def pack(said: Sayings) -> bytes:

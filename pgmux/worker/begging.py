@@ -49,5 +49,5 @@ def _choose(pools: Pools, pool: int, limit: int) -> int | None:
     if not candidates:
         return None
     *_, slot = min(candidates, key=lambda one: (one[1], -owned[one[0]], one[2]))
-    pools.retire_next(slot)
+    pools.renewal.retire_next(slot)
     return slot

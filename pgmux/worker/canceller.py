@@ -27,6 +27,7 @@ from pgmux.worker.consoles import Consoles
 from pgmux.worker.journal import Journal
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
+from pgmux.worker.tenants import Tenants
 
 _AT_ONCE = 16  # cancel connections of one worker: a storm of cancels must not become a storm of connections
 _AT_MOST = 1000  # requests of one worker, those that wait for their turn included
@@ -47,6 +48,7 @@ class Canceller:
     ) -> None:
         self.relay: Relay
         self.reception: Reception
+        self.tenants: Tenants
         self.consoles: Consoles
         self._worker = worker
         self._connector = connector
@@ -114,7 +116,7 @@ class Canceller:
 
     def _place_of(self, slot: int, pool: int) -> PoolSettings:
         """The pool's settings; of several hosts the one that this backend is at."""
-        settings = self.reception.settings(pool)
+        settings = self.tenants.settings(pool)
         if len(settings.hosts) == 1:
             return settings
         match self.relay.peer_of(slot):

@@ -25,6 +25,7 @@ from pgmux.session.client_login import Step
 from pgmux.session.lookup import DEFAULT_QUERY, Answer, Lookup, LookupFailed, unpack_answer
 from pgmux.session.refusals import Refusal
 from pgmux.shm.answers import Answers, Verdict
+from pgmux.worker.tenants import Tenants
 
 if TYPE_CHECKING:
     from pgmux.worker.reception import Reception
@@ -43,6 +44,7 @@ class Informant:
     def __init__(self, worker: int, config: Config, answers: Answers) -> None:
         self.relay: Relay
         self.reception: Reception
+        self.tenants: Tenants
         self._worker = worker
         self._config = config
         self._answers = answers
@@ -166,7 +168,7 @@ class Informant:
     def _connect(self, database: str) -> socket.socket:
         """A connection to our own relay, in the pool of auth_user. Raises PgmuxError, KeyError."""
         for _ in range(_ATTEMPTS):  # the pool's record may be given to others before we are in
-            place = self.reception.place_of_own(database, self._config.pgmux.auth_user)
+            place = self.tenants.place_of_own(database, self._config.pgmux.auth_user)
             descriptor = self.relay.invite(*place, b"pgmux auth_query")
             if descriptor is not None:
                 return socket.socket(fileno=descriptor)

@@ -46,7 +46,7 @@ from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.ear import Ear
 from pgmux.worker.mailbox import LONGEST_BODY, Kind, Mailbox, Message
 from pgmux.worker.outbox import Outbox
-from pgmux.worker.reception import Reception
+from pgmux.worker.tenants import Tenants
 
 APPLICATION_NAME = "pgmux listening"
 _HANDED_A_TURN = 200  # notifications, then the worker's relay has its turn
@@ -67,7 +67,7 @@ class Listening:
     ) -> None:
         """`mailboxes`: those for LISTEN, one a worker."""
         self.relay: Relay
-        self.reception: Reception
+        self.tenants: Tenants
         self._worker = worker
         self._config = config
         self._connector = connector
@@ -174,7 +174,7 @@ class Listening:
         the other pools' in turn. Raises OpenError. May switch."""
         first = self._audiences[ear].pool
         pools = [first, *(set(self._pools_of(ear)) - {first})]
-        settings = self.reception.settings(pools[self._refusals[ear] % len(pools)])
+        settings = self.tenants.settings(pools[self._refusals[ear] % len(pools)])
         try:
             return self._connector.connect(
                 settings,
@@ -213,7 +213,7 @@ class Listening:
         """The ear of a pool's database. Raises KeyError for one that a reload has taken away."""
         tenant = pool, self._pools.tenancies.tenancy(pool)
         if tenant not in self._ear_numbers:
-            settings = self.reception.settings(pool)
+            settings = self.tenants.settings(pool)
             place = f"{','.join(settings.hosts)}:{settings.port}/{settings.dbname}"
             self._ear_numbers[tenant] = self._table.register(place.encode("utf-8", "surrogateescape"))
         return self._ear_numbers[tenant]
@@ -230,7 +230,7 @@ class Listening:
     def _claim(self, audience: Audience) -> None:
         epoch = self._table.try_claim(audience.ear, self._worker)
         if epoch is not None:
-            settings = self.reception.settings(audience.pool)
+            settings = self.tenants.settings(audience.pool)
             place = f"{settings.dbname} at {settings.host}:{settings.port}"
             self._held[audience.ear] = Ear(
                 audience.ear, epoch, place, self._table, self._mailboxes, keeper=self
@@ -326,6 +326,6 @@ class Listening:
     def _warn(self, records: list[int], pool: int) -> None:
         """Tell clients that they may have missed something."""
         if records:
-            notice = Notice.MISSED_NOTIFICATIONS.build(database=self.reception.settings(pool).database)
+            notice = Notice.MISSED_NOTIFICATIONS.build(database=self.tenants.settings(pool).database)
             for record in records:
                 self.relay.notify(record, notice)

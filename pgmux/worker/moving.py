@@ -34,7 +34,7 @@ from pgmux.shm.pools import Pools
 from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.shm.workers import WorkerState
 from pgmux.worker.mailbox import Kind, Mailbox, Message
-from pgmux.worker.reception import Reception
+from pgmux.worker.tenants import Tenants
 
 
 class Moving:
@@ -50,7 +50,7 @@ class Moving:
     ) -> None:
         """`mailboxes`: one a worker, then the vault's. `landings`: one a worker of a successor."""
         self.relay: Relay
-        self.reception: Reception
+        self.tenants: Tenants
         self.is_draining = False
         self._worker = worker
         self._workers = pools.workers
@@ -216,10 +216,10 @@ class Moving:
         its pool was another segment's."""
         try:
             while place is None or not self.relay.try_join(client, *place):
-                place = self.reception.place_of_own(decode_text(parcel.database), decode_text(parcel.user))
+                place = self.tenants.place_of_own(decode_text(parcel.database), decode_text(parcel.user))
         except (PoolsExhausted, KeyError):
             self.relay.send_off(client, Refusal.SHUTTING_DOWN.build())
             return
         with contextlib.suppress(KeyError):  # a reload took its database away: who is in goes on as before
-            self.reception.settings(place[0])
+            self.tenants.settings(place[0])
         self.relay.serve_on(client)

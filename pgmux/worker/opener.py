@@ -32,6 +32,7 @@ from pgmux.worker.channel import Channel
 from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
+from pgmux.worker.tenants import Tenants
 
 _STRANGERS_AT_ONCE = 4  # pools nobody has heard of: who asks for ever new names must not flood PostgreSQL
 _COOL_DOWN_SECONDS = 0.5  # after the failure of one of them, before its turn is another's
@@ -57,6 +58,7 @@ class Opener:
         """`mailboxes`: one a worker, then the vault's."""
         self.relay: Relay
         self.reception: Reception
+        self.tenants: Tenants
         self._worker = worker
         self._config = config
         self._connector = connector
@@ -89,7 +91,7 @@ class Opener:
     def look(self, pool: int) -> None:
         """Open backends for a pool, if somebody waits, there is room, and PostgreSQL let us in lately."""
         try:
-            settings = self.reception.settings(pool)
+            settings = self.tenants.settings(pool)
         except KeyError:
             return  # a reload took its database away: who has a backend goes on, there will be no more
         warm = settings.min_pool_size
@@ -107,11 +109,11 @@ class Opener:
             self._poor_since.pop(pool, None)
         if wanted <= 0 or self._pools.is_pool_paused(pool) or self._leaves_to_others(pool, settings):
             return
-        is_first = self.reception.is_unheard_of(pool)
+        is_first = self.tenants.is_unheard_of(pool)
         if is_first and self._strangers >= _STRANGERS_AT_ONCE:
             self._later[pool] = None
             return
-        trouble, retry_after_us = self._pools.trouble(pool)
+        trouble, retry_after_us = self._pools.tidings.trouble(pool)
         if retry_after_us:
             if not serving:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
@@ -158,7 +160,7 @@ class Opener:
     def _reserve_of(self, pool: int) -> int:
         """How many backends the pool may have beyond its size now: its reserve, once a client waits for long."""
         reserve, after = (
-            self.reception.settings(pool).reserve_pool_size,
+            self.tenants.settings(pool).reserve_pool_size,
             self._config.pgmux.reserve_pool_timeout,
         )
         if not reserve or not after or self._pools.longest_wait_us(pool) < after * 1_000_000:
@@ -169,7 +171,7 @@ class Opener:
         """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
         if not self._config.pgmux.fail_fast:
             return  # they wait, up to query_wait_timeout or client_login_timeout
-        error = Refusal.NO_POSTGRESQL.build(trouble, severity="ERROR", server=self.reception.server(pool))
+        error = Refusal.NO_POSTGRESQL.build(trouble, severity="ERROR", server=self.tenants.server(pool))
         for client in self.relay.waiting_clients(pool):
             self.relay.turn_down(client, error)
         self.reception.turn_away_waiting(pool, trouble)
@@ -180,21 +182,21 @@ class Opener:
         """
         now = time.monotonic()
         try:
-            settings = self.reception.settings(pool)
+            settings = self.tenants.settings(pool)
         except KeyError:
             return
         if settings.target_session_attrs == "any" or now < self._not_doubted_before[pool]:
             return
         self._not_doubted_before[pool] = now + _DOUBT_EVERY_SECONDS
         self._log.warning(
-            "%s may be another server than it was: backends are replaced", self.reception.server(pool)
+            "%s may be another server than it was: backends are replaced", self.tenants.server(pool)
         )
-        self._pools.outdate(pool)
+        self._pools.renewal.outdate(pool)
 
     def heed_trouble(self) -> None:
         """Some worker's log-in failed: refuse those who have nothing left to wait for."""
-        for pool in self.reception.pools_in_use():
-            trouble, _ = self._pools.trouble(pool)
+        for pool in self.tenants.pools_in_use():
+            trouble, _ = self._pools.tidings.trouble(pool)
             if trouble and not self._homes.count(pool, self._worker)[2]:
                 self.refuse_waiters(pool, trouble.decode("utf-8", "replace"))
 
@@ -222,11 +224,11 @@ class Opener:
         channel, begun_us, edition = None, Clock().now_us, self._connector.edition
         self._opening[pool] += 1
         try:
-            settings = self.reception.settings(pool)  # only now: the slot keeps the pool from changing hands
+            settings = self.tenants.settings(pool)  # only now: the slot keeps the pool from changing hands
             channel, login = self._connector.connect(settings, application_name="pgmux")
             self._publish(pool, slot, channel, login, begun_us)
             if edition != self._connector.edition or self._leads_elsewhere_now(pool, settings):
-                self._pools.outdate(pool)
+                self._pools.renewal.outdate(pool)
         except OpenError as error:
             if error.is_keyless and not self._has_waiting(pool):
                 self._leave_to_others(pool, slot)
@@ -250,7 +252,7 @@ class Opener:
     def _end_first(self, pool: int) -> None:
         """A pool nobody had heard of was tried, with or without success. May switch."""
         try:
-            if self._pools.welcome(pool) is None:
+            if self._pools.tidings.welcome(pool) is None:
                 gevent.sleep(_COOL_DOWN_SECONDS)
         finally:
             self._strangers -= 1
@@ -268,10 +270,10 @@ class Opener:
         message = Message(Kind.SOCKET, slot, generation, 0, channel.fileno())
         home = None if channel.tls is None else self._worker
         self._pools.introduce(slot, login.pid, login.key, self._expiry(), home)
-        self._pools.expire_if_outdated(slot, begun_us)
-        self._pools.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
+        self._pools.renewal.expire_if_outdated(slot, begun_us)
+        self._pools.leases.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
         welcome = "".join(f"{name}\0{value}\0" for name, value in login.welcome.items())
-        self._pools.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
+        self._pools.tidings.set_welcome(pool, welcome.encode("utf-8", "surrogateescape"))
         while not self._vault.send(message):
             gevent.sleep(_VAULT_RETRY_SECONDS)
         if home is None:
@@ -284,16 +286,16 @@ class Opener:
             self._homes.settle(pool, is_homed=home is not None)
             self._pools.workers.send_all_on_errand(Errand.OPEN_BACKENDS)  # each must now look for itself
         self._counters.add(self._worker, pool, "backends_opened")
-        if self._pools.trouble(pool)[0]:
-            self._pools.set_trouble(pool, b"", 0)
-            self._log.info("PostgreSQL at %s can be used again", self.reception.server(pool))
+        if self._pools.tidings.trouble(pool)[0]:
+            self._pools.tidings.set_trouble(pool, b"", 0)
+            self._log.info("PostgreSQL at %s can be used again", self.tenants.server(pool))
         self.reception.admit_the_welcome()
         self.relay.hand_out(slot)
 
     def _leads_elsewhere_now(self, pool: int, settings: PoolSettings) -> bool:
         """Whether a reload has changed the pool's address while we logged in at another."""
         try:
-            return not self.reception.settings(pool).leads_where(settings)
+            return not self.tenants.settings(pool).leads_where(settings)
         except KeyError:
             return True
 
@@ -303,10 +305,10 @@ class Opener:
         In this order: while the slot is ours, the pool is its (database, user)'s.
         """
         self._counters.add(self._worker, pool, "login_failures")
-        if self._pools.trouble(pool)[0].decode("utf-8", "replace") != trouble:
-            self._log.error("cannot open a backend at %s: %s", self.reception.server(pool), trouble)
+        if self._pools.tidings.trouble(pool)[0].decode("utf-8", "replace") != trouble:
+            self._log.error("cannot open a backend at %s: %s", self.tenants.server(pool), trouble)
         retry_us = int(self._config.pgmux.server_login_retry * random.uniform(1, _RETRY_JITTER) * 1_000_000)
-        self._pools.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
+        self._pools.tidings.set_trouble(pool, trouble.encode("utf-8", "replace"), max(retry_us, 1))
         if self._pools.shut(slot, self._worker):
             self._pools.clear(slot, self._worker)
 

@@ -7,18 +7,14 @@ pool until the pool's welcome is known, which the first backend of that pool bri
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING
 
 from pgmux import __version__
 from pgmux.config import Config, PoolSettings
-from pgmux.config.configuration import ANY_DATABASE
-from pgmux.config.settings import OnPin
 from pgmux.control.clock import Clock
 from pgmux.control.figures import CONSOLE_POOLS
 from pgmux.control.spelling import shown
-from pgmux.protocol.messages import decode_text, parse_error_fields
+from pgmux.protocol.messages import parse_error_fields
 from pgmux.relay.endpoint import Greeting
 from pgmux.relay.tls_context import TlsContext
 from pgmux.session.client_login import ClientLogin, Step
@@ -36,31 +32,13 @@ from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.worker.consoles import Consoles
 from pgmux.worker.informant import Informant
 from pgmux.worker.journal import Journal, Passenger, spell_address
+from pgmux.worker.tenants import Tenants
 
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
     from pgmux.relay.relay import Relay
 
 _MOST_KNOWN = 10_000
-
-PIN_POLICIES: Final = get_args(OnPin)  # by their numbers in the relay (PinPolicy)
-
-
-def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
-    """A pool's database and user. They are a stranger's bytes: any but zero, cut at 63."""
-    return (
-        record["database"].decode("utf-8", "surrogateescape"),
-        record["user"].decode("utf-8", "surrogateescape"),
-    )
-
-
-@dataclass(slots=True)
-class _Tenant:
-    """What this worker knows of a pool, for as long as it belongs to the same (database, user)."""
-
-    tenancy: int
-    settings: PoolSettings
-    welcomes: dict[PoolMode, Welcome] = field(default_factory=dict)  # all or none
 
 
 class Reception:
@@ -72,6 +50,7 @@ class Reception:
         doors: Doors,
         keyring: Keyring,
         pools: Pools,
+        tenants: Tenants,
         journal: Journal,
         *,
         tls: TlsContext | None,
@@ -91,12 +70,12 @@ class Reception:
         self._tls = tls
         self._keyring = keyring
         self._pools = pools
+        self._tenants = tenants
         self._journal = journal
         self._want_backend = want_backend
         self._cancel = cancel
         self._want_own_backend = want_own_backend
         self._informant = informant
-        self._tenants: dict[int, _Tenant] = {}  # by pool; ask _tenant, which looks whether it still is
         self._known: dict[tuple[str, str], tuple[int, int]] = {}  # (database, client's user): (pool, tenancy)
         self._expecting: defaultdict[int, list[Client]] = defaultdict(list)  # authenticated, by pool
 
@@ -183,7 +162,7 @@ class Reception:
         """Who a client is that has logged in, for the log."""
         row = self.relay.records.read(record)
         assert row is not None
-        database = CONSOLE_POOLS.get(row["pool"]) or self.settings(row["pool"]).database
+        database = CONSOLE_POOLS.get(row["pool"]) or self._tenants.settings(row["pool"]).database
         address = spell_address(shown(row["address"]), row["port"])
         return Passenger(row["number"], address, shown(row["user"]), database, shown(row["application_name"]))
 
@@ -203,60 +182,15 @@ class Reception:
         self.relay.doors = self._doors = doors
         self.relay.edition += 1
         self.relay.login_limit = config.login_limit_of_a_worker
-        tenancy = self._pools.tenancies.tenancy
-        for pool, tenant in self._tenants.items():
-            database, user = tenant.settings.database, tenant.settings.server_user
-            with suppress(KeyError):  # its database is gone: who is in goes on as before
-                settings, tenant.settings = tenant.settings, config.settings_of_pool(database, user)
-                # By every worker, for each may have opened one by the old settings until now.
-                if not tenant.settings.leads_where(settings) and tenant.tenancy == tenancy(pool):
-                    self._pools.outdate(pool)
-            self._set_limits(pool)
         self._known.clear()
-
-    def settings(self, pool: int) -> PoolSettings:
-        """The configuration of a pool, also of one that another worker was the first to use.
-
-        They are certain to be the pool's while a client of this worker, or a backend, is in it. Raises
-        KeyError for one whose database a reload has taken away.
-        """
-        return self._tenant(pool).settings
-
-    def is_unheard_of(self, pool: int) -> bool:
-        """Whether no backend of this pool was ever opened, as far as this worker knows."""
-        return not self._tenant(pool).welcomes
 
     def waiting(self, pool: int) -> int:
         """How many clients wait for the pool's welcome."""
         return len(self._expecting.get(pool, ()))
 
-    def register_warm_pools(self) -> None:
-        """Make known the pools that are kept warm though no client has come: those whose user is configured."""
-        for name, database in self._config.databases.items():
-            if name != ANY_DATABASE and database.user:
-                settings = self._config.pool_settings(name, database.user)
-                if settings.min_pool_size:
-                    with suppress(PoolsExhausted):
-                        self._place(settings)
-
-    def pools_in_use(self) -> list[int]:
-        """The pools that this worker's clients use, or wait to."""
-        tenancy = self._pools.tenancies.tenancy
-        return [pool for pool, tenant in self._tenants.items() if tenant.tenancy == tenancy(pool)]
-
-    def vacate(self, dbname: str) -> None:
-        """A client is about to take PostgreSQL's database away, or to rename it: that succeeds when nobody is
-        connected to it, for which PostgreSQL waits some seconds. Backends in it that are idle are closed."""
-        declared = self._config.databases
-        for row in self._pools.board.rows():
-            name = row["name"].decode("utf-8", "surrogateescape")
-            database = declared.get(name, declared.get(ANY_DATABASE))
-            if database is not None and (database.dbname or name) == dbname:
-                self._pools.reconnect(row["database"])
-
     def admit_the_welcome(self) -> None:
         """A backend was opened, here or in another worker: let in who waits for their pool's first."""
-        for pool in [pool for pool in self._expecting if self._learn_welcome(pool)]:
+        for pool in [pool for pool in self._expecting if self._tenants.learn_welcome(pool)]:
             for client in self._expecting.pop(pool):
                 if client.login is not None:
                     self._admit(client, client.login, pool)
@@ -288,19 +222,12 @@ class Reception:
         """No backend can be opened: tell those who wait for the first one why."""
         for client in self._expecting.pop(pool, ()):
             if client.login is not None:
-                self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self.server(pool))
+                self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self._tenants.server(pool))
 
     def turn_away(self, client: "Client", refusal: Refusal) -> None:
         """A log-in that waits cannot go on. Nothing, where the client has gone meanwhile."""
         if client.login is not None and client.login.step is not Step.REFUSED:
             self._refuse(client, refusal)
-
-    def place_of_own(self, database: str, user: str) -> tuple[int, int]:
-        """(pool, tenancy) of a user of pgmux's own, not of the one that the database may force on clients.
-
-        Raises PoolsExhausted, KeyError for a database that is not declared.
-        """
-        return self._place(self._config.settings_of_pool(database, user))
 
     def make_room(self, client: "Client") -> None:
         """Too many are logging in, and this one has let us wait."""
@@ -314,16 +241,11 @@ class Reception:
     def trouble_of(self, client: "Client") -> bytes | None:
         """What a client is told that has waited long enough because PostgreSQL cannot be used; None = it can."""
         pool = self.relay.pool_of(client)
-        trouble = b"" if pool is None else self._pools.trouble(pool)[0]
+        trouble = b"" if pool is None else self._pools.tidings.trouble(pool)[0]
         if pool is None or not trouble or self._pools.count(pool)[3]:
             return None
         told = trouble.decode("utf-8", "replace")
-        return Refusal.NO_POSTGRESQL.build(told, severity="ERROR", server=self.server(pool))
-
-    def server(self, pool: int) -> str:
-        """PostgreSQL's address for a pool, as people write it."""
-        settings = self.settings(pool)
-        return f"{','.join(settings.hosts)}:{settings.port}"
+        return Refusal.NO_POSTGRESQL.build(told, severity="ERROR", server=self._tenants.server(pool))
 
     # --- steps of a log-in
 
@@ -349,13 +271,13 @@ class Reception:
             return
         if self._pools.is_pool_disabled(pool):
             self._refuse(client, Refusal.DATABASE_DISABLED, database=login.database)
-        elif exceeded := self._exceeded(self.settings(pool)):
+        elif exceeded := self._exceeded(self._tenants.settings(pool)):
             limit, value = exceeded
             self._refuse(client, Refusal.CLIENT_LIMIT, limit=limit, value=str(value))
         elif login.is_replication:
             self.relay.keep_waiting(client)
             self._want_own_backend(client, login, pool)
-        elif self._tenant(pool).welcomes or self._learn_welcome(pool):
+        elif self._tenants.find(pool).welcomes or self._tenants.learn_welcome(pool):
             self._admit(client, login, pool)
         else:
             self.relay.keep_waiting(client)
@@ -382,66 +304,18 @@ class Reception:
         names = login.database, login.user
         place = self._known.get(names)
         while place is None or not self.relay.try_join(client, *place):
-            place = self._place(self._config.pool_settings(*names))
+            place = self._tenants.place(self._config.pool_settings(*names))
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()  # strangers' names: nobody may fill our memory with them
         self._known[names] = place
         return place[0]
-
-    def _place(self, settings: PoolSettings) -> tuple[int, int]:
-        database = settings.database.encode("utf-8", "surrogateescape")
-        user = settings.server_user.encode("utf-8", "surrogateescape")
-        pool, tenancy = self._pools.tenancies.place(database, user, settings.pool_size, settings.max_backends)
-        known = self._tenants.get(pool)
-        if known is None or known.tenancy != tenancy:
-            self._tenants[pool] = _Tenant(tenancy, settings)
-            self._set_limits(pool)
-        return pool, tenancy
-
-    def _tenant(self, pool: int) -> "_Tenant":
-        """Whose pool it is now, and what we know of him."""
-        known = self._tenants.get(pool)
-        if known is None or known.tenancy != self._pools.tenancies.tenancy(pool):
-            found = self._pools.tenancies.names(pool)
-            if found is None:
-                raise KeyError(pool)
-            tenancy, *names = found
-            known = _Tenant(tenancy, self._config.settings_of_pool(*map(decode_text, names)))
-            self._tenants[pool] = known
-            self._set_limits(pool)
-        return known
-
-    def _set_limits(self, pool: int) -> None:
-        lobby = self.relay.lobby(pool)
-        lobby.wait_limit_us = int(self._config.pgmux.query_wait_timeout * 1_000_000)
-        with suppress(KeyError):  # a reload took its database away
-            lobby.login_user = self.settings(pool).server_user
-            lobby.least = self.settings(pool).min_pool_size
-            lobby.on_pin = PIN_POLICIES.index(self.settings(pool).on_pin)
-            lobby.most_pinned = self.settings(pool).most_pinned
-
-    def _learn_welcome(self, pool: int) -> bool:
-        """Whether some worker has opened a backend of this pool; its parameters lie in shared memory."""
-        kept = self._pools.welcome(pool)
-        if kept is None:
-            return False
-        words = kept.decode("utf-8", "surrogateescape").split("\0")
-        parameters = dict(zip(words[0::2], words[1::2], strict=False))
-        for mode in MODES.values():
-            own = {
-                "pgmux.version": __version__,
-                "pgmux.pool_mode": mode.name.lower(),
-                "pgmux.max_prepared_statements": str(self._config.pgmux.max_prepared_statements),
-            }
-            self._tenant(pool).welcomes[mode] = Welcome(parameters, own)
-        return True
 
     def _admit(self, client: "Client", login: ClientLogin, pool: int) -> None:
         """Let the client in, and whoever introduces himself alike from now on without asking here."""
         ignored = {name.lower() for name in self._config.pgmux.ignore_startup_parameters}
         settings = {name: value for name, value in login.settings.items() if name not in ignored}
         mode = MODES[self._config.pool_mode(login.database, login.user)]
-        tenant = self._tenant(pool)
+        tenant = self._tenants.find(pool)
         differing, unsure = tenant.welcomes[mode].find_differing(settings)
         greeting = Greeting(
             pool,

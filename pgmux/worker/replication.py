@@ -34,6 +34,7 @@ from pgmux.worker.channel import Channel
 from pgmux.worker.connecting import Connector, OpenError
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.reception import Reception
+from pgmux.worker.tenants import Tenants
 
 if TYPE_CHECKING:
     from pgmux.relay.endpoint import Client
@@ -62,6 +63,7 @@ class Replication:
     ) -> None:
         self.relay: Relay
         self.reception: Reception
+        self.tenants: Tenants
         self._worker = worker
         self._config = config
         self._connector = connector
@@ -114,7 +116,7 @@ class Replication:
             gevent.sleep(_RETRY_SECONDS)
 
     def _limit(self, pool: int) -> int:
-        own = self.reception.settings(pool).max_backends
+        own = self.tenants.settings(pool).max_backends
         every = self._pools.leases.count
         return min(own, every) if own else every
 
@@ -123,7 +125,7 @@ class Replication:
         parameters = {name: value for name, value in login.parameters.items() if name.lower() not in ignored}
         channel = None
         try:
-            channel, backend = self._connector.connect(self.reception.settings(pool), **parameters)
+            channel, backend = self._connector.connect(self.tenants.settings(pool), **parameters)
             _check_presence(client)
             self._hand_over(client, login, slot, channel, backend)
         except OpenError as error:
@@ -145,7 +147,7 @@ class Replication:
         generation = self._pools.generation(slot)
         home = None if channel.tls is None else self._worker
         self._pools.introduce(slot, backend.pid, backend.key, home=home)
-        self._pools.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
+        self._pools.leases.locate(slot, *channel.addresses(), 0 if channel.tls is None else channel.tls.code)
         while not self._vault.send(Message(Kind.SOCKET, slot, generation, 0, channel.fileno())):
             gevent.sleep(_RETRY_SECONDS)
         _check_presence(client)
@@ -158,7 +160,7 @@ class Replication:
     def _turn_away(self, client: "Client", pool: int, error: OpenError) -> None:
         """PostgreSQL's own words, where it has given any."""
         self._counters.add(self._worker, pool, "login_failures")
-        server = self.reception.server(pool)
+        server = self.tenants.server(pool)
         self._log.error("cannot open a replication connection at %s: %s", server, error)
         if error.fields is None:
             self.reception.refuse(client, Refusal.NO_POSTGRESQL, str(error), server=server)

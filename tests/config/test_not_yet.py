@@ -5,7 +5,8 @@ import pytest
 from pgmux.config import not_yet
 from pgmux.config.not_yet import NOT_YET, NotYet, is_missing, is_not_yet
 from pgmux.config.option import rows_of
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 from tests.config.texts import read, refusal
 
 TABLES = (Settings, Database, User)

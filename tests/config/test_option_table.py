@@ -9,8 +9,8 @@ import pytest
 
 from pgmux.config import Settings, read_config
 from pgmux.config.option import Row, rows_of
+from pgmux.config.overrides import Database, User
 from pgmux.config.sample import render_sample
-from pgmux.config.settings import Database, User
 from pgmux.errors import ConfigError
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "pgmux.toml"

@@ -14,7 +14,8 @@ from docs.generated import MARK, TABLES, on_page_markdown
 from docs.man import escape, write_pages
 from pgmux.cli.main import build_parser
 from pgmux.config.option import rows_of
-from pgmux.config.settings import Database, Settings, User
+from pgmux.config.overrides import Database, User
+from pgmux.config.settings import Settings
 from pgmux.control.clerk import SHOWS
 from pgmux.control.commands import COMMANDS
 from pgmux.control.metrics import METRICS

@@ -22,10 +22,11 @@ from pgmux.protocol.scram_server import ScramServer, forget_stock
 from pgmux.protocol.startup import MAX_PACKET_BYTES, parse_options
 from pgmux.session.auth_file import parse_auth_file
 from pgmux.session.backend_login import BackendLogin
-from pgmux.session.client_login import MAX_PASSWORD_BYTES, ClientLogin, Step
+from pgmux.session.client_login import ClientLogin, Step
 from pgmux.session.hba import parse_hba_file
 from pgmux.session.ident_map import parse_ident_file
 from pgmux.session.introduction import introduce
+from pgmux.session.proof import MAX_PASSWORD_BYTES
 from tests.fuzz.mutations import cut, mutated
 from tests.session.connection_pair import PASSWORD, VERIFIER, make_doors
 

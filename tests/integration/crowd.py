@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,12 +47,28 @@ def connect(server: Pgmux | Postgres, **login: Any) -> Wire:
     return client
 
 
+def in_transactions(server: Pgmux | Postgres) -> Member:
+    """A member that asks outside a transaction and within one, in turn, and must be told its own."""
+
+    def member(number: int) -> Iterator[None]:
+        with connect(server, application_name=f"member {number}") as client:
+            for turn in count():
+                mine = f"{number}/{turn}".encode()
+                assert client.query(f"SELECT '{number}/{turn}'").value == mine
+                assert client.query("BEGIN").status == "T"
+                assert client.query(f"SELECT '{number}/{turn}'").value == mine
+                assert client.query("COMMIT").status == "I"
+                yield
+
+    return member
+
+
 class Crowd:
     """So many members; `member(number)` gives the life of each."""
 
-    def __init__(self, count: int, member: Member, *, may_fail: tuple[type[Exception], ...] = ()) -> None:
+    def __init__(self, members: int, member: Member, *, may_fail: tuple[type[Exception], ...] = ()) -> None:
         """`may_fail`: what ends a member without being a failure of the test; see `lost`."""
-        self.rounds = [0] * count
+        self.rounds = [0] * members
         self.lost: dict[int, Exception] = {}  # members that ended by what they may
         self._failures: dict[int, BaseException] = {}
         self._member = member
@@ -59,7 +76,7 @@ class Crowd:
         self._is_over = threading.Event()
         self._threads = [
             threading.Thread(target=self._live, args=(number,), name=f"member {number}")
-            for number in range(count)
+            for number in range(members)
         ]
 
     def __enter__(self) -> Self:

@@ -42,4 +42,8 @@ PROMISES: Final[dict[str, tuple[str, ...]]] = {
         "integration.test_saturation.test_who_vanishes_in_a_transaction_has_it_rolled_back",
         "integration.test_saturation.test_who_vanishes_in_the_middle_of_something_leaves_a_clean_backend",
     ),
+    "a client that still waits for a backend": (
+        "integration.test_saturation."
+        "test_who_leaves_while_waiting_is_let_go_and_what_was_asked_is_not_executed",
+    ),
 }

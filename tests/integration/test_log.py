@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from tests.fix_pgmux import MakePgmux
 from tests.integration.crowd import connect
 from tests.integration.lobbies import Lobbies
 from tests.servers import Pgmux, wait_until
-from tests.wire import LoginRefusedError, frontend
+from tests.wire import LoginRefusedError, Wire, frontend
 
 
 def events(pgmux: Pgmux, message: str) -> list[dict[str, Any]]:
@@ -107,40 +109,38 @@ def test_a_refused_log_in_says_who_and_why(make_pgmux: MakePgmux) -> None:
     assert not events(pgmux, "client disconnected")
 
 
-def test_a_long_wait_is_told_when_it_is_over(make_pgmux: MakePgmux) -> None:
-    pgmux = make_pgmux(workers=1, log_format="json", default_pool_size=1, log_min_wait="50ms")
-    lobbies = Lobbies(pgmux)
-    with connect(pgmux) as holder, connect(pgmux, application_name="patient") as waiting:
+@contextmanager
+def made_to_wait(pgmux: Pgmux, application: str, statement: str, seconds: float) -> Iterator[Wire]:
+    """A client whose statement had to wait so long; it has been executed since."""
+    with connect(pgmux) as holder, connect(pgmux, application_name=application) as waiting:
         holder.query("BEGIN")
-        waiting.send(frontend.query("SELECT 1"))
-        lobbies.wait_for_parked(1)
+        waiting.send(frontend.query(statement))
+        Lobbies(pgmux).wait_for_parked(1)
         began = time.monotonic()
-        wait_until(lambda: time.monotonic() - began > 0.06, what="the threshold to pass")
+        wait_until(lambda: time.monotonic() - began > seconds, what="a wait of that length")
         holder.query("COMMIT")
         waiting.read_until(b"Z")
+        yield waiting
+
+
+def test_a_long_wait_is_told_when_it_is_over(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1, log_format="json", default_pool_size=1, log_min_wait="50ms")
+    with made_to_wait(pgmux, "patient", "SELECT 1", 0.06) as client:
         line = wait_for_event(pgmux, "long wait for a backend")
         assert line["application"] == "patient"
         assert line["wait_us"] >= 50_000
-        holder.query("SELECT 1")
+        client.query("SELECT 1")
         assert len(events(pgmux, "long wait for a backend")) == 1
 
 
 def test_a_slow_query_is_told_with_wait_and_execution_apart(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=1, log_format="json", default_pool_size=1, log_min_duration="100ms")
-    lobbies = Lobbies(pgmux)
-    with connect(pgmux) as holder, connect(pgmux, application_name="slow") as slow:
-        holder.query("BEGIN")
-        slow.send(frontend.query("SELECT pg_sleep(0.15)"))
-        lobbies.wait_for_parked(1)
-        began = time.monotonic()
-        wait_until(lambda: time.monotonic() - began > 0.3, what="a wait that is longer than the query")
-        holder.query("COMMIT")
-        slow.read_until(b"Z")
+    with made_to_wait(pgmux, "slow", "SELECT pg_sleep(0.15)", 0.3) as client:
         line = wait_for_event(pgmux, "slow query")
         assert line["application"] == "slow"
         assert line["wait_us"] >= 250_000
         assert line["query_us"] >= 100_000
-        assert slow.query("SELECT 1").value == b"1"
+        assert client.query("SELECT 1").value == b"1"
         assert len(events(pgmux, "slow query")) == 1
 
 
@@ -208,15 +208,24 @@ def test_what_was_done_is_told_each_period_if_anything_was(make_pgmux: MakePgmux
 def test_averages_are_over_the_last_periods(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=2, stats_period="500ms", log_stats=False)
     with connect(pgmux) as client:
-        for _ in range(50):
-            client.query("SELECT 1")
+        asked = 0
+
+        def ask() -> None:
+            nonlocal asked
+            for _ in range(50):
+                client.query("SELECT 1")
+            asked += 50
 
         def average() -> int:
             (row, _) = json.loads(pgmux.ctl("show", "stats_averages", "--json"))
             return int(row["xact_count"])
 
-        assert average() > 0
+        def is_busy() -> bool:
+            ask()
+            return average() > 0
+
+        wait_until(is_busy, what="averages of what was asked")
         wait_until(lambda: average() == 0, what="averages of nothing")
         (row, _) = json.loads(pgmux.ctl("show", "stats_totals", "--json"))
-        assert row["xact_count"] == 50
+        assert row["xact_count"] == asked
     assert not pgmux.log_contains("stats: ")

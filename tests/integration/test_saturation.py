@@ -201,6 +201,26 @@ def test_who_vanishes_in_a_running_query_has_it_cancelled(
         assert next_one.query(PID).value == pid
 
 
+# To leave while one waits: nothing of it is done
+
+
+@LEAVES
+def test_who_leaves_while_waiting_is_let_go_and_what_was_asked_is_not_executed(
+    make_pgmux: MakePgmux, postgres: Postgres, leave: Leave
+) -> None:
+    postgres.sql("DROP TABLE IF EXISTS visits; CREATE TABLE visits (visitor int)", "app", "app")
+    pgmux = make_pgmux(workers=2, default_pool_size=1)
+    lobbies = Lobbies(pgmux)
+    with connect(pgmux) as holder, connect(pgmux) as leaver, connect(pgmux) as next_one:
+        holder.query("BEGIN")
+        leaver.send(frontend.query("INSERT INTO visits VALUES (1)"))
+        lobbies.wait_for_parked(1)
+        leave(leaver)
+        lobbies.wait_for_parked(0)
+        holder.query("COMMIT")
+        assert next_one.query("SELECT count(*) FROM visits").value == b"0"
+
+
 # To say Terminate and leave: what was asked before is done
 
 

@@ -30,7 +30,7 @@ class ListeningWorker(Worker):
     """A worker that takes a test's word for what its clients did."""
 
     def run(self) -> None:
-        path = f"{self._config.pgmux.runtime_dir}/listen-{self.number}.sock"
+        path = f"{self._staff.config.pgmux.runtime_dir}/listen-{self.number}.sock"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         listener = socket.socket(socket.AF_UNIX)
@@ -43,16 +43,16 @@ class ListeningWorker(Worker):
         for line in connection.makefile("r"):
             number, verb, record, *words = line.rstrip("\n").split(" ")
             done = Answer(connection, number)
-            client = self._relay.client(int(record))
+            client = self._staff.relay.client(int(record))
             if client is None:
                 continue  # it has gone meanwhile
             if verb == "catch_up":
-                self._listening.catch_up(int(record), done)
+                self._staff.listening.catch_up(int(record), done)
             else:
                 pool, names = words
                 channels = frozenset(bytes.fromhex(name) for name in names.split(",") if name)
                 client.channels = channels or None
-                self._listening.subscribe(int(record), int(pool), channels, done)
+                self._staff.listening.subscribe(int(record), int(pool), channels, done)
 
 
 class Answer:

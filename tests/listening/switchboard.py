@@ -135,6 +135,13 @@ class Switchboard(Inside):
         """The same, and waits until it does."""
         self.ask(client, *channels).wait()
 
+    def a_subscriber_on_each_worker(self, **login: Any) -> dict[int, Wire]:
+        """By worker's number: a client that listens to "news", and to "only" its number."""
+        clients = self.a_client_on_each_worker(**login)
+        for number, client in clients.items():
+            self.subscribe(client, "news", f"only {number}")
+        return clients
+
     def catch_up(self, client: Wire) -> Request:
         """Asks for word when a client has been told all that is committed now."""
         return self._request(self.worker_of(client), f"catch_up {client.pid - 1}")

@@ -197,10 +197,10 @@ class Worker:
             number, config, connector, world.pools, CounterTable(world.segment), mailboxes
         )
         self.listening.relay = self  # type: ignore[assignment]
-        self.listening.reception = self  # type: ignore[assignment]
+        self.listening.tenants = self  # type: ignore[assignment]
         self._config = config
 
-    # what Listening wants of its relay and reception
+    # what Listening wants of its relay and tenants
 
     def notify(self, record: int, message: bytes) -> None:
         if record in self.clients:

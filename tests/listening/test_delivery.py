@@ -37,8 +37,7 @@ def test_all_that_listen_cost_one_backend_of_each_database(
     board = make_switchboard(workers=4, default_pool_size=1)
     with Census(postgres) as census:
         for database in ("app", "postgres"):
-            for number, client in board.a_client_on_each_worker(database=database).items():
-                board.subscribe(client, "news", f"only {number}")
+            board.a_subscriber_on_each_worker(database=database)
         census.wait_for(4)
     assert {ear["place"].split(b"/")[-1] for ear in board.ears()} == {b"app", b"postgres"}
     assert board.channels() == 2 * 5
@@ -349,9 +348,12 @@ def test_cancel_requests_pass_a_flood(make_switchboard: MakeSwitchboard, postgre
             while notifications(clients[number], 1):
                 yield
         with postgres.connect() as notifier:
-            while True:
+            try:
+                while True:
+                    notifier.execute("SELECT pg_notify('news', %s)", (LONGEST,))
+                    yield
+            finally:  # who hears may be waiting for one more
                 notifier.execute("SELECT pg_notify('news', %s)", (LONGEST,))
-                yield
 
     with Crowd(4, member) as crowd:
         crowd.wait_for_rounds(50)

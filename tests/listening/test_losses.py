@@ -25,9 +25,7 @@ def test_when_the_holder_is_killed_the_others_clients_hear_on_and_are_warned(
     make_switchboard: MakeSwitchboard, postgres: Postgres
 ) -> None:
     board = make_switchboard(workers=4)
-    clients = board.a_client_on_each_worker()
-    for number, client in clients.items():
-        board.subscribe(client, "news", f"only {number}")
+    clients = board.a_subscriber_on_each_worker()
     victim = board.holder()
     clients.pop(victim).close()
     with Census(postgres) as census:
@@ -62,9 +60,7 @@ def test_a_worker_that_dies_leaves_no_channels_behind_and_keeps_nobody_waiting(
 ) -> None:
     """It stands still first, in a flood: the ear waits for room in its mailbox."""
     board = make_switchboard(workers=2)
-    clients = board.a_client_on_each_worker()
-    for number, client in clients.items():
-        board.subscribe(client, "news", f"only {number}")
+    clients = board.a_subscriber_on_each_worker()
     holder = board.holder()
     doomed = 1 - holder
     pid = board.pgmux.kill_worker(board.pid_of(doomed), signal.SIGSTOP)

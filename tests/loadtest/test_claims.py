@@ -56,7 +56,7 @@ def test_clients_in_the_background_tell_when_they_have_ended(nullpg: NullBackend
 
 
 def test_processes_race_on_both_tables() -> None:
-    for raced in (race_leases(2, 2, 0.1), race_model(2, 2, 0.1)):
+    for raced in (race_leases(2, 2, 0.5), race_model(2, 2, 0.5)):
         assert raced.changes_per_s > 0
         assert raced.snapshots_per_s > 0
         assert 0 < raced.p50_ns <= raced.p99_ns <= raced.p999_ns

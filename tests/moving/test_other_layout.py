@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from itertools import count
 
 import psycopg
 import pytest
 
 from pgmux.supervisor.main import UPGRADE
 from tests.integration.census import Census
-from tests.integration.crowd import Crowd, connect
+from tests.integration.crowd import Crowd, connect, in_transactions
 from tests.integration.inside import Inside
 from tests.integration.test_cancel import LONG, running, wait_for_running
 from tests.integration.test_death import serves_with_all_its_backends
@@ -47,17 +45,7 @@ def test_clients_take_their_sessions_along(upgradable: Upgradable, postgres: Pos
 def test_a_busy_crowd_notices_nothing(upgradable: Upgradable, postgres: Postgres) -> None:
     pgmux = upgradable.make(default_pool_size=4, log_level="info")
 
-    def member(number: int) -> Iterator[None]:
-        with connect(pgmux, application_name=f"member {number}") as client:
-            for turn in count():
-                mine = f"{number}/{turn}".encode()
-                assert client.query(f"SELECT '{number}/{turn}'").value == mine
-                assert client.query("BEGIN").status == "T"
-                assert client.query(f"SELECT '{number}/{turn}'").value == mine
-                assert client.query("COMMIT").status == "I"
-                yield
-
-    with Census(postgres) as census, Crowd(50, member) as crowd:
+    with Census(postgres) as census, Crowd(50, in_transactions(pgmux)) as crowd:
         crowd.wait_for_rounds(3)
         upgradable.upgrade(pgmux)
         pgmux.wait_for_log(ALL_HAS_COME, 60)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from pgmux.supervisor.main import UPGRADE
 from tests.fix_pgmux import MakePgmux
 from tests.integration.census import Census
-from tests.integration.crowd import Crowd, connect
+from tests.integration.crowd import Crowd, connect, in_transactions
 from tests.integration.inside import Inside
 from tests.integration.load import Load
 from tests.integration.test_death import assert_every_worker_serves, serves_with_all_its_backends
@@ -130,17 +128,7 @@ def test_a_client_under_tls_is_sent_off_when_drain_timeout_is_over(
 def test_a_busy_crowd_notices_nothing(make_pgmux: MakePgmux, postgres: Postgres) -> None:
     pgmux = make_pgmux(workers=2, default_pool_size=4, log_level="info")
 
-    def member(number: int) -> Iterator[None]:
-        with connect(pgmux, application_name=f"member {number}") as client:
-            for turn in count():
-                mine = f"{number}/{turn}".encode()
-                assert client.query(f"SELECT '{number}/{turn}'").value == mine
-                assert client.query("BEGIN").status == "T"
-                assert client.query(f"SELECT '{number}/{turn}'").value == mine
-                assert client.query("COMMIT").status == "I"
-                yield
-
-    with Census(postgres) as census, Crowd(50, member) as crowd:
+    with Census(postgres) as census, Crowd(50, in_transactions(pgmux)) as crowd:
         crowd.wait_for_rounds(3)
         upgrade(pgmux)
         crowd.wait_for_rounds(3)

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pgmux.relay.endpoint import ClientPhase
+from pgmux.shm.fencing import fence
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import FAVOUR_OWN_FOR_US
 from tests.relay.conftest import MakeRig
@@ -375,7 +376,7 @@ def test_what_a_dead_worker_left_is_ended_and_goes_to_no_client(make_rig: MakeRi
         if application is heir:
             backend.send(DONE, READY)
             rig.run()
-    assert rig.world.pools.fence(1, 0) == [slot]
+    assert fence(rig.world.pools, 1, 0) == [slot]
     assert rig.relays[0].bury_fenced(slot)
     heir.send(SELECT)
     backend.send(DONE, READY)

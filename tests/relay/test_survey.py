@@ -65,7 +65,7 @@ def test_backends_are_counted_by_what_becomes_of_them(rig: Rig) -> None:
         if word == "cancel":
             rig.relays[0].cancel_settled(slot, rig.world.pools.generation(slot))
     assert counts(rig) == {"free": 1, "logging_in": 0, "records": 0}
-    rig.world.pools.reconnect(rig.world.pools.board.register(b"app"))
+    rig.world.pools.renewal.reconnect(rig.world.pools.board.register(b"app"))
     assert counts(rig) == {"free": 1, "outdated": 1, "logging_in": 0, "records": 0}
     assert rig.world.pools.open(POOL, 1) >= 0
     assert counts(rig) == {"free": 1, "outdated": 1, "opening": 1, "logging_in": 0, "records": 0}

@@ -7,21 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmux.config.settings import TlsMode
+from pgmux.config.notations import TlsMode
 from pgmux.protocol import messages
 from pgmux.protocol.messages import Message, parse_error_fields, split_messages
 from pgmux.protocol.scram import ScramClient
 from pgmux.session.arrival import Arrival
 from pgmux.session.client_login import (
-    MAX_MD5_BYTES,
-    MAX_PASSWORD_BYTES,
-    MAX_SASL_BYTES,
     TRANSITIONS,
     ClientLogin,
     Event,
     Step,
     StepError,
 )
+from pgmux.session.proof import MAX_MD5_BYTES, MAX_PASSWORD_BYTES, MAX_SASL_BYTES
 from pgmux.session.refusals import Refusal
 from tests.session.connection_pair import PASSWORD, REPORTED, WELCOME, make_doors
 

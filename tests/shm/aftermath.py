@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgmux.shm.fencing import fence
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import POOL_FULL
 from pgmux.shm.workers import Errand
@@ -31,7 +32,7 @@ def assert_nothing_is_lost(world: World, pool: int) -> None:
 def mourn(world: World) -> None:
     """What the supervisor does, and then the successor with the backends that were left to it."""
     world.workers.dismiss(DEAD)
-    fenced = world.pools.fence(DEAD, DEAD)
+    fenced = fence(world.pools, DEAD, DEAD)
     world.clients.expel(DEAD)
     world.workers.enlist(DEAD, 4713)
     assert {slot for slot in range(8) if world.phase(slot) is Phase.CLOSING} == set(fenced)

@@ -171,7 +171,7 @@ def expires(world: World, slot: int) -> int:
 def test_reconnect_outdates_every_backend_of_its_database(world: World, board: Board) -> None:
     app, other = world.pool(2, "app", backends=2), world.pool(1, "other", backends=1)
     held = world.take(app, 1)
-    world.pools.reconnect(board.register(b"app"))
+    world.pools.renewal.reconnect(board.register(b"app"))
     assert [expires(world, slot) for slot in range(3)] == [1, 1, 0]
     assert world.pools.describe_slot(2)["pool"] == other
     assert held in (0, 1)
@@ -183,14 +183,14 @@ def test_a_backend_whose_connection_was_begun_before_a_reconnect_is_outdated_too
     pool = world.pool(2)
     early, late = world.pools.open(pool, 0), world.pools.open(pool, 1)
     begun = world.pools.workers.read(0)["started_at_us"]  # long ago
-    world.pools.reconnect(board.register(b"app"))
+    world.pools.renewal.reconnect(board.register(b"app"))
     world.pools.introduce(early, 1, b"key", expires_s=10**6)
-    world.pools.expire_if_outdated(early, begun)
+    world.pools.renewal.expire_if_outdated(early, begun)
     assert expires(world, early) == 1
     told = board.read(board.register(b"app"))
     assert told is not None
     world.pools.introduce(late, 2, b"key", expires_s=10**6)
-    world.pools.expire_if_outdated(late, told["reconnect_at_us"] + 1)
+    world.pools.renewal.expire_if_outdated(late, told["reconnect_at_us"] + 1)
     assert expires(world, late) == 10**6
 
 

@@ -48,7 +48,7 @@ def test_reconnect_means_what_is_set_aside_too(world: World) -> None:
         crossing.set_aside(slot, pool, 0, 0)
     assert outdated(world) == 0
     opened_before = now_us()
-    world.pools.reconnect(world.pools.database_record(pool))
+    world.pools.renewal.reconnect(world.pools.database_record(pool))
     assert outdated(world) == 2
     arrive(world, 0, pool, opened_before)  # it was shipped before who shipped it had heard
     assert outdated(world) == 2

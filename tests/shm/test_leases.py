@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgmux.shm.fencing import fence
 from pgmux.shm.leases import LAW, LeaseTable, Phase, Verb
 from tests.shm.family import Family
 from tests.shm.surgery import Surgery
@@ -138,7 +139,7 @@ def test_release_after_fence_is_refused(world: World) -> None:
     slot = world.open(pool, 1)
     assert slot is not None
     generation = world.pools.generation(slot)
-    assert world.pools.fence(1, 2) == [slot]
+    assert fence(world.pools, 1, 2) == [slot]
     assert not world.pools.try_release(slot, 1)
     assert not world.pools.shut(slot, 1)
     assert not world.pools.clear(slot, 1)
@@ -153,7 +154,7 @@ def test_a_fenced_worker_s_old_grant_and_opening_are_worth_nothing(world: World)
     world.park(pool, 1)
     assert world.pools.try_release(granted, 0)
     assert world.phase(granted) is Phase.GRANTED
-    assert world.pools.fence(1, 2) == [opening]
+    assert fence(world.pools, 1, 2) == [opening]
     assert not world.pools.try_adopt(opening, 1)
     assert not world.pools.try_accept(granted, 1)
     assert world.phase(granted) is Phase.FREE

@@ -354,33 +354,33 @@ def test_no_more_pools_than_the_segment_was_made_for(world: World) -> None:
 
 def test_welcome_is_unknown_until_the_first_backend_and_the_latest_afterwards(world: World) -> None:
     pool = world.pool(1)
-    assert world.pools.welcome(pool) is None
+    assert world.pools.tidings.welcome(pool) is None
     for welcome in (b"server_version\x0016\0", b"x" * 2048, b"TimeZone\0UTC\0"):
-        world.pools.set_welcome(pool, welcome)
-        assert world.pools.welcome(pool) == welcome
+        world.pools.tidings.set_welcome(pool, welcome)
+        assert world.pools.tidings.welcome(pool) == welcome
     with pytest.raises(ValueError, match="2049"):
-        world.pools.set_welcome(pool, b"x" * 2049)
-    assert world.pools.welcome(pool) == b"TimeZone\0UTC\0"
+        world.pools.tidings.set_welcome(pool, b"x" * 2049)
+    assert world.pools.tidings.welcome(pool) == b"TimeZone\0UTC\0"
 
 
 def test_trouble_is_known_to_all_until_it_is_over(world: World) -> None:
     pool = world.pool(1)
     world.workers.enlist(2, 4711)
-    assert world.pools.trouble(pool) == (b"", 0)
-    world.pools.set_trouble(pool, b"28P01: wrong password", 60_000_000)
-    trouble, retry_after_us = world.pools.trouble(pool)
+    assert world.pools.tidings.trouble(pool) == (b"", 0)
+    world.pools.tidings.set_trouble(pool, b"28P01: wrong password", 60_000_000)
+    trouble, retry_after_us = world.pools.tidings.trouble(pool)
     assert trouble == b"28P01: wrong password"
     assert 0 < retry_after_us <= 60_000_000
     assert world.workers.take_errands(2) == Errand.REFUSE_WAITERS
-    world.pools.set_trouble(pool, b"", 0)
-    assert world.pools.trouble(pool) == (b"", 0)
+    world.pools.tidings.set_trouble(pool, b"", 0)
+    assert world.pools.tidings.trouble(pool) == (b"", 0)
     assert not world.workers.take_errands(2)
 
 
 def test_trouble_may_be_tried_again_when_its_time_is_over(world: World) -> None:
     pool = world.pool(1)
-    world.pools.set_trouble(pool, b"x" * 5000, 0)
-    assert world.pools.trouble(pool) == (b"x" * 1023, 0)
+    world.pools.tidings.set_trouble(pool, b"x" * 5000, 0)
+    assert world.pools.tidings.trouble(pool) == (b"x" * 1023, 0)
 
 
 # --- a reader

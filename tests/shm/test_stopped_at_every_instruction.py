@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from pgmux.shm.fencing import fence
 from pgmux.shm.leases import Phase
 from pgmux.shm.workers import Errand
 from tests.shm.aftermath import DEAD, OTHER, assert_nothing_is_lost, enlist
@@ -248,7 +249,7 @@ def test_a_backend_on_its_way_to_a_worker_that_dies_goes_to_the_next(make_world:
     for world, process in stops(prepare, lambda world: world.pools.try_release(0, OTHER)):
         world.workers.enlist(THIRD, 4713)
         world.workers.dismiss(DEAD)
-        assert world.pools.fence(DEAD, DEAD) == []
+        assert fence(world.pools, DEAD, DEAD) == []
         process.go_on()
         errands = world.workers.take_errands(THIRD)
         if world.phase(0) is Phase.FREE:  # returned by the fence: then everybody has been told to look

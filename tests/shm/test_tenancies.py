@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgmux.shm.fencing import fence
 from pgmux.shm.leases import Phase
 from pgmux.shm.tenancies import PoolsExhausted, Tenancies
 from tests.shm.conftest import MakeWorld
@@ -35,7 +36,7 @@ def test_a_record_that_nobody_uses_is_given_to_others_and_its_tenancy_grows(
     world: World, tenancies: Tenancies
 ) -> None:
     first, *_ = fill(tenancies)
-    world.pools.set_trouble(first, b"28P01: no", 1_000_000)
+    world.pools.tidings.set_trouble(first, b"28P01: no", 1_000_000)
     world.pools.resize(first, 99, 99)
     pool, tenancy = tenancies.place(b"other", b"newcomer", 7)
     assert (pool, tenancy) == (first, 1)
@@ -43,8 +44,8 @@ def test_a_record_that_nobody_uses_is_given_to_others_and_its_tenancy_grows(
     record = world.pools.read(pool)
     assert record is not None
     assert (record["database"], record["user"], record["pool_size"]) == (b"other", b"newcomer", 7)
-    assert world.pools.trouble(pool) == (b"", 0)
-    assert world.pools.welcome(pool) is None
+    assert world.pools.tidings.trouble(pool) == (b"", 0)
+    assert world.pools.tidings.welcome(pool) is None
     assert tenancies.pools() == [0, 1, 2, 3]
 
 
@@ -91,7 +92,7 @@ def test_a_pool_that_never_had_a_backend_goes_first_then_the_oldest(
 ) -> None:
     pools = fill(tenancies)
     for pool in (pools[0], pools[1], pools[3]):
-        world.pools.set_welcome(pool, b"server_version\x0018\0")
+        world.pools.tidings.set_welcome(pool, b"server_version\x0018\0")
     order = [tenancies.place(b"other", b"newcomer%d" % number, 7) for number in range(3)]
     assert [pool for pool, _ in order] == [pools[2], pools[2], pools[2]]
     tenancies.try_join(pools[2], tenancies.tenancy(pools[2]), 0)
@@ -111,7 +112,7 @@ def test_counters_begin_anew_with_a_tenancy(world: World, tenancies: Tenancies) 
 def test_a_dead_worker_s_clients_use_nothing(world: World, tenancies: Tenancies) -> None:
     for pool in fill(tenancies):
         tenancies.try_join(pool, 0, 1)
-    world.pools.fence(1, 1)
+    fence(world.pools, 1, 1)
     tenancies.place(b"other", b"newcomer", 7)
 
 

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from pgmux.shm.fencing import fence
 from pgmux.shm.leases import Phase
 from tests.shm.conftest import MakeWorld
 from tests.shm.family import Child, Family
@@ -45,7 +46,7 @@ class Supervisor:
 
     def _mourn(self, number: int) -> None:
         self._stage.world.workers.dismiss(number)
-        self._stage.world.pools.fence(number, number)
+        fence(self._stage.world.pools, number, number)
 
 
 def make_stage(world: World, pool_size: int) -> Stage:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-HOST: Final = sys.argv[1]
-PORT: Final = int(sys.argv[2])
+TARGET: Final[dict[str, Any]] = {
+    "host": sys.argv[1],
+    "port": int(sys.argv[2]),
+    "user": "app",
+    "database": "app",
+}
 N: Final = int(sys.argv[3])
-USER: Final = "app"
-DATABASE: Final = "app"
 MY_PID: Final = "SELECT pg_backend_pid()"
 
 _pids: set[object] = set()

@@ -8,22 +8,9 @@ from typing import Any
 
 import asyncpg
 
-from tests.drivers.programs.telling import (
-    DATABASE,
-    HOST,
-    MY_PID,
-    PORT,
-    USER,
-    N,
-    chapter,
-    end,
-    seen,
-    tell,
-    tell_error,
-)
+from tests.drivers.programs.telling import MY_PID, TARGET, N, chapter, end, seen, tell, tell_error
 
 Connection = Any  # asyncpg has no types
-TARGET: dict[str, Any] = {"host": HOST, "port": PORT, "user": USER, "database": DATABASE}
 
 
 async def statements(connection: Connection) -> None:

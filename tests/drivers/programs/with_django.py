@@ -7,28 +7,16 @@ import sys
 import django
 from django.conf import settings
 
-from tests.drivers.programs.telling import (
-    DATABASE,
-    HOST,
-    MY_PID,
-    PORT,
-    USER,
-    N,
-    chapter,
-    end,
-    seen,
-    tell,
-    tell_error,
-)
+from tests.drivers.programs.telling import MY_PID, TARGET, N, chapter, end, seen, tell, tell_error
 
 settings.configure(
     DATABASES={
         "default": {
             "ENGINE": "django.db.backends.postgresql",
-            "HOST": HOST,
-            "PORT": PORT,
-            "USER": USER,
-            "NAME": DATABASE,
+            "HOST": TARGET["host"],
+            "PORT": TARGET["port"],
+            "USER": TARGET["user"],
+            "NAME": TARGET["database"],
             "CONN_MAX_AGE": None,
             "CONN_HEALTH_CHECKS": True,
             "TIME_ZONE": f"Etc/GMT+{N}",

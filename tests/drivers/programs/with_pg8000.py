@@ -9,21 +9,8 @@ from typing import Any
 import pg8000.dbapi
 import pg8000.native
 
-from tests.drivers.programs.telling import (
-    DATABASE,
-    HOST,
-    MY_PID,
-    PORT,
-    USER,
-    N,
-    chapter,
-    end,
-    seen,
-    tell,
-    tell_error,
-)
+from tests.drivers.programs.telling import MY_PID, TARGET, N, chapter, end, seen, tell, tell_error
 
-TARGET: dict[str, Any] = {"host": HOST, "port": PORT, "user": USER, "database": DATABASE}
 PATIENCE_S = 20.0
 
 

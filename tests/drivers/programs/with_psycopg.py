@@ -9,26 +9,18 @@ import psycopg
 from psycopg.types.composite import CompositeInfo, register_composite
 from psycopg.types.enum import EnumInfo
 
-from tests.drivers.programs.telling import (
-    DATABASE,
-    HOST,
-    MY_PID,
-    PORT,
-    USER,
-    N,
-    chapter,
-    end,
-    seen,
-    tell,
-    tell_error,
-)
+from tests.drivers.programs.telling import MY_PID, TARGET, N, chapter, end, seen, tell, tell_error
 
 Connection = psycopg.Connection[Any]
 
 
 def connect(**options: Any) -> Connection:
     return psycopg.connect(
-        host=HOST, port=PORT, dbname=DATABASE, user=USER, **{"autocommit": True, **options}
+        host=TARGET["host"],
+        port=TARGET["port"],
+        dbname=TARGET["database"],
+        user=TARGET["user"],
+        **{"autocommit": True, **options},
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from tests.drivers.programs.telling import DATABASE, HOST, MY_PID, PORT, USER, N, chapter, end, seen, tell
+from tests.drivers.programs.telling import MY_PID, TARGET, N, chapter, end, seen, tell
 
 DRIVER = sys.argv[4]
 PREFIX = f"alchemy_{DRIVER}_{N}"
@@ -152,7 +152,13 @@ async def with_asyncpg(url: URL) -> None:
     await engine.dispose()
 
 
-url = URL.create(f"postgresql+{DRIVER}", USER, host=HOST, port=PORT, database=DATABASE)
+url = URL.create(
+    f"postgresql+{DRIVER}",
+    TARGET["user"],
+    host=TARGET["host"],
+    port=TARGET["port"],
+    database=TARGET["database"],
+)
 if DRIVER == "asyncpg":
     asyncio.run(with_asyncpg(url))
 else:
