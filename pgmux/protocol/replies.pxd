@@ -32,6 +32,27 @@ cdef inline bint is_extended(uint8_t request) noexcept nogil:
     """Whether an error has PostgreSQL skip what comes after it, up to a Sync."""
     return request == c"P" or request == c"B" or request == c"D" or request == c"E" or request == c"C"
 
+cdef inline uint16_t *_ring(Replies *replies) noexcept nogil:
+    return replies.far if replies.far != NULL else replies.near
+
+cdef inline void _pop(Replies *replies) noexcept nogil:
+    replies.head = (replies.head + 1) & (replies.capacity - 1)
+    replies.count -= 1
+
+# For the commonest request there is, a Query, the same as `match` would say, without a look at the rules.
+
+cdef inline bint owes_query(Replies *replies) noexcept nogil:
+    """Whether what is owed first is a Query of the client's of which nobody keeps a note: a row, the description of
+    rows and the tag after them answer it and leave it the first, a ReadyForQuery completes it; all are forwarded."""
+    return replies.count != 0 and _ring(replies)[replies.head] == c"Q"
+
+cdef inline void answer_query(Replies *replies, bint completes) noexcept nogil:
+    """Such a reply has come."""
+    replies.answered = c"Q"
+    replies.kept = replies.lapsed = 0
+    if completes:
+        _pop(replies)
+
 cdef void begin(Replies *replies) noexcept nogil
 cdef void end(Replies *replies) noexcept nogil
 cdef int expect(Replies *replies, uint16_t request) except -1 nogil

@@ -193,15 +193,6 @@ cdef bint needs_sync(Replies *replies) noexcept nogil:
     return needed
 
 
-cdef inline uint16_t *_ring(Replies *replies) noexcept nogil:
-    return replies.far if replies.far != NULL else replies.near
-
-
-cdef inline void _pop(Replies *replies) noexcept nogil:
-    replies.head = (replies.head + 1) & (replies.capacity - 1)
-    replies.count -= 1
-
-
 cdef inline void _drop_markers(Replies *replies) noexcept nogil:
     while replies.count and not BIT_OF[_ring(replies)[replies.head] & 0xFF]:
         _pop(replies)

@@ -109,7 +109,9 @@ cdef class Exchange(Replying):
             message = big_endian(<const uint8_t *>data + chunk.at + 1)
             verdict = self.judge(client, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else STOP
             if verdict == PASS:
-                client.remain = <size_t>message + 1
+                step = min(<size_t>message + 1, size - chunk.at)
+                client.remain = <size_t>message + 1 - step
+                chunk.at += step
             elif verdict == DROP:
                 client.remain = <size_t>message + 1
                 client.dropping = True
@@ -156,7 +158,7 @@ cdef class Exchange(Replying):
                 self.send_ready(client, self.status_of(client))
             if kind != WORK:
                 return DROP
-            if is_studied or client.failed:
+            if is_studied and (chunk.traces or request != c"Q") or client.failed:
                 verdict = self.spare_backend(client, chunk, total)
                 if verdict != PASS:
                     return verdict
@@ -258,7 +260,7 @@ cdef class Exchange(Replying):
         expect(&backend.replies, request)
         return PASS
 
-    cdef Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP:
+    cdef inline Step read_on(self, Client client, Chunk *chunk, uint32_t total, uint8_t request) except? STOP:
         """Whether enough of a message has come for its content to be looked at; of a Query, what traces it leaves."""
         cdef size_t available = chunk.size - chunk.at
         client.wanted = 0

@@ -5,6 +5,7 @@ from pgmux.relay.poller cimport Poller
 from pgmux.shm.clients cimport Clients
 from pgmux.shm.homes cimport Homes
 from pgmux.shm.layout cimport Counters
+from pgmux.shm.leases cimport LEASED as LEASED_SLOT, is_held
 from pgmux.shm.pools cimport Pools
 
 
@@ -33,7 +34,11 @@ cdef class Leasing(Poller):
     cdef void enter(self, Client client, ClientPhase phase) noexcept
     cdef bint may_move(self, Client client) noexcept
     cdef bint acquire(self, Client client) except -1
-    cdef bint has_lease(self, Backend backend) noexcept
+
+    cdef inline bint has_lease(self, Backend backend) noexcept:
+        """Whether the backend is ours to use, by the one word that says so."""
+        return is_held(self.pools.leases.word(backend.slot), LEASED_SLOT, self.worker)
+
     cdef int32_t favourite_of(self, Client client) noexcept
     cdef int park(self, Client client) except -1
     cdef int unpark(self, Client client) except -1
@@ -44,7 +49,8 @@ cdef class Leasing(Poller):
     cdef int attach(self, Client client, Backend backend) except -1
     cdef void detach(self, Client client) noexcept
     cdef int part(self, Client client, Backend backend) except -1
-    cdef int count_transaction(self, Client client, Backend backend) except -1
+    cdef void count_transaction(self, Client client, Backend backend) noexcept
+    cdef int count_wait(self, Client client) except -1
     cdef int settle(self, Backend backend) except -1
     cdef int hand_on(self, Backend backend) except -1
     cdef int retire(self, Backend backend, bint politely) except -1
@@ -56,4 +62,5 @@ cdef class Leasing(Poller):
     cdef int fire(self) except -1
     cdef int deliver(self, Client client) except -1
     cdef Lobby lobby_of(self, uint32_t pool)
+    cdef Lobby furnish(self, uint32_t pool)
     cdef int sample(self, str word, Client client, uint64_t took_us) except -1

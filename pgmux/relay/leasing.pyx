@@ -22,10 +22,10 @@ from pgmux.relay.sockets cimport (
 )
 from pgmux.shm.atomics cimport exchange, load, lowest_bit
 from pgmux.shm.counters cimport observe
-from pgmux.shm.leases cimport GRANTED, LEASED as LEASED_SLOT, generation_of, is_held, pool_of
+from pgmux.shm.leases cimport GRANTED, generation_of, is_held, pool_of
 from pgmux.shm.pools cimport NO_SLOT
 from pgmux.shm.waiters cimport NO_TICKET
-from pgmux.shm.workers cimport LOOK_FOR_GRANTS
+from pgmux.shm.workers cimport LOOK_FOR_GRANTS, LOOK_INTO_INBOX
 
 cdef const char *TERMINATE = b"X\0\0\0\4"
 cdef enum:
@@ -35,7 +35,7 @@ cdef enum:
 cdef class Leasing(Poller):
     """This worker's hold on the shared backends. The bytes are Exchange's affair."""
 
-    cdef void enter(self, Client client, ClientPhase phase) noexcept:
+    cdef inline void enter(self, Client client, ClientPhase phase) noexcept:
         """The one place where a client's phase changes; other workers read it from the record."""
         client.phase = phase
         client.since_us = self.now
@@ -59,7 +59,7 @@ cdef class Leasing(Poller):
         cdef Backend backend
         cdef uint32_t heir
         cdef uint64_t age_us
-        if lobby.waiting == 0 and (self.pools.waiters.length(lobby.pool) == 0
+        if lobby.waiting == 0 and (self.pools.waiters.is_empty(lobby.pool)
                                    or self.pools.waiters.head(lobby.pool, &heir, 0, &age_us) == NO_TICKET):
             while True:
                 slot = self.pools.take(lobby.pool, self.worker, self.favourite_of(client)) \
@@ -74,11 +74,7 @@ cdef class Leasing(Poller):
         self.park(client)
         return client.phase == LEASED
 
-    cdef bint has_lease(self, Backend backend) noexcept:
-        """Whether the backend is ours to use, by the one word that says so."""
-        return is_held(self.pools.leases.word(backend.slot), LEASED_SLOT, self.worker)
-
-    cdef int32_t favourite_of(self, Client client) noexcept:
+    cdef inline int32_t favourite_of(self, Client client) noexcept:
         """The slot that would serve the client best: the one that this worker let go last, which is warm; but where
         its settings are not the client's, the client's own last one, which may have them yet, and more of it."""
         cdef int32_t last = client.lobby.favourite
@@ -147,7 +143,7 @@ cdef class Leasing(Poller):
             self.serve_lobby(slot)
         return 0
 
-    cdef bint is_usable(self, Backend backend) except -1:
+    cdef inline bint is_usable(self, Backend backend) except -1:
         """Whether a slot that was just leased to us can be used; if not, it has been given up.
 
         A socket that is not in our epoll is looked at first, so that nothing is sent to a
@@ -173,14 +169,10 @@ cdef class Leasing(Poller):
             backend.watched = True
         return True
 
-    cdef int attach(self, Client client, Backend backend) except -1:
+    cdef inline int attach(self, Client client, Backend backend) except -1:
         client.waited_us = 0
         if client.phase == PARKED:
-            client.waited_us = self.now - client.since_us
-            self.counters[client.lobby.pool].wait_us += client.waited_us
-            observe(self.counters[client.lobby.pool].wait, client.waited_us)
-            if self.log_wait_us and client.waited_us >= self.log_wait_us:
-                self.sample("waited", client, client.waited_us)
+            self.count_wait(client)
         self.enter(client, LEASED)
         backend.follows = client.last_slot == <int32_t>backend.slot
         backend.advanced = backend.recalled = client.recalls_now = False
@@ -200,7 +192,15 @@ cdef class Leasing(Poller):
         self.pools.slots[backend.slot].lease_count += 1
         return 0
 
-    cdef void detach(self, Client client) noexcept:
+    cdef int count_wait(self, Client client) except -1:
+        client.waited_us = self.now - client.since_us
+        self.counters[client.lobby.pool].wait_us += client.waited_us
+        observe(self.counters[client.lobby.pool].wait, client.waited_us)
+        if self.log_wait_us and client.waited_us >= self.log_wait_us:
+            self.sample("waited", client, client.waited_us)
+        return 0
+
+    cdef inline void detach(self, Client client) noexcept:
         client.backend.client = None
         client.backend = None
         client.reserved_until_us = 0
@@ -215,13 +215,12 @@ cdef class Leasing(Poller):
             self.deliver(client)
         return 0
 
-    cdef int count_transaction(self, Client client, Backend backend) except -1:
+    cdef inline void count_transaction(self, Client client, Backend backend) noexcept:
         self.counters[backend.pool].transactions += 1
         self.counters[backend.pool].transaction_us += self.now - client.since_us
         observe(self.counters[backend.pool].transaction, self.now - client.since_us)
         client.row.transactions += 1
         client.row.statements = 0 if client.names is None else len(<dict>client.names)
-        return 0
 
     cdef int settle(self, Backend backend) except -1:
         """The lease has served its purpose and the backend is clean: on to the next."""
@@ -235,7 +234,7 @@ cdef class Leasing(Poller):
             return self.retire(backend, True)
         return self.hand_on(backend)
 
-    cdef int hand_on(self, Backend backend) except -1:
+    cdef inline int hand_on(self, Backend backend) except -1:
         """To a client of our own that may be served first, else to whom the queue says, else to nobody."""
         cdef Lobby lobby = self.lobby_of(backend.pool)
         cdef Client client = lobby.first
@@ -244,7 +243,7 @@ cdef class Leasing(Poller):
             return 0
         if backend.private:                 # the one way to FREE and GRANTED: no private backend takes it
             return self.retire(backend, True)
-        if backend.tls is not None and self.pools.waiters.length(lobby.pool) and self.homes.is_owed(
+        if backend.tls is not None and not self.pools.waiters.is_empty(lobby.pool) and self.homes.is_owed(
                 backend.slot, self.worker, self.now if client is None else client.since_us, self.now):
             return self.retire(backend, True)   # no other worker can use it: see shm/homes.pyx
         if client is not None and (self.pools.serves_own(lobby.pool, self.worker, self.now)
@@ -255,7 +254,7 @@ cdef class Leasing(Poller):
         lobby.favourite = backend.slot
         backend.awaited = False                 # by nobody here: whoever has the lease next sees to the socket
         self.pools.slots[backend.slot].released_at_us = self.now
-        if self.pools.waiters.length(lobby.pool):
+        if not self.pools.waiters.is_empty(lobby.pool):
             self.counters[lobby.pool].handovers += 1
         self.pools.release(backend.slot, self.worker)
         return 0
@@ -335,26 +334,24 @@ cdef class Leasing(Poller):
     cdef int check_inbox(self) except -1:
         """Pick up what was granted to us; pass on what nobody here waits for any more."""
         cdef uint32_t word, slot
-        cdef uint64_t bits
-        cdef uint64_t errands = 0
-        if load(&self.pools.workers.records[self.worker].errands):
-            # Taken first, looked at afterwards: an errand asked meanwhile stays.
-            errands = exchange(&self.pools.workers.records[self.worker].errands, 0)
+        cdef uint64_t bits, errands
+        if not load(&self.pools.workers.records[self.worker].errands):
+            return 0
+        # Taken first, looked at afterwards: an errand asked meanwhile stays.
+        errands = exchange(&self.pools.workers.records[self.worker].errands, 0)
         if errands & LOOK_FOR_GRANTS:
             for slot in range(self.pools.leases.count):
                 if is_held(self.pools.leases.word(slot), GRANTED, self.worker) \
                         and self.pools.accept(slot, self.worker):
                     self.serve_granted(slot)
-        for word in range(self.pools.words):
-            if not load(&self.pools.workers.inboxes[self.worker * self.pools.words + word]):
-                continue
+        for word in range(self.pools.words if errands & LOOK_INTO_INBOX else 0):
             bits = exchange(&self.pools.workers.inboxes[self.worker * self.pools.words + word], 0)
             while bits:
                 slot = word * 64 + lowest_bit(bits)
                 bits &= bits - 1
                 if self.pools.accept(slot, self.worker):
                     self.serve_granted(slot)
-        if errands:
+        if errands & ~<uint64_t>LOOK_INTO_INBOX:
             self.news.append(("errands", errands))
         return 0
 
@@ -370,9 +367,12 @@ cdef class Leasing(Poller):
         """Hand over the notifications that were kept for the client. Relay's."""
         raise NotImplementedError
 
-    cdef Lobby lobby_of(self, uint32_t pool):
-        if self.lobbies[pool] is None:
-            self.lobbies[pool] = Lobby(pool)
+    cdef inline Lobby lobby_of(self, uint32_t pool):
+        return <Lobby>self.lobbies[pool] if self.lobbies[pool] is not None else self.furnish(pool)
+
+    cdef Lobby furnish(self, uint32_t pool):
+        """The lobby of a pool that has had none here."""
+        self.lobbies[pool] = Lobby(pool)
         return self.lobbies[pool]
 
     cdef int sample(self, str word, Client client, uint64_t took_us) except -1:

@@ -36,9 +36,8 @@ cdef class Loop(Handshakes):
     cdef public bytes no_room            # what a newcomer is told for whom there is no descriptor
 
     cdef void take_from_hub(self, int fd) noexcept
-    cdef int on_event(self, uint64_t tag, uint32_t events) except -1
-    cdef int on_client(self, Client client, uint32_t events) except -1
-    cdef int on_backend(self, Backend backend, uint32_t events) except -1
+    cdef int on_client(self, uint64_t tag, uint32_t events) except -1
+    cdef int on_backend(self, uint64_t tag, uint32_t events) except -1
     cdef int on_idle_backend(self, Backend backend, uint32_t events) except -1
     cdef int serve(self, Client client) except -1
     cdef int begin_login(self, Client client) except -1

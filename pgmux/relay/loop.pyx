@@ -119,7 +119,7 @@ cdef class Loop(Handshakes):
             self.serve_ready()
             if self.shaking:
                 self.shake_next()
-            if self.reserving and self.now >= self.next_release_us:
+            if len(self.reserving) and self.now >= self.next_release_us:
                 self.end_reservations()
             self.fire()
             self.is_collecting = False
@@ -141,12 +141,16 @@ cdef class Loop(Handshakes):
             # Backends first: a request must not be sent to one whose end lies in the same batch.
             for at in range(count):
                 if kind_of(self.events[at].data.u64) == BACKEND:
-                    self.on_event(self.events[at].data.u64, self.events[at].events)
+                    self.on_backend(self.events[at].data.u64, self.events[at].events)
             for at in range(count):
-                if kind_of(self.events[at].data.u64) != BACKEND:
-                    self.on_event(self.events[at].data.u64, self.events[at].events)
+                if kind_of(self.events[at].data.u64) == CLIENT:
+                    self.on_client(self.events[at].data.u64, self.events[at].events)
+                elif kind_of(self.events[at].data.u64) == LISTENER:
+                    self.accept(index_of(self.events[at].data.u64))
+                elif index_of(self.events[at].data.u64) == HUBS_TURN:
+                    self.is_hubs_turn = True     # our own bell only ends the wait: the inbox is looked at anyway
 
-    cdef int serve_ready(self) except -1:
+    cdef inline int serve_ready(self) except -1:
         cdef list ready = self.ready
         cdef Endpoint endpoint
         if not ready:
@@ -162,25 +166,11 @@ cdef class Loop(Handshakes):
 
     # --- events
 
-    cdef int on_event(self, uint64_t tag, uint32_t events) except -1:
-        cdef Client client
+    cdef inline int on_client(self, uint64_t tag, uint32_t events) except -1:
+        cdef Client client = <Client>self.clients[index_of(tag)]
         cdef Backend backend
-        if kind_of(tag) == CLIENT:
-            client = self.clients[index_of(tag)]
-            if client is not None and client.serial & SERIAL_MASK == serial_of(tag):
-                self.on_client(client, events)
-        elif kind_of(tag) == BACKEND:
-            backend = self.backends[index_of(tag)]
-            if backend.serial & SERIAL_MASK == serial_of(tag) and backend.fd >= 0:
-                self.on_backend(backend, events)
-        elif kind_of(tag) == LISTENER:
-            self.accept(index_of(tag))
-        elif index_of(tag) == HUBS_TURN:
-            self.is_hubs_turn = True
-        return 0                             # our own bell only ends the wait: the inbox is looked at anyway
-
-    cdef int on_client(self, Client client, uint32_t events) except -1:
-        cdef Backend backend
+        if client is None or client.serial & SERIAL_MASK != serial_of(tag):
+            return 0                         # the event is its predecessor's
         if events & ENDS:
             client.hung_up = True
         if events & (EPOLLIN | ENDS):
@@ -198,7 +188,7 @@ cdef class Loop(Handshakes):
                 self.hang_up(client)
         return self.serve(client)
 
-    cdef int serve(self, Client client) except -1:
+    cdef inline int serve(self, Client client) except -1:
         if client.phase == IDLE or client.phase == LEASED:
             return self.serve_client(client)
         if client.phase == LOGIN:
@@ -211,7 +201,10 @@ cdef class Loop(Handshakes):
             return self.vanish(client, False)
         return 0
 
-    cdef int on_backend(self, Backend backend, uint32_t events) except -1:
+    cdef inline int on_backend(self, uint64_t tag, uint32_t events) except -1:
+        cdef Backend backend = <Backend>self.backends[index_of(tag)]
+        if backend.serial & SERIAL_MASK != serial_of(tag) or backend.fd < 0:
+            return 0
         if backend.client is None and not backend.orphaned and not backend.closing:
             return self.on_idle_backend(backend, events)
         if events & ENDS:

@@ -137,6 +137,6 @@ cdef class Recalling(Asking):
 
     cdef uint64_t until_release(self, uint64_t patience_us) noexcept:
         """How long to wait for an event: at most until a reservation ends."""
-        if not self.reserving:
+        if not len(self.reserving):
             return patience_us
         return min(patience_us, self.next_release_us - self.now) if self.now < self.next_release_us else 0

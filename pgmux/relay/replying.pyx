@@ -8,8 +8,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from pgmux.protocol.replies cimport (
-    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, has_turns, is_extended, is_ours, is_settled, match,
-    take_faked,
+    FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, answer_query, has_turns, is_extended, is_ours, is_settled,
+    match, owes_query, take_faked,
 )
 from pgmux.relay.asking cimport OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.buffer cimport Buffer, append, clear, length
@@ -45,6 +45,52 @@ cdef inline bint is_one_more_row(Backend backend, Chunk *chunk) noexcept:
     if before != message[0] and (before != c"T" or backend.replies.answered & 0xFF != c"Q"):
         return False
     return chunk.size - chunk.at >= HEADER_BYTES and 4 <= big_endian(message + 1) <= LONGEST_MESSAGE
+
+
+cdef inline void pass_rows(Backend backend, Chunk *chunk) noexcept:
+    """Go over the messages at hand that are a Query's rows, their description and its tag: with these nothing is to be
+    done but to pass them on. What `heed` does for each of them, but for the tags of ROLLBACK, ALTER and DROP."""
+    cdef const uint8_t *message
+    cdef size_t whole
+    if not owes_query(&backend.replies):
+        return
+    while chunk.size - chunk.at >= DONE_BYTES:
+        message = <const uint8_t *>chunk.data + chunk.at
+        whole = <size_t>big_endian(message + 1) + 1
+        if whole < HEADER_BYTES or whole > LONGEST_MESSAGE:
+            return
+        if message[0] == c"C":
+            if message[HEADER_BYTES] == c"R" or message[HEADER_BYTES] == c"A" or message[HEADER_BYTES] == c"D":
+                return
+            backend.done += 1
+            backend.undone = False
+        elif message[0] != c"D" and message[0] != c"T":
+            return
+        answer_query(&backend.replies, False)
+        backend.last_reply = message[0]
+        backend.at_rest = backend.dropping = False
+        if whole > chunk.size - chunk.at:
+            backend.remain = whole - (chunk.size - chunk.at)
+            chunk.at = chunk.size
+            return
+        chunk.at += whole
+
+
+cdef inline bint ends_query(Backend backend, Chunk *chunk) noexcept:
+    """Whether the message at hand is the ReadyForQuery of such a Query: then only `heed_ready` need see it."""
+    cdef const uint8_t *message = <const uint8_t *>chunk.data + chunk.at
+    if chunk.size - chunk.at < READY_BYTES or message[0] != c"Z" or not owes_query(&backend.replies) \
+            or big_endian(message + 1) != READY_BYTES - 1:
+        return False
+    answer_query(&backend.replies, True)
+    backend.last_reply = c"Z"
+    backend.at_rest = False
+    return True
+
+
+cdef inline bint is_carried(Backend backend) noexcept:
+    """Whether it serves a client whose session goes from backend to backend."""
+    return backend.client is not None and backend.client.mode != SESSION
 
 
 cdef class Replying(Parting):
@@ -102,22 +148,27 @@ cdef class Replying(Parting):
         while chunk.at < size:
             if backend.remain:
                 step = min(backend.remain, size - chunk.at)
-                if backend.dropping and backend.heard is not None and backend.last_reply == c"D":
-                    backend.heard += data[chunk.at:chunk.at + step]
+                if backend.dropping:
+                    if backend.heard is not None and backend.last_reply == c"D":
+                        backend.heard += data[chunk.at:chunk.at + step]
+                    chunk.run = chunk.at + step
                 chunk.at += step
                 backend.remain -= step
-                if backend.dropping:
-                    chunk.run = chunk.at
                 continue
             if is_one_more_row(backend, &chunk):
                 backend.last_reply = data[chunk.at]
                 backend.remain = <size_t>big_endian(<const uint8_t *>data + chunk.at + 1) + 1
                 continue
-            if not self.is_understood(backend, &chunk):
-                break
-            message = big_endian(<const uint8_t *>data + chunk.at + 1)
-            verdict = self.heed(backend, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else MISMATCH
-            if verdict == MISMATCH:
+            pass_rows(backend, &chunk)
+            if ends_query(backend, &chunk):
+                message = READY_BYTES - 1
+                verdict = self.heed_ready(backend, data[chunk.at + HEADER_BYTES], FORWARD)
+            elif self.is_understood(backend, &chunk):
+                message = big_endian(<const uint8_t *>data + chunk.at + 1)
+                verdict = self.heed(backend, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else MISMATCH
+                if verdict == MISMATCH:
+                    break
+            else:
                 break
             backend.remain = <size_t>message + 1
             backend.dropping = verdict != FORWARD
@@ -169,14 +220,13 @@ cdef class Replying(Parting):
         cdef const char *message = chunk.data + chunk.at
         cdef uint8_t reply = message[0]
         cdef Verdict verdict
-        cdef bint is_carried = backend.client is not None and backend.client.mode != SESSION
         if backend.replies.noted:
             self.put_fakes(backend, chunk)
         verdict = match(&backend.replies, reply)
         if verdict == MISMATCH or reply == c"E" and (backend.at_rest or backend.returning):
             return MISMATCH                  # at rest, an error announces the backend's end and is nobody's
         if reply == c"N" or reply == c"S" or reply == c"A":
-            return self.heed_aside(backend, chunk, total) if is_carried else FORWARD
+            return self.heed_aside(backend, chunk, total) if is_carried(backend) else FORWARD
         backend.last_reply = reply
         backend.at_rest = False
         if reply == c"C" or reply == c"I":
@@ -188,7 +238,7 @@ cdef class Replying(Parting):
                 backend.redefines = True             # ALTER, DROP: for itself now, for others at its end
                 self.pools.baggage.redefine()
         elif reply == c"E":
-            if verdict == FORWARD and is_carried and self.mend_error(backend.client, backend, chunk, total):
+            if verdict == FORWARD and is_carried(backend) and self.mend_error(backend.client, backend, chunk, total):
                 verdict = SWALLOW
             if not self.heed_error(backend, chunk, total, verdict):
                 backend.last_reply = 0       # the client was not told
@@ -230,9 +280,9 @@ cdef class Replying(Parting):
             if backend.orphaned and backend.deadline_us != NEVER:
                 self.ask_cancel(backend)             # it goes on with the next of a pipeline
             return verdict
-        if backend.inflight:
+        if len(backend.inflight):
             backend.inflight.clear()
-        if backend.wavering:
+        if len(backend.wavering):
             backend.wavering.clear()
         if backend.errand != RETRYING:
             backend.recorded = None              # a segment is asked again whole, or not at all
@@ -339,7 +389,8 @@ cdef class Replying(Parting):
         if client is not None:
             if client.remain and not client.dropping:
                 return 0
-            if client.pins or rest_of(client.mode, backend.status) == KEEP or self.stays_reserved(client, backend):
+            if client.pins or rest_of(client.mode, backend.status) == KEEP \
+                    or (backend.recalled or client.reserved_until_us) and self.stays_reserved(client, backend):
                 self.keep_backend(client, backend)
                 if client.terminated:
                     self.see_out(client)
@@ -361,7 +412,7 @@ cdef class Replying(Parting):
         if client is not None:
             if client.terminated:
                 self.see_out(client)
-            elif client.phase == IDLE:
+            elif client.phase == IDLE and (client.readable or length(&client.held)):
                 self.proceed(client)
         return 0
 

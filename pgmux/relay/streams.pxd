@@ -1,8 +1,9 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from pgmux.relay.buffer cimport Buffer
-from pgmux.relay.endpoint cimport Backend, Client, Endpoint
+from pgmux.relay.endpoint cimport Backend, CARRY_BYTES, Client, Endpoint
 from pgmux.relay.leasing cimport Leasing
+from pgmux.relay.sockets cimport EAGAIN, EINTR, MSG_DONTWAIT, errno, recv
 from pgmux.relay.volley cimport Volley
 
 
@@ -24,6 +25,24 @@ cdef class Streams(Leasing):
     cdef readonly Volley volley  # short sends of the present batch of events
     cdef bint is_collecting      # a batch is being served: it will be fired
 
+    cdef inline Py_ssize_t read(self, Endpoint endpoint) noexcept:
+        """Bytes read into the shared buffer; 0 = the peer is gone; -1 = nothing now."""
+        cdef Py_ssize_t size
+        if endpoint.tls is not None:
+            return self.read_sealed(endpoint)
+        size = recv(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, MSG_DONTWAIT)
+        if size < 0:
+            if errno == EINTR:
+                return -1
+            if errno == EAGAIN:
+                endpoint.readable = False
+                return -1
+            size = 0
+        # A short read has emptied the socket: the next byte makes a new edge. Not so the end of the stream.
+        elif size < CHUNK_BYTES and not endpoint.hung_up:
+            endpoint.readable = False
+        return size
+
     cdef int send_to_client(self, Client client, const char *data, size_t size) except -1
     cdef int send_to_backend(self, Backend backend, const char *data, size_t size) except -1
     cdef int record(self, Backend backend, const char *data, size_t size) except -1
@@ -32,7 +51,6 @@ cdef class Streams(Leasing):
     cdef int keep(self, Endpoint endpoint, const char *data, size_t size) except -1
     cdef int flush(self, Endpoint endpoint) except -1
     cdef void queue(self, Endpoint endpoint)
-    cdef Py_ssize_t read(self, Endpoint endpoint) noexcept
     cdef int put_request(self, const char *data, size_t size) except -1
     cdef int put_header(self, uint8_t kind, size_t body_bytes) except -1
     cdef int cut_requests(self, Chunk *chunk, size_t size) except -1

@@ -17,7 +17,7 @@ from pgmux.relay.buffer cimport append, clear, length, shed
 from pgmux.relay.endpoint cimport Backend, CARRY_BYTES, Client, Endpoint
 from pgmux.relay.poller cimport CLIENT, EDGES
 from pgmux.relay.sockets cimport (
-    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, errno, recv, send, shutdown,
+    EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, errno, send, shutdown,
 )
 from pgmux.relay.tls cimport take_sealed
 from pgmux.relay.volley cimport SHOT_BYTES, Shot, Volley
@@ -38,26 +38,8 @@ cdef class Streams(Leasing):
         clear(&self.requests)
         clear(&self.replies)
 
-    cdef Py_ssize_t read(self, Endpoint endpoint) noexcept:
-        """Bytes read into the shared buffer; 0 = the peer is gone; -1 = nothing now."""
-        cdef Py_ssize_t size
-        if endpoint.tls is not None:
-            return self.read_sealed(endpoint)
-        size = recv(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, MSG_DONTWAIT)
-        if size < 0:
-            if errno == EINTR:
-                return -1
-            if errno == EAGAIN:
-                endpoint.readable = False
-                return -1
-            size = 0
-        # A short read has emptied the socket: the next byte makes a new edge. Not so the end of the stream.
-        elif size < CHUNK_BYTES and not endpoint.hung_up:
-            endpoint.readable = False
-        return size
-
     cdef Py_ssize_t read_sealed(self, Endpoint endpoint) noexcept:
-        """The same under TLS. What TLS itself has to say, a part of the handshake or an alert, is sent."""
+        """`read` under TLS. What TLS itself has to say, a part of the handshake or an alert, is sent."""
         cdef bint has_more = True
         cdef Py_ssize_t size = endpoint.tls.receive(endpoint.fd, self.buffer + CARRY_BYTES, CHUNK_BYTES, &has_more)
         if not has_more and not endpoint.hung_up:
@@ -79,14 +61,14 @@ cdef class Streams(Leasing):
         shutdown(client.fd, SHUT_WR)
         return 0
 
-    cdef int send_to_client(self, Client client, const char *data, size_t size) except -1:
+    cdef inline int send_to_client(self, Client client, const char *data, size_t size) except -1:
         if client.tls is None:
             return self.post(client, data, size)
         if client.tls.seal(data, size):          # else in the middle of a handshake, where nothing can be said
             self.send_sealed(client)
         return 0
 
-    cdef int send_to_backend(self, Backend backend, const char *data, size_t size) except -1:
+    cdef inline int send_to_backend(self, Backend backend, const char *data, size_t size) except -1:
         if backend is None or backend.broken:
             return 0
         if backend.client is not None:
@@ -105,7 +87,7 @@ cdef class Streams(Leasing):
         """Keep what is sent, should it have to be sent again. Retrying's."""
         raise NotImplementedError
 
-    cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1:
+    cdef inline int post(self, Endpoint endpoint, const char *data, size_t size) except -1:
         """Send at the end of the batch what is short, and all else at once; behind what is kept already."""
         cdef Py_ssize_t sent
         if self.is_collecting and size <= SHOT_BYTES and not length(&endpoint.out):

@@ -1,4 +1,5 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from pgmux.relay.endpoint cimport Endpoint
 from pgmux.relay.uring cimport io_uring_cqe, io_uring_sqe
@@ -34,8 +35,41 @@ cdef class Volley:
     cdef void *rings                     # the mapping of both queues, and its bytes
     cdef size_t rings_bytes, requests_bytes
 
-    cdef bint holds(self, Endpoint endpoint) noexcept
-    cdef bint take(self, Endpoint endpoint, const char *data, size_t size) noexcept
+    cdef inline bint holds(self, Endpoint endpoint) noexcept:
+        """Whether bytes for the endpoint are still to be sent."""
+        return endpoint.volley == self.number
+
+    cdef inline bint take(self, Endpoint endpoint, const char *data, size_t size) noexcept:
+        """Whether the bytes are in the volley now; if not, it must be fired first."""
+        cdef Shot *shot
+        cdef io_uring_sqe *request
+        if self.used + size > VOLLEY_BYTES:
+            return False
+        if endpoint.volley == self.number:
+            shot = &self.shots[self.count - 1]
+            if shot.endpoint != <void *>endpoint:
+                return False                 # its shot is not the last: nothing can be put to it
+            shot.size += size
+            self.requests[(self.request_tail[0] + self.count - 1) & self.request_mask].len = shot.size
+        else:
+            if self.count == SHOTS:
+                return False
+            shot = &self.shots[self.count]
+            request = &self.requests[(self.request_tail[0] + self.count) & self.request_mask]
+            shot.endpoint = <void *>endpoint
+            shot.fd = endpoint.fd
+            shot.start = self.used
+            shot.size = size
+            request.fd = shot.fd
+            request.addr = <uint64_t>(self.data + shot.start)
+            request.len = size
+            request.user_data = self.count
+            endpoint.volley = self.number
+            self.count += 1
+        memcpy(self.data + self.used, data, size)
+        self.used += size
+        return True
+
     cdef uint32_t fire(self) noexcept
     cdef uint32_t submit(self) noexcept
     cdef void open(self) noexcept

@@ -14,9 +14,9 @@ seccomp filter, kernel.io_uring_disabled), `is_possible` is False, and every sen
 
 One endpoint has one shot in a volley: were a first shot not taken, a second one might be.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from pgmux.relay.sockets cimport MSG_DONTWAIT, MSG_NOSIGNAL, close, errno, send
 from pgmux.relay.uring cimport (
@@ -40,41 +40,6 @@ cdef class Volley:
     def __dealloc__(self):
         free(self.data)
         self.shut()
-
-    cdef bint holds(self, Endpoint endpoint) noexcept:
-        """Whether bytes for the endpoint are still to be sent."""
-        return endpoint.volley == self.number
-
-    cdef bint take(self, Endpoint endpoint, const char *data, size_t size) noexcept:
-        """Whether the bytes are in the volley now; if not, it must be fired first."""
-        cdef Shot *shot
-        cdef io_uring_sqe *request
-        if self.used + size > VOLLEY_BYTES:
-            return False
-        if endpoint.volley == self.number:
-            shot = &self.shots[self.count - 1]
-            if shot.endpoint != <void *>endpoint:
-                return False                 # its shot is not the last: nothing can be put to it
-            shot.size += size
-            self.requests[(self.request_tail[0] + self.count - 1) & self.request_mask].len = shot.size
-        else:
-            if self.count == SHOTS:
-                return False
-            shot = &self.shots[self.count]
-            request = &self.requests[(self.request_tail[0] + self.count) & self.request_mask]
-            shot.endpoint = <void *>endpoint
-            shot.fd = endpoint.fd
-            shot.start = self.used
-            shot.size = size
-            request.fd = shot.fd
-            request.addr = <uint64_t>(self.data + shot.start)
-            request.len = size
-            request.user_data = self.count
-            endpoint.volley = self.number
-            self.count += 1
-        memcpy(self.data + self.used, data, size)
-        self.used += size
-        return True
 
     cdef uint32_t fire(self) noexcept:
         """Send all; gives how many shots there were, each with its `outcome`. The next volley is empty,

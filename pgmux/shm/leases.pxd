@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pgmux.shm.atomics cimport load
 from pgmux.shm.layout cimport Slot
 from pgmux.shm.segment cimport Segment
 
@@ -43,20 +44,26 @@ cdef struct Move:
 
 # A lease word, from the lowest bit: phase 4, owner 8, pool 16, grants 8, generation 28. `grants` counts the
 # GRANTs, so that one grant is told from the next to the same worker, and a granter recalls its own alone.
+cdef enum:
+    OWNER_AT = 4
+    POOL_AT = 12
+    GRANTS_AT = 28
+    GENERATION_AT = 36
+
 cdef inline uint32_t phase_of(uint64_t word) noexcept nogil:
     return word & 0xF
 
 cdef inline uint32_t owner_of(uint64_t word) noexcept nogil:
-    return (word >> 4) & 0xFF
+    return (word >> OWNER_AT) & 0xFF
 
 cdef inline uint32_t pool_of(uint64_t word) noexcept nogil:
-    return (word >> 12) & 0xFFFF
+    return (word >> POOL_AT) & 0xFFFF
 
 cdef inline uint64_t generation_of(uint64_t word) noexcept nogil:
-    return word >> 36
+    return word >> GENERATION_AT
 
 cdef inline bint is_held(uint64_t word, uint32_t phase, uint32_t owner) noexcept nogil:
-    return (word & 0xFFF) == (owner << 4 | phase)
+    return (word & 0xFFF) == (owner << OWNER_AT | phase)
 
 
 cdef inline bint is_usable_by(uint32_t worker, const Slot *slot) noexcept nogil:
@@ -70,7 +77,9 @@ cdef class LeaseTable:
     cdef Slot *slots
     cdef readonly uint32_t count
 
-    cdef uint64_t word(self, uint32_t slot) noexcept nogil
+    cdef inline uint64_t word(self, uint32_t slot) noexcept nogil:
+        return load(&self.slots[slot].word)
+
     cdef uint64_t introduced(self, uint32_t slot) noexcept nogil
     cdef bint move(
         self, uint32_t slot, uint64_t seen, uint32_t verb, uint32_t owner, uint32_t pool) noexcept nogil

@@ -17,7 +17,7 @@ writers: a snapshot is a plain read of each word.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
-from pgmux.shm.atomics cimport load, now_us, swap
+from pgmux.shm.atomics cimport now_us, swap
 from pgmux.shm.layout cimport ADDRESS_BYTES, Identity, KEY_BYTES
 from pgmux.shm.segment cimport Segment
 
@@ -38,6 +38,8 @@ LAW = (
 )
 
 cdef Move MOVES[VERBS]
+cdef uint64_t GRANTS = <uint64_t>0xFF << GRANTS_AT
+cdef uint64_t KEPT = ~((<uint64_t>1 << GRANTS_AT) - 1)     # of a word by each move: generation and grants
 
 for _verb, _origins, _target, _renews in LAW:
     MOVES[_verb].origins = sum([1 << _origin for _origin in _origins])
@@ -47,9 +49,12 @@ for _verb, _origins, _target, _renews in LAW:
 
 cdef uint64_t moved(uint64_t seen, uint32_t verb, uint32_t owner, uint32_t pool) noexcept nogil:
     """The word that a legal move makes of `seen`."""
-    cdef uint64_t grants = ((seen >> 28) + (verb == GRANT)) & 0xFF
-    return ((generation_of(seen) + MOVES[verb].renews) << 36 | grants << 28
-            | <uint64_t>pool << 12 | owner << 4 | MOVES[verb].target)
+    cdef uint64_t kept = seen & KEPT
+    if MOVES[verb].renews:
+        kept += <uint64_t>1 << GENERATION_AT
+    elif verb == GRANT:
+        kept = kept & ~GRANTS | (seen + (<uint64_t>1 << GRANTS_AT)) & GRANTS
+    return kept | <uint64_t>pool << POOL_AT | owner << OWNER_AT | MOVES[verb].target
 
 
 cdef class LeaseTable:
@@ -59,9 +64,6 @@ cdef class LeaseTable:
         self.segment = segment
         self.slots = segment.slots
         self.count = segment.header.slots
-
-    cdef uint64_t word(self, uint32_t slot) noexcept nogil:
-        return load(&self.slots[slot].word)
 
     cdef bint move(
             self, uint32_t slot, uint64_t seen, uint32_t verb, uint32_t owner, uint32_t pool) noexcept nogil:

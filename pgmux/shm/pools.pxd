@@ -36,6 +36,7 @@ cdef class Pools:
     cdef bint pauses(self, uint32_t pool) noexcept nogil
     cdef int32_t take(self, uint32_t pool, uint32_t worker, int32_t favourite) noexcept nogil
     cdef int32_t take_other(self, uint32_t pool, uint32_t worker, int32_t last) noexcept nogil
+    cdef int32_t _take_any(self, uint32_t pool, uint32_t worker) noexcept nogil
     cdef bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil
     cdef int32_t _open_ceded(self, uint32_t pool, uint32_t worker, uint32_t private) noexcept
     cdef uint32_t size(self, uint32_t pool) noexcept nogil

@@ -55,26 +55,29 @@ cdef class Pools:
         self.words = segment.header.free_words
         self.slack_us = FAVOUR_OWN_FOR_US
 
-    cdef void _set_free(self, uint32_t pool, uint32_t slot) noexcept nogil:
+    cdef inline void _set_free(self, uint32_t pool, uint32_t slot) noexcept nogil:
         or_bits(&self.free_bits[pool * self.words + (slot >> 6)], <uint64_t>1 << (slot & 63))
 
-    cdef void _clear_free(self, uint32_t pool, uint32_t slot) noexcept nogil:
+    cdef inline void _clear_free(self, uint32_t pool, uint32_t slot) noexcept nogil:
         and_bits(&self.free_bits[pool * self.words + (slot >> 6)], ~(<uint64_t>1 << (slot & 63)))
 
-    cdef bint pauses(self, uint32_t pool) noexcept nogil:
+    cdef inline bint pauses(self, uint32_t pool) noexcept nogil:
         """Whether the operator lets no client of the pool have a backend now."""
         return self.board.pauses(self.records[pool].database_record)
 
     cdef int32_t take(self, uint32_t pool, uint32_t worker, int32_t favourite) noexcept nogil:
         """A slot now LEASED to the worker, NO_SLOT when none is FREE. `favourite` is tried first, then what
         this worker leased last, then any: a socket that it has used is in its epoll."""
+        if self.pauses(pool):
+            return NO_SLOT
+        if favourite >= 0 and phase_of(self.leases.word(favourite)) == FREE and self._take_slot(pool, worker, favourite):
+            return favourite
+        return self._take_any(pool, worker)
+
+    cdef int32_t _take_any(self, uint32_t pool, uint32_t worker) noexcept nogil:
         cdef uint32_t word, slot
         cdef uint64_t bits
         cdef bint is_own
-        if self.pauses(pool):
-            return NO_SLOT
-        if favourite >= 0 and self._take_slot(pool, worker, favourite):
-            return favourite
         for is_own in (True, False):
             for word in range(self.words):
                 bits = load(&self.free_bits[pool * self.words + word])
@@ -97,7 +100,7 @@ cdef class Pools:
                 return slot
         return NO_SLOT
 
-    cdef bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil:
+    cdef inline bint _take_slot(self, uint32_t pool, uint32_t worker, uint32_t slot) noexcept nogil:
         cdef uint64_t seen = self.leases.word(slot)
         if (phase_of(seen) != FREE or pool_of(seen) != pool or not is_usable_by(worker, &self.slots[slot])
                 or not self.leases.move(slot, seen, TAKE, worker, pool)):
@@ -123,13 +126,14 @@ cdef class Pools:
             self._set_free(pool, slot)
             return True
         while True:
-            ticket = self.waiters.head(pool, &heir, 0, &age_us)
+            ticket = NO_TICKET if self.waiters.is_empty(pool) else self.waiters.head(pool, &heir, 0, &age_us)
             if ticket == NO_TICKET or self.pauses(pool):
                 if not self.leases.move(slot, seen, RELEASE, NOBODY, pool):
                     return False
                 self._set_free(pool, slot)
                 # Paused: whoever resumes has every worker look for free backends and waiting clients.
-                if self.waiters.head(pool, &heir, 0, &age_us) == NO_TICKET or self.pauses(pool):
+                if (self.waiters.is_empty(pool) or self.waiters.head(pool, &heir, 0, &age_us) == NO_TICKET
+                        or self.pauses(pool)):
                     return True
                 # Somebody parked meanwhile and may have looked before the slot was FREE.
                 again = self.take(pool, worker, slot)
@@ -340,7 +344,7 @@ cdef class Pools:
         if not is_held(seen, CLOSING, worker) or not self.leases.move(slot, seen, CLEAR, NOBODY, NO_POOL):
             return False
         for pool in range(self.segment.header.pools):
-            if load(&self.records[pool].in_use) and self.waiters.length(pool):
+            if load(&self.records[pool].in_use) and not self.waiters.is_empty(pool):
                 if self.records[pool].is_homed:      # what this worker opens is of no use to who waits elsewhere
                     self.workers.send_all_on_errand(OPEN_BACKENDS)
                     break

@@ -142,12 +142,6 @@ cdef class WaitQueue:
         swap(&self.pools[pool].head, <uint64_t>ticket, <uint64_t>ticket + 1)
         return True
 
-    cdef uint32_t length(self, uint32_t pool) noexcept nogil:
-        """Tickets in the queue, those that have left but not been passed over included."""
-        cdef uint64_t head = load(&self.pools[pool].head)
-        cdef uint64_t tail = load(&self.pools[pool].tail)
-        return <uint32_t>(tail - head) if tail > head else 0
-
     def expel(self, uint32_t worker):
         """Take every ticket of a dead worker out of every queue. Gives how many there were."""
         cdef uint64_t ticket, seen
@@ -189,7 +183,7 @@ cdef class WaitQueue:
         return bool(self.pop(pool, ticket))
 
     def waiting(self, uint32_t pool):
-        """How many clients wait: exactly, unlike `length`, for which each ticket is looked at."""
+        """How many clients wait: exactly, for each ticket is looked at."""
         cdef uint64_t ticket
         cdef uint32_t found = 0
         for ticket in range(load(&self.pools[pool].head), load(&self.pools[pool].tail)):

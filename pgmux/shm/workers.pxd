@@ -18,6 +18,7 @@ cpdef enum Errand:       # what anybody may ask of a worker, as bits
     STAND_IN = 1024      # a worker has died: accept from its listening sockets too
     SHUT_DOORS = 2048    # a successor with another layout is ready: take nobody in any more
     EMIGRATE = 4096      # hand your clients over to its workers, then leave
+    LOOK_INTO_INBOX = 8192  # backends were granted to you; the relay's own, it never comes to the worker
 
 cpdef enum WorkerState:
     STARTING = 0
@@ -38,7 +39,6 @@ cdef class Workers:
     cdef void ring(self, uint32_t worker) noexcept nogil
     cdef bint sleep(self, uint32_t worker) noexcept nogil
     cdef void rise(self, uint32_t worker) noexcept nogil
-    cdef bint has_news(self, uint32_t worker) noexcept nogil
     cdef int32_t lightest(self, uint32_t but) noexcept nogil
     cdef bint is_away(self, uint32_t worker) noexcept nogil
     cdef uint64_t load_of(self, uint32_t worker) noexcept nogil

@@ -20,6 +20,7 @@ class Errand(IntEnum):
     STAND_IN = 1024
     SHUT_DOORS = 2048
     EMIGRATE = 4096
+    LOOK_INTO_INBOX = 8192
 
 class WorkerState(IntEnum):
     STARTING = 0

@@ -2,8 +2,10 @@
 """Workers' records, and the inbox: how one process leaves another a backend, or an errand.
 
 An inbox is one bit a slot. "Slot s was granted to you" is an atomic OR, so a message can be
-neither lost nor doubled nor overflow, and a sender killed between the grant and the bit is
-made good by the receiver scanning the lease table for its own grants (LOOK_FOR_GRANTS).
+neither lost nor doubled nor overflow. An errand says that there are any: a receiver looks at
+one word, not at its inbox, each time round; it takes the errand, *then* the bits, which a sender
+sets first. A sender killed between the grant, the bit and the errand is made good by the
+receiver scanning the lease table for its own grants (LOOK_FOR_GRANTS).
 
 The eventfd is written only when the receiver sleeps: it announces its sleep, *then* looks
 into its inbox once more; a sender leaves its bit, *then* looks whether the receiver sleeps.
@@ -42,7 +44,7 @@ cdef class Workers:
     cdef void deliver(self, uint32_t worker, uint32_t slot) noexcept nogil:
         """Tell a worker that `slot` is GRANTED to it."""
         or_bits(&self.inboxes[worker * self.words + (slot >> 6)], <uint64_t>1 << (slot & 63))
-        self.ring(worker)
+        self.ask(worker, LOOK_INTO_INBOX)
 
     cdef void ask(self, uint32_t worker, uint64_t errands) noexcept nogil:
         """Ask a worker for errands (bits of Errand)."""
@@ -57,7 +59,7 @@ cdef class Workers:
     cdef bint sleep(self, uint32_t worker) noexcept nogil:
         """Announce that the worker is about to block. False = it must not: something has come."""
         store(&self.records[worker].sleeping, 1)
-        if self.has_news(worker):
+        if load(&self.records[worker].errands):
             store(&self.records[worker].sleeping, 0)
             return False
         return True
@@ -65,15 +67,6 @@ cdef class Workers:
     cdef void rise(self, uint32_t worker) noexcept nogil:
         # Plain is enough: a sender that still sees 1 only rings once too often.
         self.records[worker].sleeping = 0
-
-    cdef bint has_news(self, uint32_t worker) noexcept nogil:
-        cdef uint32_t word
-        if load(&self.records[worker].errands):
-            return True
-        for word in range(self.words):
-            if load(&self.inboxes[worker * self.words + word]):
-                return True
-        return False
 
     cdef uint64_t load_of(self, uint32_t worker) noexcept nogil:
         """Clients a worker has, and those on their way to it."""
