@@ -267,7 +267,8 @@ class Worker:
         self._staff.informant.hear()
         for pool in self._staff.tenants.pools_in_use():
             self._staff.opener.look(pool)
-        self._moving.tick()
+        if (not self._stopping and not self._has_shut_doors) or self._moving.is_draining:
+            self._moving.tick()
         if self._moving.is_overdue():
             self._log.warning("not drained within drain_timeout: who is left is sent off")
             self.break_off()

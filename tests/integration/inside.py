@@ -48,6 +48,10 @@ class Inside:
         """The process ids of the workers that live; another child of the supervisor is none of them."""
         return [pid for worker in range(self._segment.worker_count) if (pid := self.pid_of(worker))]
 
+    def absent(self) -> list[int]:
+        """The workers for which others stand in."""
+        return self._pools.workers.absent(self._segment.worker_count)
+
     def wait_until_serves(self, worker: int) -> None:
         """Waits until a worker does."""
         wait_until(
