@@ -119,13 +119,6 @@ cdef class BaggageTable:
         """As of when a statement that is prepared now is defined; 0 = nothing was altered yet."""
         return load(&self.segment.header.definitions)
 
-    cdef void refresh(self, uint32_t slot) noexcept nogil:
-        """As a lease begins: statements that were prepared before the last change are not relied upon."""
-        cdef uint32_t plans = <uint32_t>load(&self.segment.header.plans)
-        if self.slots[slot].plans != plans:
-            self.forget_statements(slot)
-            self.slots[slot].plans = plans
-
     cdef void forget_statements(self, uint32_t slot) noexcept nogil:
         """None is prepared there any more."""
         if self.slots[slot].prepared_count:
