@@ -31,6 +31,7 @@ def check_config(config: Config, findings: Findings) -> None:
     _check_pool_sizes(config, findings)
     _check_sockets(config, findings)
     _check_secrets(config, findings)
+    _check_users(config, findings)
     check_tls(config, findings)
 
 
@@ -189,6 +190,24 @@ def _check_secrets(config: Config, findings: Findings) -> None:
             findings.warn(
                 path, f"every user of this machine can read the passwords in {file}", f"chmod 640 {file}"
             )
+
+
+def _check_users(config: Config, findings: Findings) -> None:
+    """Warn of a file of users that has none, as a command leaves it that could not ask PostgreSQL."""
+    settings, path = config.pgmux, ("pgmux", "auth_file")
+    is_all = settings.auth_type in PASSWORD_TYPES and not settings.auth_user
+    if is_all and settings.auth_file and not findings.is_refused(path) and _is_empty(settings.auth_file):
+        message = f"{settings.auth_file} is empty, so every log-in would be refused"
+        findings.warn(
+            path, message, 'a line "user" "password" each; PostgreSQL can write it: see the quick start'
+        )
+
+
+def _is_empty(file: str) -> bool:
+    try:
+        return os.stat(file).st_size == 0
+    except OSError:
+        return False  # whoever reads it will say so
 
 
 def _is_open_to_all(file: str) -> bool:

@@ -102,6 +102,12 @@ class Clerk:
             raise RequestError(
                 "42501", f"{request.word} is for admin_users", "stats_users may only give SHOW commands."
             )
+        if self._figures.pools_table.is_left:
+            raise RequestError(
+                "55000",
+                "this worker is of the version before, and has no say any more",
+                "Connect again: another version has taken over.",
+            )
         least, most = command.bounds
         if not least <= len(request.arguments) <= most:
             usage = f"{command.word} {command.arguments}".rstrip()

@@ -13,6 +13,7 @@ from pgmux.config import reload
 from pgmux.config.changes import change, note_change
 from pgmux.config.configuration import ANY_DATABASE, CONSOLE_DATABASES
 from pgmux.control.answers import Done, Notice, Reply
+from pgmux.control.clock import Clock
 from pgmux.control.figures import SILENT_AFTER_US, Figures
 from pgmux.control.pool_figures import backends_of
 from pgmux.control.request import RequestError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _WORKERS_WITHIN_SECONDS = 3.0  # a worker that has not done something by then is stuck, or stopped
 _SUPERVISOR_WITHIN_SECONDS = 5.0
+_OF_BEFORE = "of the version before"
 _UPGRADE_WITHIN_SECONDS = 60.0  # two Pythons are started to ask the installed version
 
 AT_ONCE, WHEN_SERVERS_ARE_FREE, WHEN_CLIENTS_ARE_GONE = range(3)
@@ -50,6 +52,9 @@ class Levers(Protocol):
 
     def shut_down(self, mode: int) -> None:
         """Ask the supervisor to stop pgmux: AT_ONCE, WHEN_SERVERS_ARE_FREE or WHEN_CLIENTS_ARE_GONE."""
+
+    def kill_client_of_before(self, record: int, number: int) -> None:
+        """Ask the supervisor for the same, of a client that has not come over from another segment."""
 
     def kill_client(self, worker: int, record: int, number: int) -> None:
         """Ask a worker to send off the client with that record, if it still has that number."""
@@ -124,11 +129,12 @@ class Operator:
         self._board.enable(self._required_database(arguments))
         yield Done("ENABLE")
 
-    def reconnect(self, arguments: tuple[str, ...], _: Waiting) -> Outcome:
+    def reconnect(self, arguments: tuple[str, ...], asker: Waiting) -> Outcome:
         """Replace every backend: those in use when their transaction is over."""
         database = self._database(arguments)
         for record in [database] if database is not None else [row["database"] for row in self._databases()]:
             self._pools.renewal.reconnect(record)
+        yield from self._wait_for_predecessors(asker)
         yield from self._note_stranger(arguments)
         yield Done("RECONNECT")
 
@@ -157,6 +163,7 @@ class Operator:
         )
         if not is_done:
             yield self._late("their clients go when they run again")
+        yield from self._wait_for_predecessors(asker)
         yield from self._note_stranger(arguments)
         yield Done("KILL")
 
@@ -168,7 +175,18 @@ class Operator:
                 "22P02", f"not a client's number: {text}", "SHOW CLIENTS has it in the column id"
             )
         number, clients = int(text), self._figures.client_table
+        if (away := clients.find_away(number)) is not None:
+            self._levers.kill_client_of_before(away, number)
+            if not asker.wait_until(
+                lambda: clients.find_away(number) is None,
+                lambda: f"waiting for client {number} to go",
+                _WORKERS_WITHIN_SECONDS,
+            ):
+                yield Notice(f"its worker, {_OF_BEFORE}, does not answer; the client goes when it runs again")
         found = clients.find_number(number)
+        if found is None and away is not None:
+            yield Done("KILL_CLIENT")
+            return
         if found is None:
             raise RequestError("22023", f"no such client: {number}", "SHOW CLIENTS lists those there are")
         record, worker = found
@@ -235,6 +253,12 @@ class Operator:
 
     def upgrade(self, _: tuple[str, ...], asker: Waiting) -> Outcome:
         """Have the installed version take over; done when the supervisor is of that version."""
+        if self._board.has_predecessors:
+            raise RequestError(
+                "55000",
+                "not upgraded, nothing has changed: clients of the version before the last are still to come",
+                "Try again when the log says that all has come; KILL and KILL_CLIENT end those who stay.",
+            )
         before = self._board.configuration
         self._levers.upgrade()
         if not asker.wait_until(
@@ -276,6 +300,25 @@ class Operator:
             lambda: not self._behind(wanted), lambda: "waiting for the workers", _WORKERS_WITHIN_SECONDS
         ):
             yield self._late("they follow when they run again", self._behind(wanted))
+        yield from self._wait_for_predecessors(asker)
+        if self._board.is_defied:
+            yield Notice(
+                f"the workers {_OF_BEFORE} cannot use this configuration, and keep theirs: see the log"
+            )
+
+    def _wait_for_predecessors(self, asker: Waiting) -> Iterator[Notice]:
+        """Workers with another layout, where clients have still to come from some, go by another segment: what was
+        said here is repeated there by the supervisor."""
+        said_at_us = Clock().now_us
+        if not asker.wait_until(
+            lambda: self._board.is_heeded(said_at_us),
+            lambda: f"waiting for the workers {_OF_BEFORE}",
+            _WORKERS_WITHIN_SECONDS,
+        ):
+            yield Notice(
+                f"the workers {_OF_BEFORE} did not answer within {_WORKERS_WITHIN_SECONDS:g}s; "
+                "they follow when they run again"
+            )
 
     # --- what there is
 

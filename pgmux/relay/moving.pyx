@@ -102,7 +102,7 @@ cdef class Moving(Loop):
         """A client whose record is ours, idle, with its session."""
         cdef Client client = self.seat(fd, record)
         cdef bytes unnamed = parcel.unnamed
-        client.phase = IDLE
+        client.phase = client.row.phase = IDLE
         client.since_us = client.row.since_us
         client.mode = <PoolMode><int>parcel.mode
         client.is_unix = parcel.is_unix

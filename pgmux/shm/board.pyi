@@ -66,6 +66,24 @@ class Board:
         """Every backend whose connection has been begun must be replaced, when it is not in use."""
 
     @property
+    def killed_all_at(self) -> int:
+        """When KILL was said of everything last, CLOCK_MONOTONIC microseconds; 0 = never."""
+
+    def note_heeded(self, moment_us: int, is_defied: bool = False) -> None:
+        """By the supervisor: workers of another layout have heeded what was said by that moment; 0 = none are left."""
+
+    def is_heeded(self, moment_us: int) -> bool:
+        """Whether what was said by that moment is heeded by workers of another layout, if there are any."""
+
+    @property
+    def has_predecessors(self) -> bool:
+        """Whether workers of another layout are still there."""
+
+    @property
+    def is_defied(self) -> bool:
+        """Whether they keep to a configuration of before, for they cannot read the one in force."""
+
+    @property
     def configuration(self) -> int:
         """The number of the configuration in force: it grows with each RELOAD and SET."""
 

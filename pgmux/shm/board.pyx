@@ -156,6 +156,33 @@ cdef class Board:
         self._check(database)
         store(&self.databases[database].reconnect_at_us, now_us())
 
+    @property
+    def killed_all_at(self):
+        """When KILL was said of everything last, CLOCK_MONOTONIC microseconds; 0 = never."""
+        return load(&self.record.killed_at_us)
+
+    # --- whether it is heeded where another segment is in use: see supervisor/sayings.py
+
+    def note_heeded(self, uint64_t moment_us, bint is_defied=False):
+        """By the supervisor: workers of another layout have heeded what was said by that moment; 0 = none are left."""
+        store(&self.record.defied, is_defied)
+        store(&self.record.heeded_at_us, moment_us)
+
+    def is_heeded(self, uint64_t moment_us):
+        """Whether what was said by that moment is heeded by workers of another layout, if there are any."""
+        cdef uint64_t heeded = load(&self.record.heeded_at_us)
+        return heeded == 0 or heeded >= moment_us
+
+    @property
+    def has_predecessors(self):
+        """Whether workers of another layout are still there."""
+        return load(&self.record.heeded_at_us) != 0
+
+    @property
+    def is_defied(self):
+        """Whether they keep to a configuration of before, for they cannot read the one in force."""
+        return bool(load(&self.record.defied))
+
     # --- the configuration in force
 
     @property

@@ -77,11 +77,17 @@ class Clients:
     def unused_of(self, records: Iterable[int]) -> list[int]:
         """Those of the records that nobody has any more."""
 
-    def set_aside(self, record: int) -> bool:
-        """A record's client is in the other segment. Whether the record was nobody's."""
+    def serial_of(self, record: int) -> int:
+        """How many clients have had a record, the one that has it included."""
+
+    def set_aside(self, record: int, serial: int) -> bool:
+        """A record's client is in the other segment, where it has that serial. Whether the record was nobody's."""
 
     def is_away(self, record: int) -> bool:
         """Whether a record's client is in the other segment."""
+
+    def find_away(self, number: int) -> int | None:
+        """The record of the client with that number, if it is in the other segment; else None."""
 
     def send_away(self, record: int, worker: int) -> bool:
         """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""

@@ -180,14 +180,26 @@ cdef class Clients:
         cdef uint32_t record
         return [record for record in records if not load(&self.records[record].owner)]
 
-    def set_aside(self, uint32_t record):
-        """A record's client is in the other segment. Whether the record was nobody's."""
+    def serial_of(self, uint32_t record):
+        """How many clients have had a record, the one that has it included."""
+        return self.records[record].serial
+
+    def set_aside(self, uint32_t record, uint32_t serial):
+        """A record's client is in the other segment, where it has that serial. Whether the record was nobody's."""
         self._raise_mark(record)
-        return bool(swap(&self.records[record].owner, 0, AWAY))
+        if not swap(&self.records[record].owner, 0, AWAY):
+            return False
+        self.records[record].serial = serial
+        return True
 
     def is_away(self, uint32_t record):
         """Whether a record's client is in the other segment."""
         return record < self.count and load(&self.records[record].owner) == AWAY
+
+    def find_away(self, uint64_t number):
+        """The record of the client with that number, if it is in the other segment; else None."""
+        cdef uint32_t record = (number - 1) % self.count
+        return record if number and self.is_away(record) and self.number_of(record) == number else None
 
     def send_away(self, uint32_t record, uint32_t worker):
         """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""

@@ -40,8 +40,8 @@ class Crossing:
     def keep_history(self, plans: int, definitions: int) -> None:
         """Statements are named, and relied upon, as of these moments, if they are later than what is known here."""
 
-    def set_aside(self, slot: int, pool: int, private: int) -> bool:
-        """An EMPTY slot is in use in the other segment, by that pool."""
+    def set_aside(self, slot: int, pool: int, private: int, expires_s: int) -> bool:
+        """An EMPTY slot is in use in the other segment, by that pool. `expires_s`: as in Slot."""
 
     def introduce(self, slot: int, cargo: Any, digest: int, home: int | None = None) -> None:
         """Write down what `describe` has told of a backend that has come. `digest`: of its settings."""

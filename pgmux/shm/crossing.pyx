@@ -45,8 +45,15 @@ cdef class Crossing:
         return load(&self.pools.segment.header.plans), load(&self.pools.segment.header.definitions)
 
     def seize_empty(self, uint32_t slot):
-        """Whether the slot was EMPTY and is the regent's now."""
-        return self._claim(slot, 0) and self._shelve(slot)
+        """Whether the slot was EMPTY and is the regent's now.
+
+        Under the lock: in between it looks like one that was ceded, and a worker that takes one makes it EMPTY first.
+        """
+        cdef bint is_ours
+        self.pools.segment.lock()
+        is_ours = self._claim(slot, 0) and self._shelve(slot)
+        self.pools.segment.unlock()
+        return is_ours
 
     def cede(self, uint32_t slot, uint32_t pool):
         """The other segment has given a slot back: any of our workers may open a backend of the pool there."""
@@ -68,7 +75,7 @@ cdef class Crossing:
     cdef bint _shelve(self, uint32_t slot):
         """A slot of the regent's that nobody here may use is CLOSING."""
         cdef uint64_t word = self.pools.leases.word(slot)
-        return self.pools.leases.move(slot, word, CLOSE, self.regent, pool_of(word))
+        return owner_of(word) == self.regent and self.pools.leases.move(slot, word, CLOSE, self.regent, pool_of(word))
 
     def shelve(self, uint32_t slot):
         """Nobody here may use a slot of the regent's any more: its backend has gone over."""
@@ -116,9 +123,10 @@ cdef class Crossing:
         if definitions > load(mine):
             store(mine, definitions)
 
-    def set_aside(self, uint32_t slot, uint32_t pool, uint32_t private):
-        """An EMPTY slot is in use in the other segment, by that pool."""
+    def set_aside(self, uint32_t slot, uint32_t pool, uint32_t private, uint32_t expires_s):
+        """An EMPTY slot is in use in the other segment, by that pool. `expires_s`: as in Slot."""
         self.pools.slots[slot].private = private
+        self.pools.slots[slot].expires_s = expires_s
         return bool(self.pools.leases.move(slot, self.pools.leases.word(slot), OPEN, self.regent, pool))
 
     def introduce(self, uint32_t slot, cargo, digest, home=None):
@@ -133,6 +141,7 @@ cdef class Crossing:
         self.pools.baggage.set_settings(slot, cargo.settings, digest)
         baggage.recaller = SEVERAL           # whose last values of sequences there are is not told
         baggage.plans = cargo.good_as_of
+        self.pools.renewal.expire_if_outdated(slot, cargo.opened_at_us)  # RECONNECT may have been said here meanwhile
 
     def open_to_all(self, uint32_t slot, uint32_t pool):
         """A backend that has come is the pool's: whoever waits longest has it, or the first who takes it."""

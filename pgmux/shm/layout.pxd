@@ -20,7 +20,7 @@ cdef enum:
     UNKNOWN_SETTINGS = 0xFFFFFFFF
     PLACE_BYTES = 256        # host, port and database of an ear, as people write them
     DIGEST_BYTES = 16
-    CHANGES_BYTES = 4024     # what SET has changed, as key=value lines
+    CHANGES_BYTES = 4008     # what SET has changed, as key=value lines
     PERIODS = 3              # snapshots of the counters that are kept: one being written, two to compare
     TOTALS = 29              # counters in a snapshot: those of Counters before its histograms
     QUESTION_BYTES = 32      # of a question's digest (SHA-256)
@@ -178,6 +178,8 @@ cdef struct Board:               # what the operator has said, and the superviso
     uint64_t client_mark         # client records from here on were never used, so their pages are holes
     uint64_t period              # snapshots of the counters taken so far; by the supervisor
     uint64_t periods_at_us[PERIODS]  # when snapshot n was taken, at n % PERIODS
+    uint64_t heeded_at_us        # when a predecessor's workers have heeded this; 0 = none are left; by the supervisor
+    uint64_t defied              # 1 = they keep to an older configuration: they cannot use this one; by the supervisor
     char settings[CHANGES_BYTES]     # what SET has changed since the last RELOAD; by the supervisor
 
 cdef struct DatabaseRecord:      # two cache lines; by whoever has the operator's command

@@ -64,6 +64,10 @@ class Pools:
     def is_pool_disabled(self, pool: int) -> bool:
         """Whether the operator lets no new client in to the pool's database."""
 
+    @property
+    def is_left(self) -> bool:
+        """Whether a successor with another layout has taken over, so that only what is left goes on here."""
+
     def is_pool_paused(self, pool: int) -> bool:
         """Whether the operator has paused this pool: all of them, or its database."""
 

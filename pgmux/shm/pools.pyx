@@ -187,6 +187,11 @@ cdef class Pools:
         """Whether the operator has paused all pools."""
         return bool(load(&self.segment.header.paused))
 
+    @property
+    def is_left(self):
+        """Whether a successor with another layout has taken over, so that only what is left goes on here."""
+        return bool(load(&self.segment.header.leaving))
+
     def is_pool_paused(self, uint32_t pool):
         """Whether the operator has paused this pool: all of them, or its database."""
         return bool(self.pauses(pool))

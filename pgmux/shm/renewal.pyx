@@ -8,7 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pgmux.shm.atomics cimport load
 from pgmux.shm.board cimport Board
-from pgmux.shm.leases cimport FREE, GRANTED, LEASED, LeaseTable, phase_of, pool_of
+from pgmux.shm.leases cimport FREE, GRANTED, LEASED, LeaseTable, OPENING, is_held, phase_of, pool_of
 from pgmux.shm.segment cimport Segment
 
 cdef enum:
@@ -45,12 +45,13 @@ cdef class Renewal:
 
     def reconnect(self, uint32_t database_record):
         """Have every backend of a database replaced: those in use when they are released, the others soon."""
-        cdef uint32_t slot
+        cdef uint32_t slot, regent = self.leases.segment.header.workers
         cdef uint64_t word
         self.board.reconnect(database_record)
         for slot in range(self.leases.count):
             word = self.leases.word(slot)
-            if phase_of(word) in (FREE, LEASED, GRANTED) and self.database_of(word) == database_record:
+            if ((phase_of(word) in (FREE, LEASED, GRANTED) or is_held(word, OPENING, regent))
+                    and self.database_of(word) == database_record):
                 self.slots[slot].expires_s = LONG_AGO_S
 
     def expire_if_outdated(self, uint32_t slot, uint64_t begun_at_us):

@@ -26,7 +26,7 @@ from pgmux.shm.layout cimport (
 from pgmux.errors import PgmuxError
 
 MAGIC = b"PGMUXSHM"
-LAYOUT_VERSION = 16
+LAYOUT_VERSION = 17
 PAGE_BYTES = 4096
 
 MAX_WORKERS = 250          # the owner takes 8 bits of a lease word

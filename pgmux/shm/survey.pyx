@@ -10,7 +10,7 @@ from libc.string cimport strlen
 
 from pgmux.shm.atomics cimport load, now_us
 from pgmux.shm.layout cimport ClientRecord, PoolRecord, Slot
-from pgmux.shm.leases cimport CLOSING, EMPTY, FREE, GRANTED, OPENING, phase_of, pool_of
+from pgmux.shm.leases cimport CLOSING, EMPTY, FREE, GRANTED, OPENING, owner_of, phase_of, pool_of
 from pgmux.shm.segment cimport Segment
 
 cdef enum:
@@ -61,6 +61,8 @@ cdef class Survey:
             pool = &pools[pool_of(word)]
             if phase == OPENING:
                 pool.opening += 1
+                if owner_of(word) == self.segment.header.workers:    # set aside, and used in another segment
+                    pool.outdated += 0 < backend.expires_s < now // 1_000_000
                 continue
             pool.cancels += backend.cancels
             pool.outdated += 0 < backend.expires_s < now // 1_000_000

@@ -54,6 +54,9 @@ class Workers:
     def find_lightest(self, but: int) -> int | None:
         """The serving worker with the fewest clients, other than one; None = there is no other."""
 
+    def load(self, worker: int) -> int:
+        """How many clients a worker has, those included that are on their way to it."""
+
     def absent(self, but: int) -> list[int]:
         """The workers, other than one, that accept nobody now: gone, just born, or silent for a second."""
 

@@ -73,11 +73,12 @@ cdef class Workers:
         return self.records[worker].clients + load(&self.records[worker].coming)
 
     cdef int32_t lightest(self, uint32_t but) noexcept nogil:
-        """The serving worker with the fewest clients, other than one; -1 = there is no other."""
+        """The serving worker with the fewest clients, other than one; -1 = there is no other. One that is away (stopped,
+        say) would only have them wait."""
         cdef uint32_t worker
         cdef int32_t found = -1
         for worker in range(self.segment.header.workers):
-            if worker == but or not self.records[worker].pid or self.records[worker].state != SERVING:
+            if worker == but or self.records[worker].state != SERVING or self.is_away(worker):
                 continue
             if found < 0 or self.load_of(worker) < self.load_of(found):
                 found = worker
@@ -95,6 +96,10 @@ cdef class Workers:
         """The serving worker with the fewest clients, other than one; None = there is no other."""
         found = self.lightest(but)
         return None if found < 0 else found
+
+    def load(self, uint32_t worker):
+        """How many clients a worker has, those included that are on their way to it."""
+        return self.load_of(worker)
 
     def absent(self, uint32_t but):
         """The workers, other than one, that accept nobody now: gone, just born, or silent for a second."""

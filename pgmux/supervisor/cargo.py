@@ -8,6 +8,8 @@ from enum import IntEnum
 
 import msgspec
 
+from pgmux.supervisor.sayings import Sayings
+
 
 class PoolRow(msgspec.Struct, array_like=True):
     """A pool, and what its clients are greeted with."""
@@ -23,6 +25,7 @@ class SlotRow(msgspec.Struct, array_like=True):
     slot: int
     pool: int  # place in Census.pools
     private: int = 0
+    expires_s: int = 0
 
 
 class Census(msgspec.Struct, array_like=True):
@@ -31,8 +34,10 @@ class Census(msgspec.Struct, array_like=True):
     pools: list[PoolRow]
     slots: list[SlotRow]
     clients: list[int]  # their records' numbers
+    serials: list[int]  # of each
     plans: int  # as Crossing.history
     definitions: int
+    said: Sayings
 
 
 class PoolName(msgspec.Struct, array_like=True, frozen=True):

@@ -40,6 +40,14 @@ class Configuring:
         self._put_in_force(config, is_reload=True)
         self._log.info("reloaded%s", f"; these wait for a restart: {', '.join(waiting)}" if waiting else "")
 
+    def follow(self, changes: str, *, is_reload: bool) -> None:
+        """Go by what another supervisor has put in force. Raises PgmuxError, and nothing is changed."""
+        loaded = reload(self._loaded)[0] if is_reload else self._loaded
+        config = change_all(loaded, changes)
+        self._try_out(config)
+        self._loaded, self._changes = loaded, changes
+        self._put_in_force(config, is_reload=is_reload)
+
     def set(self, change: str) -> None:
         """Make one change, "key=value", until the next reload. Raises PgmuxError, and nothing is changed."""
         key, _, text = change.partition("=")

@@ -3,6 +3,7 @@
 What a worker's death means is in `_bury`, in the order that makes it safe.
 """
 
+import contextlib
 import errno
 import gc
 import logging
@@ -218,8 +219,9 @@ class Crew:
         return gone, fenced
 
     def kill(self, number: int) -> None:
-        """It will be buried when it is dead."""
-        os.kill(self.posts[number].pid, signal.SIGKILL)
+        """It will be buried when it is dead. A regent's worker may be reaped already: its parent is another."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.posts[number].pid, signal.SIGKILL)
 
     def _undertaker(self, dead: int) -> int:
         """The worker that is to end what the dead one had leased: one that lives, and need not be born first.

@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import signal
+import time
 from dataclasses import dataclass
 
 import msgspec
@@ -19,15 +20,17 @@ from pgmux.session.settings import settings_of, unpack
 from pgmux.shm.clients import Clients
 from pgmux.shm.crossing import Crossing
 from pgmux.shm.leases import Phase
-from pgmux.shm.pools import ALL_FULL, POOL_FULL, Pools
+from pgmux.shm.pools import ALL_FULL, POOL_FULL, POOL_PAUSED, Pools
 from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.shm.workers import Errand, WorkerState
+from pgmux.supervisor import sayings
 from pgmux.supervisor.cargo import Cargo, PoolName, State, open_cargo, open_census, open_name, pack
-from pgmux.supervisor.vault import Vault
+from pgmux.supervisor.vault import ORDERS, Vault
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 
 _CENSUS_WITHIN_SECONDS = 15.0
 PATIENCE_SECONDS = 0.05  # between two looks at what has come
+_NOTHING_YET_US, _FOR_EVER_US = 1, (1 << 64) - 1  # as of when what the operator says is heeded
 
 
 @dataclass(slots=True)
@@ -64,6 +67,9 @@ class Harbour:
         self._landings = landings
         self._is_swept = False
         self._wanted: set[PoolName] = set()  # for which clients of before wait, and there was no slot yet
+        self._said = sayings.Sayings()  # by the operator, as far as the regent was told
+        self._turn = self._heeded_turn = 0  # of SAID
+        self._is_defied = False
         self._log = logging.getLogger("supervisor")
 
     @property
@@ -73,23 +79,33 @@ class Harbour:
 
     def open(self) -> None:
         """Learn what is in use elsewhere, and set it aside: before the first of our workers is born."""
+        self._pools.board.note_heeded(_NOTHING_YET_US)
         self._outbox.send(Message(Kind.READY, 0))
         poll = select.poll()
         poll.register(self.inbox, select.POLLIN)
-        if poll.poll(_CENSUS_WITHIN_SECONDS * 1000):
+        patience_ends = time.monotonic() + _CENSUS_WITHIN_SECONDS
+        while self._regent and time.monotonic() < patience_ends:
+            poll.poll(PATIENCE_SECONDS * 1000)
             for message in self.inbox.collect():
                 if message.kind is Kind.CENSUS:
                     self._set_aside(message.body)
                     return
                 self._take_in(message)
-        self._log.error("nothing is heard of the workers of before: they are killed")
-        self._abandon()
+            self.reap()
+        if self._regent:
+            self._log.error("nothing is heard of the workers of before: they are killed")
+            self._abandon()
 
-    def tick(self) -> None:
-        """Let the clients come, once somebody can serve them; in the end, free the records of those who never will."""
+    def tick(self, *, is_nobody_left: bool) -> None:
+        """Let the clients come, once somebody can serve them; in the end, free what never came.
+
+        `is_nobody_left`: pgmux stops, and our last worker has gone.
+        """
         if not self._regent:
-            self._sweep()
+            if not self._workers:  # while one is being killed, its backends may still be PostgreSQL's
+                self._sweep(is_nobody_left=is_nobody_left)
             return
+        self._tell_what_was_said()
         for wanted in list(self._wanted):
             self._cede(wanted)
         workers = self._pools.workers
@@ -104,8 +120,18 @@ class Harbour:
         for message in self.inbox.collect():
             self._take_in(message)
 
-    def forward_cancel(self, message: Message) -> None:
-        """A cancel request that means a client of before."""
+    def _tell_what_was_said(self) -> None:
+        """Have what the operator has said here hold there too, and note as of when it does."""
+        moment_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000  # what is said by now is seen below
+        said = sayings.collect(self._pools)
+        if said != self._said:
+            if self._outbox.send(Message(Kind.SAID, 0, self._turn + 1, body=sayings.pack(said))):
+                self._said, self._turn = said, self._turn + 1
+        elif self._heeded_turn == self._turn:
+            self._pools.board.note_heeded(moment_us, self._is_defied)
+
+    def forward(self, message: Message) -> None:
+        """A request that means a client of before."""
         if self._regent:
             self._outbox.send(message)
         if message.fd >= 0:
@@ -138,9 +164,11 @@ class Harbour:
                 self._pools.tidings.set_welcome(pool, row.welcome)
             places.append(pool)
         for slot in census.slots:
-            self._crossing.set_aside(slot.slot, places[slot.pool], slot.private)
-        for record in census.clients:
-            self._clients.set_aside(record)
+            self._crossing.set_aside(slot.slot, places[slot.pool], slot.private, slot.expires_s)
+        for record, serial in zip(census.clients, census.serials, strict=True):
+            self._clients.set_aside(record, serial)
+        sayings.repeat(census.said, sayings.Sayings(), self._pools)
+        self._said = sayings.collect(self._pools)  # they go by that already
         self._log.info(
             "%d clients and %d backends are to come from the workers of before",
             len(census.clients), len(census.slots),
@@ -168,12 +196,15 @@ class Harbour:
             self._cede(open_name(message.body))
         elif message.kind is Kind.GONE:
             self._clients.free_away(message.target)
-        else:
+        elif message.kind is Kind.HEEDED:
+            self._heeded_turn, self._is_defied = message.number, bool(message.note)
+        elif message.kind in ORDERS:
             self.orders.append(message)
 
     def _unload(self, slot: int, cargo: Cargo, fd: int) -> None:
         """A slot is ours, with a backend or without."""
         self._crossing.keep_history(cargo.plans, cargo.definitions)
+        pool = self._place(cargo.database, cargo.user) if cargo.state is not State.EMPTY else 0
         if fd < 0:
             self._vacate(slot)
             return
@@ -194,12 +225,17 @@ class Harbour:
             :-1
         ]:  # a full one is no harm: its worker asks the vault when it needs it
             mailbox.send(Message(Kind.SOCKET, slot, generation, 0, fd))
-        self._crossing.open_to_all(slot, self._place(cargo.database, cargo.user))
+        self._crossing.open_to_all(slot, pool)
 
     def _cede(self, wanted: PoolName) -> None:
         """Give a slot back, within all limits; where there is none, have a backend closed that nobody uses."""
-        pool = self._place(wanted.database, wanted.user)
+        try:
+            pool = self._place(wanted.database, wanted.user)
+        except PoolsExhausted:
+            return  # one may become vacant
         slot = self._pools.open(pool, self._crossing.regent)
+        if slot == POOL_PAUSED:
+            return
         if slot < 0:
             self._make_room(pool, slot)
         elif self._outbox.send(Message(Kind.CEDE, slot, body=pack(wanted))):
@@ -234,20 +270,22 @@ class Harbour:
         """The regent is gone, and with it whatever has not come. In order nothing is left; else its workers must go,
         for nobody looks after them."""
         self.collect()
+        self._pools.board.note_heeded(_FOR_EVER_US)
         if self._workers:
             self._log.error("the regent has died: the workers of before are killed")
             self.signal(signal.SIGKILL)
+
+    def _sweep(self, *, is_nobody_left: bool) -> None:
+        """Once no client lies in a landing any more, who has not come never will."""
         for slot in range(self._pools.leases.count):
             self._vacate(slot)
-
-    def _sweep(self) -> None:
-        """Once no client lies in a landing any more, who has not come never will."""
         poll = select.poll()
         for landing in self._landings:
             poll.register(landing, select.POLLIN)
-        if self._workers or poll.poll(0):
+        if poll.poll(0) and not is_nobody_left:
             return
         for record in range(self._clients.mark):
             self._clients.free_away(record)
+        self._pools.board.note_heeded(0)
         self._is_swept = True
         self._log.info("all has come from the workers of before")

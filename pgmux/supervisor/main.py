@@ -88,9 +88,9 @@ class Supervisor:
             self._crew.begin(self._config, self._estate, self._pools, self._vault, self._let_go)
             self._say_ready()
             if self._bequest is not None:
-                self._pools.board.publish(b"", True)  # as by a RELOAD: what SET has changed is forgotten
                 self._crew.reap()
                 if self._harbour is None:
+                    self._pools.board.publish(b"", True)  # as by a RELOAD: what SET has changed is forgotten
                     self._crew.replace_workers()
             while self._stop_signal is None or not self._crew.is_gone() or self._harbour is not None:
                 self._wait()
@@ -211,8 +211,8 @@ class Supervisor:
         if self._harbour is not None:
             orders, self._harbour.orders = orders + self._harbour.orders, []
         for order in orders:
-            if order.kind is Kind.CANCEL:
-                self._forward_cancel(order)
+            if order.kind in (Kind.CANCEL, Kind.KILL):
+                self._forward(order)
             elif order.kind is Kind.RELOAD:
                 self._reload()
             elif order.kind is Kind.UPGRADE:
@@ -270,7 +270,9 @@ class Supervisor:
 
     def _become_stranger(self, bequest: Bequest) -> None:
         """A successor that cannot read our segment: does not return. Raises CannotBequeath, and nothing is changed."""
-        regency = appoint(self._crew, self._estate, self._pools, self._vault, self._let_go_of_rule)
+        regency = appoint(
+            self._crew, self._estate, self._pools, self._vault, self._configuring, self._let_go_of_rule
+        )
         try:
             become_successor(bequeath_to_stranger(bequest, regency))
         except CannotBequeath:
@@ -278,9 +280,10 @@ class Supervisor:
             os.waitpid(regency.regent, 0)
             raise
 
-    def _forward_cancel(self, request: Message) -> None:
+    def _forward(self, request: Message) -> None:
+        """It means a client of before."""
         if self._harbour is not None:
-            self._harbour.forward_cancel(request)
+            self._harbour.forward(request)
         elif request.fd >= 0:
             os.close(request.fd)
 
@@ -333,7 +336,7 @@ class Supervisor:
         self._systemd.tick(now, self._last_beat(), self._status())
 
     def _tend_harbour(self, harbour: Harbour) -> None:
-        harbour.tick()
+        harbour.tick(is_nobody_left=self._crew.is_stopping and self._crew.is_gone())
         if harbour.is_closed:
             self._selector.unregister(harbour.inbox)
             self._harbour = None

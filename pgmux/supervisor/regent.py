@@ -14,6 +14,7 @@ The limits hold over both segments at every instant, because a slot is never in 
 here (in a transaction, in a queue, under TLS, listening), so do backends of their pools, as long as they are used: as
 large a share as theirs is of the pool's clients, and one at least. Where the queue is long, the regent stands in it
 for what is too much; where all that a pool has here is held by transactions, it WANTs a slot, and one is CEDEd.
+What the operator says is said in the successor's segment, and repeated in ours: SAID, then HEEDED (sayings.py).
 
 A worker that dies here is buried here: what it had leased goes over to be cancelled and ended there. When the regent
 itself dies, the successor kills our workers and takes all their slots. When the successor dies, the regent leaves,
@@ -28,11 +29,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from pgmux.errors import PgmuxError
 from pgmux.shm.clients import Clients
 from pgmux.shm.crossing import Crossing
 from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
+from pgmux.shm.survey import Survey
 from pgmux.shm.workers import Errand, WorkerState
+from pgmux.supervisor import sayings
 from pgmux.supervisor.cargo import (
     Cargo,
     Census,
@@ -43,21 +47,28 @@ from pgmux.supervisor.cargo import (
     open_name,
     pack,
 )
+from pgmux.supervisor.configuring import Configuring
 from pgmux.supervisor.crew import Crew
 from pgmux.supervisor.harbour import Regency
 from pgmux.supervisor.vault import Vault
 from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 
-_HASTE_SECONDS = 0.002  # between two looks, while there is something to be shipped
-_LEISURE_SECONDS = 0.05
+_HASTE_SECONDS = 0.002  # between two looks, while something goes over
+_LEISURE_SECONDS = 0.02
+_HASTENS_FOR_SECONDS = 0.5  # after that; who stays for hours must not keep a processor busy
 _IDLE_AFTER_US = 50_000  # a backend that nobody has used for so long
 _STARVES_AFTER_US = 50_000  # a client that has waited for so long
 _DOORS_WITHIN_SECONDS = 5.0  # a worker that has not shut them by then has died, or will be killed
 
 
 def appoint(
-    crew: Crew, estate: Inheritance, pools: Pools, vault: Vault, let_go: Callable[[], None]
+    crew: Crew,
+    estate: Inheritance,
+    pools: Pools,
+    vault: Vault,
+    configuring: Configuring,
+    let_go: Callable[[], None],
 ) -> Regency:
     """Fork a regent. `let_go`: what it must first be rid of that only the supervisor may have."""
     ours, its = Mailbox(), Mailbox()
@@ -68,7 +79,7 @@ def appoint(
     code = 1
     try:
         let_go()
-        Regent(crew, estate, pools, vault, parent, its, ours).run()
+        Regent(crew, estate, pools, vault, configuring, parent, its, ours).run()
         code = 0
     except BaseException:
         logging.getLogger("regent").critical("failed", exc_info=True)
@@ -85,6 +96,7 @@ class Regent:
         estate: Inheritance,
         pools: Pools,
         vault: Vault,
+        configuring: Configuring,
         parent: int,
         inbox: Mailbox,
         outbox: Mailbox,
@@ -92,7 +104,9 @@ class Regent:
         """`parent` is the successor's process; `inbox` is ours, `outbox` its."""
         self._crew, self._estate, self._pools, self._vault = crew, estate, pools, vault
         self._inbox, self._outbox = inbox, outbox
+        self._configuring = configuring
         self._clients = Clients(estate.segment)
+        self._survey = Survey(estate.segment)
         self._crossing = Crossing(pools)
         self._parent = parent
         self._unshipped = set(range(estate.segment.slot_count))
@@ -103,6 +117,11 @@ class Regent:
         self._tickets: dict[int, int] = {}  # ours, in the queue of a pool
         self._shut_by = math.inf  # time.monotonic(), when doors are to be shut
         self._is_counted = False
+        self._hastens_until = -math.inf  # time.monotonic()
+        self._said = sayings.Sayings()  # by the operator, as far as it was repeated here
+        self._turn = self._heeded_turn = 0  # of SAID: what has come, and what our workers have heeded
+        self._configuration = 0  # by which they must go; 0 = by any
+        self._is_defied = False
         self._log = logging.getLogger("regent")
 
     def run(self) -> None:
@@ -110,7 +129,6 @@ class Regent:
         self._crew.is_stopping = True  # nobody is born any more
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._hear)
-        self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
         self._log.info(
             "regent (pid %d) of %d workers, until their clients have gone over",
             os.getpid(), len(self._crew.running()),
@@ -149,14 +167,22 @@ class Regent:
             )
 
     def _hear(self) -> None:
+        self._hasten()
         for message in self._inbox.collect():
             if message.kind is Kind.READY:
+                # Not before: where the successor cannot be executed, what comes is our parent's.
+                self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
                 self._shut_by = time.monotonic() + _DOORS_WITHIN_SECONDS
                 self._pools.workers.send_all_on_errand(Errand.SHUT_DOORS)
             elif message.kind is Kind.GO:
                 self._pools.workers.send_all_on_errand(Errand.EMIGRATE)
             elif message.kind is Kind.CEDE:
                 self._take_back(message.target, open_name(message.body))
+            elif message.kind is Kind.SAID:
+                self._repeat(sayings.unpack(message.body), message.number)
+            elif message.kind is Kind.KILL:
+                if (place := self._clients.find_number(message.number)) is not None:
+                    self._estate.mailboxes[place[1]].send(message)
             elif message.kind is Kind.CANCEL:
                 worker = self._clients.find(message.target, message.body)
                 if worker is not None:
@@ -165,7 +191,10 @@ class Regent:
                     os.close(message.fd)
 
     def _is_in_haste(self) -> bool:
-        return self._shut_by < math.inf and bool(self._unshipped)
+        return time.monotonic() < self._hastens_until
+
+    def _hasten(self) -> None:
+        self._hastens_until = time.monotonic() + _HASTENS_FOR_SECONDS
 
     def _look(self) -> None:
         """Do what can be done now."""
@@ -178,6 +207,40 @@ class Regent:
         if self._is_counted:
             self._ship_slots()
             self._tell_who_has_gone()
+            self._tell_what_is_heeded()
+
+    # --- what the operator says
+
+    def _repeat(self, said: sayings.Sayings, turn: int) -> None:
+        """Have it hold here too. Our code may not understand a configuration that is the successor's."""
+        try:
+            sayings.repeat(said, self._said, self._pools)
+            if said.configuration != self._said.configuration:
+                self._configuring.follow(
+                    said.changes.decode("utf-8", "surrogateescape"),
+                    is_reload=said.reloads != self._said.reloads,
+                )
+                self._configuration = self._pools.board.configuration
+                self._is_defied = False
+        except PgmuxError as error:
+            self._is_defied = True
+            self._log.error("the workers of before keep to the configuration they have: %s", error)
+        self._said, self._turn = said, turn
+
+    def _tell_what_is_heeded(self) -> None:
+        """Once every worker of ours goes by what was said, and whom a KILL meant is gone."""
+        if self._heeded_turn == self._turn:
+            return
+        running = [self._pools.workers.read(number) for number in self._crew.running()]
+        if any(row["configuration"] < self._configuration for row in running):
+            return
+        for row in self._pools.board.rows():
+            if row["killed_at_us"] and self._survey.count_clients_before(
+                row["database"], row["killed_at_us"]
+            ):
+                return
+        if self._outbox.send(Message(Kind.HEEDED, 0, self._turn, int(self._is_defied))):
+            self._heeded_turn = self._turn
 
     # --- the census
 
@@ -198,14 +261,16 @@ class Regent:
     def _count(self) -> None:
         """Tell the successor all that is in use here. What is not is the successor's from now on."""
         self._crossing.leave()
-        names = {pool: self._pools.tenancies.names(pool) for pool in self._pools.tenancies.pools()}
+        found = {pool: self._pools.tenancies.names(pool) for pool in self._pools.tenancies.pools()}
+        names = {pool: name for pool, name in found.items() if name is not None}
         places = {pool: place for place, pool in enumerate(names)}
         rows = []
         for slot, (phase, _, pool, _) in self._slots():
             if phase == Phase.EMPTY and self._crossing.seize_empty(slot):
                 self._unshipped.discard(slot)
             else:
-                rows.append(SlotRow(slot, places[pool], int(self._pools.describe_slot(slot)["private"])))
+                row = self._pools.describe_slot(slot)
+                rows.append(SlotRow(slot, places[pool], int(row["private"]), row["expires_s"]))
         for pool, place in places.items():
             backends = sum(row.pool == place for row in rows)
             self._shares[pool] = backends, self._pools.tenancies.guests(pool)
@@ -213,9 +278,12 @@ class Regent:
         pools = [
             PoolRow(name[1], name[2], self._pools.tidings.welcome(pool) or b"")
             for pool, name in names.items()
-            if name is not None
         ]
-        census = Census(pools, rows, sorted(self._abroad), *self._crossing.history())
+        clients = sorted(self._abroad)
+        serials = [self._clients.serial_of(record) for record in clients]
+        # The successor has read its configuration anew.
+        self._said = sayings.lasting(sayings.collect(self._pools))
+        census = Census(pools, rows, clients, serials, *self._crossing.history(), self._said)
         self._is_counted = self._outbox.send(Message(Kind.CENSUS, 0, body=pack(census)))
         self._pools.board.publish(b"", True)  # whoever has asked for the upgrade waits for this
 
@@ -253,7 +321,12 @@ class Regent:
             if first is None or first[1] == self._crossing.regent or first[2] < _STARVES_AFTER_US:
                 continue
             name = self._pools.tenancies.names(pool)
-            if pool in soon or name is None or PoolName(*name[1:]) in self._wanted:
+            if (
+                pool in soon
+                or name is None
+                or self._pools.is_pool_paused(pool)
+                or PoolName(*name[1:]) in self._wanted
+            ):
                 continue
             if self._outbox.send(Message(Kind.WANT, 0, body=pack(PoolName(*name[1:])))):
                 self._wanted.add(PoolName(*name[1:]))
@@ -307,7 +380,8 @@ class Regent:
     def _ship_ours(self, slot: int, phase: Phase, pool: int) -> None:
         """A slot that the regent has: granted to it in a queue, ceded, left by a dead worker, or not sent at once."""
         if phase == Phase.OPENING:
-            if self._pools.waiters.first(pool) is None and self._crossing.take_ceded(slot):
+            is_wanted = self._pools.waiters.first(pool) is not None and not self._pools.is_pool_paused(pool)
+            if not is_wanted and self._crossing.take_ceded(slot):
                 self._empty.add(slot)
                 self._ship(slot, State.EMPTY)
         elif phase == Phase.CLOSING:
@@ -335,6 +409,7 @@ class Regent:
                 state, name[1], name[2], plans=plans, definitions=definitions, **self._crossing.describe(slot)
             )
         if self._outbox.send(Message(Kind.CARGO, slot, fd=fd, body=pack(cargo))):
+            self._hasten()
             self._unshipped.discard(slot)
             self._crossing.shelve(slot)
             self._vault.drop(slot)
@@ -344,3 +419,4 @@ class Regent:
             if not self._outbox.send(Message(Kind.GONE, record)):
                 return
             self._abroad.discard(record)
+            self._hasten()

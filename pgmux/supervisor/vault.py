@@ -13,6 +13,7 @@ from pgmux.shm.leases import Phase
 from pgmux.shm.pools import Pools
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 
+ORDERS: Final = (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE, Kind.CANCEL, Kind.KILL)
 _TERMINATE: Final = struct.pack("!cI", b"X", 4)
 
 
@@ -35,13 +36,14 @@ class Vault:
                 generation, fd = self.sockets.get(message.target, (0, -1))
                 answer = Message(Kind.SOCKET, message.target, generation, 1, fd)
                 self._mailboxes[message.note].send(answer)
-            elif message.kind in (Kind.RELOAD, Kind.SET, Kind.SHUTDOWN, Kind.UPGRADE, Kind.CANCEL):
+            elif message.kind in ORDERS:
                 self.orders.append(message)
 
     def keep(self, slot: int, generation: int, fd: int) -> None:
-        """Keep a slot's socket. The descriptor is the vault's from now on."""
+        """Keep a slot's socket. The descriptor is the vault's from now on; -1 = there was none free to take it in."""
         self.drop(slot)
-        self.sockets[slot] = (generation, fd)
+        if fd >= 0:
+            self.sockets[slot] = (generation, fd)
 
     def sweep(self) -> None:
         """Close what no longer is its slot's socket."""

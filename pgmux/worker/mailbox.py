@@ -20,7 +20,8 @@ stop at net.unix.max_dgram_qlen):
     GIVE_UP slot    generation   -        to the slot's home: a client elsewhere starves, close it if idle
     CLIENT  record  -            giver    parcel: with the client's socket; worker/moving.py says what it means
     NEWCOMER  -     -            -        with an accepted socket: it is to log in here
-    KILL    record  number       -        to the worker that holds the client: send it off
+    KILL    record  number       -        to the worker that holds the client: send it off; to the supervisor, when
+                                          it is a client of another segment's: have its regent do so
     FUNCTIONS pool  -            -        names: of its database's functions that change the session, session/lore.py
     RELOAD  -       -            -        to the supervisor: read the configuration again
     SET     -       -            -        to the supervisor, with "key=value": change an option
@@ -36,6 +37,8 @@ Between a supervisor and the regent of its predecessor; supervisor/regent.py say
     GONE    record  -            -        from it: a client has left, its record is ours
     WANT    -       -            -        from it: (database, user) wants a backend, there is no slot for it
     CEDE    slot    -            -        to it, with the same names: a slot that is its again
+    SAID    -       turn         -        to it: all that the operator has said, see supervisor/sayings.py
+    HEEDED  -       turn         defied   from it: its workers have heeded that; 1 = but for the configuration
     CLIENT  record  -            giver    as above, but from a worker of before to one of ours
 
 In the mailboxes for LISTEN; worker/listening.py says who sends them when:
@@ -92,6 +95,8 @@ class Kind(IntEnum):
     GONE = 22
     WANT = 23
     CEDE = 24
+    SAID = 25
+    HEEDED = 26
 
 
 class Message(NamedTuple):

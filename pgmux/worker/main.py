@@ -135,7 +135,7 @@ class Worker:
         """Take no more connections, let transactions finish, then leave."""
         self._stopping = True
         self._waits_for_clients = False
-        self._relay.moves_out = False
+        self._moving.stay()
         self._relay.stop_accepting()
         self._send_off_idle()
 
@@ -267,7 +267,8 @@ class Worker:
         self._staff.informant.hear()
         for pool in self._staff.tenants.pools_in_use():
             self._staff.opener.look(pool)
-        self._moving.tick()
+        if (not self._stopping and not self._has_shut_doors) or self._moving.is_draining:
+            self._moving.tick()
         if self._moving.is_overdue():
             self._log.warning("not drained within drain_timeout: who is left is sent off")
             self.break_off()
@@ -298,6 +299,8 @@ class Worker:
     def _is_done(self) -> bool:
         if self._relay.client_count or not (self._stopping or self._moving.is_draining):
             return False
+        if self._waits_for_clients and self._pools.board.has_predecessors:
+            return False  # theirs are still to come, and may stay for as long as they want
         if self._office.workload.is_at_work and not self._stopping:
             return False  # somebody is being answered
         # In order means: what a client asked before it left has been done, and nothing has come in the last moment.

@@ -5,6 +5,11 @@ idle clients over with their sessions, the busy ones as soon as their transactio
 has none. Who cannot go (who listens, keeps a backend, or is pgmux's own) stays until it leaves or drain_timeout
 is over. Where there is no other worker the clients are left in this one's own mailbox, to its successor.
 
+A worker that has far more clients than another (it stood in for one that was away, or theirs have left) *evens out*:
+it hands idle ones over, a few at each tick. It begins once it is twice as far ahead as a newcomer would be sent on for,
+and has been for a while; it goes on until it is no further ahead than that. Each handing over leaves the heir with
+fewer than the giver still has, so nothing goes to and fro.
+
 Where a successor with another layout takes over (supervisor/regent.py), the clients *emigrate*: each in turn goes to
 one of its workers, which has another segment, and so takes along what its record tells.
 
@@ -19,6 +24,7 @@ What a death in between does is said, with the reasons why no answer can go astr
 
 import contextlib
 import logging
+import math
 import os
 import time
 
@@ -35,6 +41,12 @@ from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.shm.workers import WorkerState
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 from pgmux.worker.tenants import Tenants
+
+APART, APART_PER = 3, 32  # clients more than another, and one in so many: as in relay/loop.worthier
+_UNEVEN_FOR_SECONDS = 2.0  # before anything is done: who comes for a moment leaves by itself
+_EVENED_A_TICK = 5  # of four ticks a second
+_TRIED_A_TICK = 50
+_SILENT_US = 500_000  # an heir that has missed a heartbeat may be stopped
 
 
 class Moving:
@@ -61,6 +73,9 @@ class Moving:
         self._is_emigrating = False
         self._deadline = 0.0  # time.monotonic()
         self._moved = 0
+        self._uneven_since = math.inf  # time.monotonic()
+        self._is_evening = False
+        self._tried = 0  # places in the list of our clients, by turns
         self._log = logging.getLogger(f"worker {worker}")
 
     @property
@@ -93,6 +108,11 @@ class Moving:
         self._is_emigrating = True
         self.drain(timeout_s)
         self.move_all()
+
+    def stay(self) -> None:
+        """Move nobody any more: pgmux stops, and each worker sends its own off."""
+        self.is_draining = False
+        self.relay.moves_out = False
 
     def move_all(self) -> None:
         """Hand over every client that can go now."""
@@ -152,9 +172,36 @@ class Moving:
             self.relay.take_newcomer(fd)
 
     def tick(self) -> None:
-        """Several times a second, while draining."""
+        """Several times a second."""
         if self.is_draining:
             self.move_all()
+        else:
+            self._even_out()
+
+    def _even_out(self) -> None:
+        """Hand a few idle clients over, if we have had far more than another for a while."""
+        if not self._is_ahead(1 if self._is_evening else 2):
+            self._is_evening, self._uneven_since = False, math.inf
+            return
+        self._uneven_since = min(self._uneven_since, time.monotonic())
+        if time.monotonic() - self._uneven_since < _UNEVEN_FOR_SECONDS:
+            return
+        self._is_evening = True
+        clients, goal = self.relay.every_client(), self._moved + _EVENED_A_TICK
+        for _ in range(min(_TRIED_A_TICK, len(clients))):
+            self._tried = (self._tried + 1) % len(clients)
+            if self._moved == goal or not self._is_ahead(1) or not self.move(clients[self._tried]):
+                return
+
+    def _is_ahead(self, times: int) -> bool:
+        """Whether we have more clients than the worker with fewest, by so many times what is let be."""
+        own = self.relay.client_count
+        if own <= APART * times:
+            return False
+        heir = self._workers.find_lightest(self._worker)
+        if heir is None or self._workers.silence_us(heir) > _SILENT_US:
+            return False
+        return own > self._workers.load(heir) + times * (APART + own // APART_PER)
 
     def is_overdue(self) -> bool:
         """Whether those who could not go have had their time."""

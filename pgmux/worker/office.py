@@ -51,6 +51,10 @@ class Levers:
         """Ask the supervisor to stop pgmux."""
         self._mailboxes[-1].send(Message(Kind.SHUTDOWN, mode))
 
+    def kill_client_of_before(self, record: int, number: int) -> None:
+        """Ask the supervisor for the same, of a client that has not come over from another segment."""
+        self._mailboxes[-1].send(Message(Kind.KILL, record, number))
+
     def kill_client(self, worker: int, record: int, number: int) -> None:
         """Ask a worker to send off a client."""
         if worker == self.worker:

@@ -34,6 +34,7 @@ class Porter:
         """Clients of our predecessor's workers come."""
         for message in self._staff.estate.harbours[self._staff.number].collect():
             self._staff.moving.land(message)
+            self._staff.bailiff.look_at(message.target)
 
     def fetch(self, slot: int) -> None:
         """We have leased a slot, or are to end it, without its socket: it is in our mailbox, or the vault sends it."""

@@ -37,6 +37,18 @@ def test_a_directory_is_no_auth_file(tmp_path: Path) -> None:
     assert "is not a file" in refusal(f"[pgmux]\nauth_file = '{tmp_path}'\n[databases.app]\n").message
 
 
+def test_an_auth_file_of_nobody_is_warned_of_unless_postgresql_is_asked(tmp_path: Path) -> None:
+    users = tmp_path / "userlist.txt"
+    users.touch(0o600)
+    text = f"[pgmux]\nauth_file = '{users}'\n{{}}\n[databases.app]\n"
+    [warning] = read(text.format("")).warnings
+    assert (warning.key, warning.line) == ("auth_file", 2)
+    assert warning.message == f"{users} is empty, so every log-in would be refused"
+    assert read(text.format("auth_user = 'asker'")).warnings == ()
+    users.write_text('"alice" "wonder"\n')
+    assert read(text.format("")).warnings == ()
+
+
 def test_an_auth_file_of_a_wrong_type_is_not_also_called_missing() -> None:
     assert refusal("[pgmux]\nauth_file = 5\n[databases.app]\n").message == "expected a path in quotes, got 5"
 

@@ -65,6 +65,9 @@ class Levers:
     def shut_down(self, mode: int) -> None:
         self.pulled.append(("shut down", mode))
 
+    def kill_client_of_before(self, record: int, number: int) -> None:
+        self.pulled.append(("kill client of before", record, number))
+
     def kill_client(self, worker: int, record: int, number: int) -> None:
         self.pulled.append(("kill client", worker, record, number))
 

@@ -48,6 +48,17 @@ class Inside:
         """The process ids of the workers that live; another child of the supervisor is none of them."""
         return [pid for worker in range(self._segment.worker_count) if (pid := self.pid_of(worker))]
 
+    def absent(self) -> list[int]:
+        """The workers for which others stand in."""
+        return self._pools.workers.absent(self._segment.worker_count)
+
+    def wait_until_serves(self, worker: int) -> None:
+        """Waits until a worker does."""
+        wait_until(
+            lambda: self._pools.workers.read(worker)["state"] == WorkerState.SERVING,
+            what=f"worker {worker} to serve",
+        )
+
     def wait_until_all_serve(self, beats: int = 3) -> None:
         """Waits until every worker serves, and has looked around so many times since this was asked.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from loadtest.idle import raise_open_files
+from pgmux.errors import PgmuxError
 from tests.integration.census import Census
 from tests.integration.crowd import Crowd
 from tests.listening.conftest import MakeSwitchboard
@@ -15,6 +18,7 @@ from tests.servers import Postgres, wait_until
 from tests.wire import Wire, frontend
 
 ALL = 4000  # notifications of a flood
+DESCRIPTORS = 12_000  # of ten thousand clients, and of the test itself
 
 
 def test_a_notification_reaches_idle_clients_of_all_workers_with_the_pid_of_who_sent_it(
@@ -366,8 +370,21 @@ def test_cancel_requests_pass_a_flood(make_switchboard: MakeSwitchboard, postgre
                 crowd.wait_for_rounds(20)
 
 
+@pytest.fixture
+def descriptors_for_ten_thousand() -> Iterator[None]:
+    """A login shell's limit is 1,024 open files, as a rule."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        raise_open_files(DESCRIPTORS)
+    except PgmuxError as error:
+        pytest.skip(str(error))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("descriptors_for_ten_thousand")
 def test_ten_thousand_clients_that_listen_cost_one_backend(
     make_switchboard: MakeSwitchboard, postgres: Postgres
 ) -> None:

@@ -35,7 +35,9 @@ def wait_for_successor(pgmux: Pgmux, worker: int, pid: int) -> None:
 
 def start_draining(pgmux: Pgmux, worker: int) -> int:
     """Tells a worker to drain, and gives its process id."""
-    pid = Inside(pgmux).pid_of(worker)
+    inside = Inside(pgmux)
+    inside.wait_until_serves(worker)  # one that has just been born hears no signal yet
+    pid = inside.pid_of(worker)
     os.kill(pid, DRAIN)
     pgmux.wait_for_log(f"worker {worker}: draining")
     return pid

@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import signal
-from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from pgmux.supervisor.main import UPGRADE
-from tests.fix_pgmux import MakePgmux
 from tests.integration.census import Census
 from tests.integration.crowd import Crowd, connect, in_transactions
 from tests.integration.inside import Inside
 from tests.integration.test_cancel import LONG, running, wait_for_running
 from tests.integration.test_death import serves_with_all_its_backends
-from tests.moving.test_upgrade import install, under_tls
-from tests.servers import Pgmux, Postgres, wait_until
+from tests.moving.test_upgrade import under_tls
+from tests.moving.upgradable import ALL_HAS_COME, Upgradable, regent_of
+from tests.servers import Postgres, wait_until
 from tests.servers.certificates import Authority
 from tests.wire import WireClosedError, frontend
-
-ALL_HAS_COME = "all has come from the workers of before"
-
-# Python runs this when it starts (see site): pages of the segment are twice as long, so nothing lies where it did.
-_OTHER_LAYOUT = """
-import pgmux.shm.segment as segment
-segment.LAYOUT_VERSION += 1
-segment.PAGE_BYTES *= 2
-"""
-
-
-class Upgradable:
-    """A pgmux for which a version with another layout can be installed."""
-
-    def __init__(self, make_pgmux: MakePgmux, folder: Path) -> None:
-        self._make, self._folder = make_pgmux, folder
-
-    def make(self, **settings: Any) -> Pgmux:
-        """One that runs."""
-        return self._make(workers=2, environ={"PYTHONPATH": str(self._folder)}, **settings)
-
-    def upgrade(self, pgmux: Pgmux) -> None:
-        """Has that version take over, and waits until its workers serve; clients may be on their way still."""
-        (self._folder / "sitecustomize.py").write_text(_OTHER_LAYOUT)
-        install(self._folder, "88.1")
-        pgmux.log_file.mark()
-        pgmux.signal(UPGRADE)
-        pgmux.wait_for_log("is ready: 2 workers", 60)
-
-
-@pytest.fixture
-def upgradable(make_pgmux: MakePgmux, tmp_path: Path) -> Upgradable:
-    """Makes such pgmuxes."""
-    return Upgradable(make_pgmux, tmp_path)
-
-
-def regent_of(pgmux: Pgmux) -> int:
-    """The process id of the regent, which it has logged."""
-    told = re.search(r"regent \(pid (\d+)\)", pgmux.wait_for_log(r"regent \(pid \d+\)"))
-    assert told is not None
-    return int(told[1])
 
 
 def test_clients_take_their_sessions_along(upgradable: Upgradable, postgres: Postgres) -> None:
