@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fix_pgmux import MakePgmux
-from tests.integration.crowd import connect
+from tests.integration.crowd import Crowd, connect
 from tests.integration.lobbies import Lobbies
 from tests.servers import Pgmux, wait_until
 from tests.wire import LoginRefusedError, Wire, frontend
@@ -207,25 +207,19 @@ def test_what_was_done_is_told_each_period_if_anything_was(make_pgmux: MakePgmux
 
 def test_averages_are_over_the_last_periods(make_pgmux: MakePgmux) -> None:
     pgmux = make_pgmux(workers=2, stats_period="500ms", log_stats=False)
-    with connect(pgmux) as client:
-        asked = 0
 
-        def ask() -> None:
-            nonlocal asked
-            for _ in range(50):
-                client.query("SELECT 1")
-            asked += 50
+    def member(number: int) -> Iterator[None]:
+        with connect(pgmux) as client:
+            while client.query("SELECT 1"):
+                yield
 
-        def average() -> int:
-            (row, _) = json.loads(pgmux.ctl("show", "stats_averages", "--json"))
-            return int(row["xact_count"])
+    def average() -> int:
+        (row, _) = json.loads(pgmux.ctl("show", "stats_averages", "--json"))
+        return int(row["xact_count"])
 
-        def is_busy() -> bool:
-            ask()
-            return average() > 0
-
-        wait_until(is_busy, what="averages of what was asked")
-        wait_until(lambda: average() == 0, what="averages of nothing")
-        (row, _) = json.loads(pgmux.ctl("show", "stats_totals", "--json"))
-        assert row["xact_count"] == asked
+    with Crowd(1, member) as crowd:
+        wait_until(lambda: average() > 0, what="averages of what is asked")
+    wait_until(lambda: average() == 0, what="averages of nothing")
+    (row, _) = json.loads(pgmux.ctl("show", "stats_totals", "--json"))
+    assert [row["xact_count"]] == crowd.rounds
     assert not pgmux.log_contains("stats: ")
