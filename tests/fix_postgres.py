@@ -44,8 +44,7 @@ def postgres_servers() -> Iterator[Servers]:
             found = find_installations()
             if version is None:
                 version = found[0].major if found else "any"
-            if version not in {installation.major for installation in found}:
-                pytest.skip(f"PostgreSQL {version} is not installed here")
+            _skip_without(version)
             if version not in servers:
                 servers[version] = stack.enter_context(Postgres(version, _SETTINGS))
             return servers[version]
@@ -104,6 +103,8 @@ class MakePostgres:
         hba: Sequence[str] = (),
         certificate: Certificate | None = None,
     ) -> Postgres:
+        if version is not None:
+            _skip_without(version)
         server = Postgres(version, {**_SETTINGS, **(settings or {})}, hba, certificate)
         self._evidence(f"log of PostgreSQL {server.version}", server.log_file.tail)
         return self._stack.enter_context(server)
@@ -129,3 +130,8 @@ def _lent(server: Postgres, evidence: Evidence) -> Iterator[Postgres]:
     for pid in left:
         server.sql(f"SELECT pg_terminate_backend({pid})")
     wait_until(lambda: not left & set(server.backend_pids()), what="the end of the test's backends")
+
+
+def _skip_without(version: str) -> None:
+    if version not in {installation.major for installation in find_installations()}:
+        pytest.skip(f"PostgreSQL {version} is not installed here")

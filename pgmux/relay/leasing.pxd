@@ -46,6 +46,8 @@ cdef class Leasing(Poller):
     cdef int serve_granted(self, uint32_t slot) except -1
     cdef int renew_ticket(self, Client client) except -1
     cdef bint is_usable(self, Backend backend) except -1
+    cdef bint fetch(self, Backend backend, uint64_t generation) except -1
+    cdef bint watch_again(self, Backend backend) except -1
     cdef int attach(self, Client client, Backend backend) except -1
     cdef void detach(self, Client client) noexcept
     cdef int part(self, Client client, Backend backend) except -1

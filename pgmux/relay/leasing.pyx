@@ -150,23 +150,29 @@ cdef class Leasing(Poller):
         backend that has died while nobody watched it.
         """
         cdef uint64_t word = self.pools.leases.word(backend.slot)
-        cdef char first
-        cdef ssize_t size
         backend.pool = pool_of(word)
         self.pools.slots[backend.slot].last_owner = self.worker
         if backend.fd < 0 or backend.generation != generation_of(word):
-            self.drop_socket(backend)
-            backend.generation = generation_of(word)
-            backend.awaited = True
-            self.news.append(("fetch", backend.slot))
-            return True
-        if not backend.watched:
-            size = recv(backend.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT)
-            if size == 0 or size == 1 and first == c"E":
-                self.retire(backend, False)
-                return False
-            self.watch(backend.fd, BACKEND, backend.slot, backend.serial, EDGES)
-            backend.watched = True
+            return self.fetch(backend, generation_of(word))
+        return backend.watched or self.watch_again(backend)
+
+    cdef bint fetch(self, Backend backend, uint64_t generation) except -1:
+        """Its socket has not come yet: it is awaited."""
+        self.drop_socket(backend)
+        backend.generation = generation
+        backend.awaited = True
+        self.news.append(("fetch", backend.slot))
+        return True
+
+    cdef bint watch_again(self, Backend backend) except -1:
+        """Watch a socket that was not in our epoll, if it lives."""
+        cdef char first
+        cdef ssize_t size = recv(backend.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT)
+        if size == 0 or size == 1 and first == c"E":
+            self.retire(backend, False)
+            return False
+        self.watch(backend.fd, BACKEND, backend.slot, backend.serial, EDGES)
+        backend.watched = True
         return True
 
     cdef inline int attach(self, Client client, Backend backend) except -1:

@@ -145,6 +145,8 @@ cdef class Loop(Handshakes):
             for at in range(count):
                 if kind_of(self.events[at].data.u64) == CLIENT:
                     self.on_client(self.events[at].data.u64, self.events[at].events)
+                elif kind_of(self.events[at].data.u64) == BACKEND:
+                    continue
                 elif kind_of(self.events[at].data.u64) == LISTENER:
                     self.accept(index_of(self.events[at].data.u64))
                 elif index_of(self.events[at].data.u64) == HUBS_TURN:

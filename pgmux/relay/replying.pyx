@@ -24,6 +24,9 @@ from pgmux.session.modes cimport KEEP, REFUSE, SESSION, rest_of
 from pgmux.session.traces cimport LISTENING
 from pgmux.shm.counters cimport observe
 
+cdef extern from "Python.h":
+    Py_ssize_t PyDict_GET_SIZE(object dictionary)     # without the call that len() is
+
 cdef extern from "string.h" nogil:
     void *memmem(const void *haystack, size_t size, const void *needle, size_t needle_size)
 
@@ -294,9 +297,9 @@ cdef class Replying(Parting):
             if backend.orphaned and backend.deadline_us != NEVER:
                 self.ask_cancel(backend)             # it goes on with the next of a pipeline
             return verdict
-        if len(backend.inflight):
+        if PyDict_GET_SIZE(backend.inflight):
             backend.inflight.clear()
-        if len(backend.wavering):
+        if PyDict_GET_SIZE(backend.wavering):
             backend.wavering.clear()
         if backend.errand != RETRYING:
             backend.recorded = None              # a segment is asked again whole, or not at all

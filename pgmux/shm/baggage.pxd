@@ -1,5 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
+from pgmux.shm.atomics cimport load
 from pgmux.shm.layout cimport Baggage, Prepared
 from pgmux.shm.segment cimport Segment
 
@@ -31,7 +32,17 @@ cdef class BaggageTable:
     cdef void redefine(self) noexcept nogil
     cdef uint64_t definitions(self) noexcept nogil
     cdef void outgrow_lore(self) noexcept nogil
-    cdef uint64_t lore(self) noexcept nogil
-    cdef void refresh(self, uint32_t slot) noexcept nogil
+
+    cdef inline uint64_t lore(self) noexcept nogil:
+        """As of when functions that are asked for now are known; 0 = none was made yet."""
+        return load(&self.segment.header.lore)
+
+    cdef inline void refresh(self, uint32_t slot) noexcept nogil:
+        """As a lease begins: statements that were prepared before the last change are not relied upon."""
+        cdef uint32_t plans = <uint32_t>load(&self.segment.header.plans)
+        if self.slots[slot].plans != plans:
+            self.forget_statements(slot)
+            self.slots[slot].plans = plans
+
     cdef void forget_statements(self, uint32_t slot) noexcept nogil
     cdef void forget(self, uint32_t slot) noexcept nogil

@@ -123,17 +123,6 @@ cdef class BaggageTable:
         """A function or the like was made: what is known of its database's functions may be too little."""
         store(&self.segment.header.lore, now_us())
 
-    cdef uint64_t lore(self) noexcept nogil:
-        """As of when functions that are asked for now are known; 0 = none was made yet."""
-        return load(&self.segment.header.lore)
-
-    cdef void refresh(self, uint32_t slot) noexcept nogil:
-        """As a lease begins: statements that were prepared before the last change are not relied upon."""
-        cdef uint32_t plans = <uint32_t>load(&self.segment.header.plans)
-        if self.slots[slot].plans != plans:
-            self.forget_statements(slot)
-            self.slots[slot].plans = plans
-
     cdef void forget_statements(self, uint32_t slot) noexcept nogil:
         """None is prepared there any more."""
         if self.slots[slot].prepared_count:

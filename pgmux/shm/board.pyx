@@ -81,10 +81,6 @@ cdef class Board:
                 oldest = database
         return oldest
 
-    cdef bint pauses(self, uint32_t database) noexcept nogil:
-        """Whether the operator lets no client of the database have a backend now."""
-        return load(&self.segment.header.paused) or load(&self.databases[database].paused)
-
     def register(self, bytes name):
         """The record of a database, made when there is none yet. Raises BoardFull."""
         self.segment.lock()
