@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -346,15 +347,20 @@ def test_cancel_requests_pass_a_flood(make_switchboard: MakeSwitchboard, postgre
     long = "SELECT pg_sleep(60)"
     question = f"SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = '{long}'"
 
+    sent, heard = Counter[int](), Counter[int](dict.fromkeys(clients, 0))
+
     def member(number: int) -> Iterator[None]:
-        """Two that notify, and the two who hear it."""
+        """Two that notify, and the two who hear it, who must not fall behind by what is kept for them."""
         if number in clients:
             while notifications(clients[number], 1):
+                heard[number] += 1
                 yield
         with postgres.connect() as notifier:
             try:
                 while True:
+                    wait_until(lambda: sent.total() < min(heard.values()) + 200, what="who hears to keep up")
                     notifier.execute("SELECT pg_notify('news', %s)", (LONGEST,))
+                    sent[number] += 1
                     yield
             finally:  # who hears may be waiting for one more
                 notifier.execute("SELECT pg_notify('news', %s)", (LONGEST,))

@@ -27,14 +27,14 @@ def test_clients_take_their_sessions_along(upgradable: Upgradable, postgres: Pos
         local.startup()
         client.query("PREPARE mine AS SELECT 1")
         client.query("SET work_mem = '77MB'")
-        backends = set(postgres.backend_pids(application="pgmux"))
+        backends = set(postgres.backend_pids(user="app"))
         upgradable.upgrade(pgmux)
         pgmux.wait_for_log(ALL_HAS_COME, 30)
         assert client.query("EXECUTE mine").value == b"1"
         assert client.query("SHOW work_mem").value == b"77MB"
         assert local.query("SHOW work_mem").value != b"77MB"
         assert client.query("SHOW application_name").value == b"mine"
-        assert set(postgres.backend_pids(application="pgmux")) >= backends
+        assert set(postgres.backend_pids(user="app")) >= backends
         assert "app" in pgmux.ctl("show", "clients")
     assert pgmux.supervisor_pid == supervisor
     assert not before & set(pgmux.worker_pids())

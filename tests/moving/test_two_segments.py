@@ -163,7 +163,7 @@ def test_reconnect_replaces_the_backends_that_have_not_come(
     with connect(pgmux) as busy, connect(pgmux) as idle:
         backend = busy.query("BEGIN; SELECT pg_backend_pid()").value
         idle.query("SELECT 1")
-        before = set(postgres.backend_pids(application="pgmux"))
+        before = set(postgres.backend_pids(user="app"))
         upgradable.upgrade(pgmux)
         assert pgmux.ctl("reconnect") == "RECONNECT\n"
         closing = Doing(pgmux, "wait-close")
@@ -171,7 +171,7 @@ def test_reconnect_replaces_the_backends_that_have_not_come(
         assert not closing.is_done()
         assert busy.query("COMMIT").status == "I"
         assert closing.wait() == "WAIT_CLOSE"
-        assert not before & set(postgres.backend_pids(application="pgmux"))
+        assert not before & set(postgres.backend_pids(user="app"))
         assert busy.query("SELECT 1").value == b"1"
 
 

@@ -36,14 +36,14 @@ def test_clients_are_served_on_by_the_same_supervisor_and_other_workers(
     with pgmux.wire(unix=True) as local, connect(pgmux) as client:
         local.startup()
         client.query("PREPARE mine AS SELECT 1")
-        backends = set(postgres.backend_pids(application="pgmux"))
+        backends = set(postgres.backend_pids(user="app"))
         for _ in range(2):
             upgrade(pgmux)
             pgmux.log_file.mark()
             assert client.query("EXECUTE mine").value == b"1"
             assert local.query("SELECT 2").value == b"2"
         assert pgmux.supervisor_pid == supervisor
-        assert set(postgres.backend_pids(application="pgmux")) >= backends
+        assert set(postgres.backend_pids(user="app")) >= backends
     serves_with_all_its_backends(pgmux, 2)
     assert_every_worker_serves(pgmux)
     pgmux.kill_worker()
