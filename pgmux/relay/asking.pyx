@@ -66,7 +66,8 @@ cdef class Asking(Retrying):
             return self.lose(backend, False)
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         if backend.touched_any:
-            told = drop_empty(told, {name for name in told if "." in name} - client.settings.values.keys())
+            named = (backend.touched or set()) | client.settings.values.keys()
+            told = drop_empty(told, {name for name in told if "." in name} - named)
             backend.unsettled = True             # settings of one's own (a.b) whose names nobody knows are not told
             backend.soiled |= answer.has_statements
         have = client.settings.changed(told)

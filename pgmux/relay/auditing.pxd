@@ -2,12 +2,12 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pgmux.relay.asking cimport Asking
 from pgmux.relay.endpoint cimport Backend, Client, Lobby
-from pgmux.session.traces cimport HOLDING, LOCKING, SETTINGS, TEMPORARY, UNSEEN
+from pgmux.session.traces cimport HOLDING, LISTENING, LOCKING, SETTINGS, TEMPORARY, UNSEEN
 
 
 cdef enum:
     CARRIED_NEVER = HOLDING | LOCKING | TEMPORARY
-    ANYTHING = SETTINGS | UNSEEN | HOLDING | LOCKING | TEMPORARY     # that code may do behind our back
+    ANYTHING = SETTINGS | UNSEEN | HOLDING | LOCKING | TEMPORARY | LISTENING     # that code may do behind our back
 
 cdef class Auditing(Asking):
     cdef public uint64_t audit_interval_us  # between two audits of this worker; 0 = none

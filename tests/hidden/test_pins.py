@@ -179,6 +179,30 @@ def test_what_functions_leave_behind_is_kept_before_the_catalog_was_read(
         assert observer.execute(lock).fetchone() == (False,)
 
 
+def test_an_empty_setting_of_ones_own_is_kept_before_the_catalog_was_read(make_pgmux: MakePgmux) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=2, min_pool_size=2, roam=True)
+    with connect(pgmux) as client:
+        client.execute("SET my.tenant TO ''")
+        for _ in range(4):
+            assert client.execute("SHOW my.tenant").fetchone() == ("",)
+
+
+def test_what_a_function_listens_to_is_heard_before_the_catalog_was_read(
+    make_pgmux: MakePgmux, postgres: Postgres
+) -> None:
+    make = "CREATE FUNCTION attend() RETURNS void LANGUAGE plpgsql AS 'BEGIN LISTEN unnamed; END'"
+    postgres.sql(make, "app", "app")
+    pgmux = make_pgmux(workers=1, default_pool_size=2, roam=True)
+    try:
+        with connect(pgmux) as client:
+            client.execute("SELECT attend()")
+            postgres.sql("NOTIFY unnamed, 'heard'", "app", "app")
+            [notification] = client.notifies(timeout=10, stop_after=1)
+            assert notification.payload == "heard"
+    finally:
+        postgres.sql("DROP FUNCTION attend()", "app", "app")
+
+
 @pytest.mark.parametrize(
     "made",
     [
