@@ -81,10 +81,9 @@ _WORDS = {
         "grows more (the row `simple@10000` against `simple@10`)."
     ),
     "instructions": (
-        "No single function is large; most is in the framing of replies (`take_replies`, `heed`), in "
-        "matching them with what was asked, and in looking for traces of session state in the text. The "
-        "kernel's part of a transaction is ten times as long. Next: the ring of replies for the one case of a "
-        "single Query, without a look at each message's rule."
+        "No single function is large: some forty small ones are left, of which the framing of replies is a tenth, and "
+        "posting a batch, judging a request and taking a backend a twentieth each. The kernel's part of a "
+        "transaction is ten times as long. Next: a request that is alone in its client's chunk, framed once."
     ),
     "interpreter": (
         "A Python interpreter with gevent and pgmux's own modules is some 30 MB before the first client, "

@@ -173,7 +173,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Duration,
         Option(
             "Each worker looks so often at a backend that was just let go, for what no statement has announced"
-            " (a function took a lock, say): told in the log and cleaned; 0 = never."
+            " (a function took a lock, say): told in the log and cleaned, and so it learns which functions of a"
+            " database do such things; 0 = never."
         ),
     ] = parse_duration("1s")
     last_value_reserve: Annotated[
