@@ -23,7 +23,7 @@ cdef class Carrying(Resetting):
     cdef Step refuse_failed(self, Client client, uint8_t request) except? STOP
     cdef int abandon(self, Client client, Backend backend) except -1
     cdef int clean(self, Backend backend) except -1
-    cdef bint is_fatal(self, Backend backend)
+    cdef bint is_fatal(self, Backend backend, bint is_cancelled)
     cdef int finish(self, Backend backend) except -1
     cdef int undo(self, Client client, Backend backend) except -1
     cdef int refuse_settings(self, Client client, Backend backend) except -1

@@ -311,6 +311,10 @@ cdef class Carrying(Resetting):
             backend.finished = note
             self.audit_interval_us = 0
             self.news.append(("audit refused", backend.slot))
+        elif note == ASKED and backend.query_failed:
+            if backend.client is client:
+                backend.returned = set(what)
+                backend.finished = WITHHELD
         elif backend.client is client:           # else it has left meanwhile
             if note == CAUGHT_UP:
                 what.prove()
@@ -319,14 +323,20 @@ cdef class Carrying(Resetting):
                 backend.returned = set(what) if note == ASKED else None
         return 0
 
-    cdef bint is_fatal(self, Backend backend):
-        """Our own request has failed. Whether the backend cannot be used any more."""
+    cdef bint is_fatal(self, Backend backend, bint is_cancelled):
+        """Our own request has failed. Whether the backend cannot be used any more.
+
+        A cancel that was meant for the client's query may reach PostgreSQL as it answers our question (it signals a
+        process and its group, twice in all): then that is asked again.
+        """
         note = backend.notes[0][0]
         backend.mishap = True
         if note == CAUGHT_UP:
             backend.finished = REFUSED
         elif note == FORGOTTEN:
             self.pools.baggage.slots[backend.slot].recaller = SEVERAL
+        elif note == ASKED and is_cancelled:
+            return False
         return note != FORGOTTEN and note != INJECTED and note != CAUGHT_UP and note != AUDITED and note != RESTORED
 
     cdef int finish(self, Backend backend) except -1:

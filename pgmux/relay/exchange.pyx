@@ -206,7 +206,7 @@ cdef class Exchange(Replying):
         backend.is_first = (backend.fresh or backend.is_spared) and client.deferred is None
         backend.is_spared = False
         if backend.fresh:
-            backend.began_at_us = self.now
+            backend.began_at_us = backend.request_at_us = self.now
             if self.open_lease(client, backend):
                 return WAIT
         if client.deferred is not None:

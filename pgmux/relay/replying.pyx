@@ -293,7 +293,8 @@ cdef class Replying(Parting):
         backend.query_failed = backend.mishap = False
         backend.done = 0
         if not is_settled(&backend.replies):
-            backend.request_at_us += took
+            if verdict == FORWARD:               # what we put in front of a query is of its time
+                backend.request_at_us = self.now
             if backend.orphaned and backend.deadline_us != NEVER:
                 self.ask_cancel(backend)             # it goes on with the next of a pipeline
             return verdict
@@ -330,7 +331,8 @@ cdef class Replying(Parting):
         """An ErrorResponse. False = it was our own request that failed, and the backend is of no more use."""
         cdef uint8_t kind = backend.replies.answered & 0xFF
         cdef const char *message = chunk.data + chunk.at
-        backend.query_failed = backend.undone = True
+        backend.query_failed = True
+        backend.undone = backend.undone or backend.replies.answered != (c"Q" | OURS | NOTED)     # not a question of ours
         if memmem(chunk.data + chunk.at, min(total, chunk.size - chunk.at),
                   <const char *>CHANGED_PLAN, len(CHANGED_PLAN)) != NULL:
             self.pools.baggage.outdate()
@@ -349,7 +351,7 @@ cdef class Replying(Parting):
             if kind == c"P" and not backend.replies.answered & (NOTED | OURS) and backend.client is not None:
                 self.forget_unnamed(backend.client, backend)
         if verdict == MISHAP and backend.replies.answered & NOTED:
-            if self.is_fatal(backend):
+            if self.is_fatal(backend, memmem(message, min(total, chunk.size - chunk.at), b"\0C57014", 7) != NULL):
                 return False
             backend.heard = bytearray(chunk.data[chunk.at:chunk.at + min(total, chunk.size - chunk.at)])
         return True
