@@ -19,7 +19,7 @@ from pgmux.shm.leases cimport LEASED as LEASED_SLOT, phase_of, pool_of
 
 from pgmux.protocol.messages import channel_of
 from pgmux.session.inquiry import (
-    Pin, build_question, drop_empty, drop_self, read_answer, settle_settings, suspects,
+    Pin, build_question, drop_empty, drop_limit, drop_self, read_answer, settle_settings, suspects,
 )
 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
@@ -67,7 +67,7 @@ cdef class Asking(Retrying):
         told = drop_self(answer.settings, self.lobbies[backend.pool].login_user)
         if backend.touched_any:
             named = (backend.touched or set()) | client.settings.values.keys()
-            told = drop_empty(told, {name for name in told if "." in name} - named)
+            told = drop_empty(drop_limit(told, answer, named), {name for name in told if "." in name} - named)
             backend.unsettled = True             # settings of one's own (a.b) whose names nobody knows are not told
             backend.soiled |= answer.has_statements
         have = client.settings.changed(told)
@@ -199,7 +199,7 @@ cdef class Asking(Retrying):
         return 0
 
     cdef int forget_traces(self, Backend backend) except -1:
-        backend.traces = 0
+        backend.traces = backend.asked_again = 0
         backend.touched = backend.returned = backend.unlistened = backend.overheard = None
         backend.touched_any = backend.touched_unlearnt = backend.unlistened_all = backend.undone = False
         return 0

@@ -45,6 +45,7 @@ cdef enum Cleaned:               # what a backend has lost by what cleaned it
     SETTINGS_ALONE = 3
 
 cdef enum:
+    ASKED_AGAIN = 3              # times; a statement_timeout looks like a cancel, and might come each time
     HEADER = 5
     LONGEST_NAME = 63            # bytes, see Naming
     LONGEST_LONE = 120           # bytes of a text that may be one command alone
@@ -335,7 +336,8 @@ cdef class Carrying(Resetting):
             backend.finished = REFUSED
         elif note == FORGOTTEN:
             self.pools.baggage.slots[backend.slot].recaller = SEVERAL
-        elif note == ASKED and is_cancelled:
+        elif note == ASKED and is_cancelled and backend.asked_again < ASKED_AGAIN:
+            backend.asked_again += 1
             return False
         return note != FORGOTTEN and note != INJECTED and note != CAUGHT_UP and note != AUDITED and note != RESTORED
 

@@ -147,6 +147,7 @@ cdef class Backend(Endpoint):
     cdef set returned                    # settings it may have taken back to where they were; None = none
     cdef set unlistened                  # channels that it gave up; None = none
     cdef bint unlistened_all
+    cdef uint8_t asked_again             # times that a late cancel has hit the question about them
     cdef list overheard                  # notifications that came since it was told to listen; None = none
     cdef bint undone                     # its last command was a ROLLBACK, or failed
     cdef bint redefines                  # its transaction has altered or dropped something

@@ -9,6 +9,7 @@ Manual: "System Administration Functions, Configuration Settings Functions"; "Sy
 pg_cursors, pg_settings; "Session Information Functions".
 """
 
+import re
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from enum import IntFlag
@@ -57,20 +58,23 @@ HELD: Final = (  # trace, pin, what tells whether it is there
     ),
 )
 _TRACE_OF: Final = {pin: trace for trace, pin, _ in HELD}
+# A client's own limit must not end the question: in a Query of several statements SET LOCAL holds for
+# the rest. So this setting is asked for in front; here, what it is at the log-in.
+_LIMIT: Final = "statement_timeout"
 _SESSION_SETTINGS: Final = (
-    "SELECT pg_catalog.lower(name), pg_catalog.current_setting(name) FROM pg_catalog.pg_settings"
+    f"SELECT CASE WHEN name OPERATOR(pg_catalog.=) '{_LIMIT}' THEN '~' ELSE pg_catalog.lower(name) END,"
+    f" CASE WHEN name OPERATOR(pg_catalog.=) '{_LIMIT}' THEN reset_val ELSE pg_catalog.current_setting(name) END"
+    " FROM pg_catalog.pg_settings"
     " WHERE source OPERATOR(pg_catalog.=) 'session' AND name OPERATOR(pg_catalog.<>) ALL (ARRAY["
-    # the first is asked for in front; the others are a transaction's own, though they look like the session's
-    "'statement_timeout', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable'])"
+    # these are a transaction's own, though they look like the session's
+    "'transaction_isolation', 'transaction_read_only', 'transaction_deferrable'])"
 )
+_MILLISECONDS: Final = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 # What goes by a name that is none of ours.
 _STATEMENTS: Final = (
     "SELECT '!', NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_prepared_statements"
     f" WHERE pg_catalog.strpos(name, {quote_literal(PREFIX.decode())}) OPERATOR(pg_catalog.<>) 1)"
 )
-# A client's own limit must not end the question: in a Query of several statements SET LOCAL holds for
-# the rest. So this setting is asked for in front.
-_LIMIT: Final = "statement_timeout"
 
 
 class Answer(NamedTuple):
@@ -83,6 +87,7 @@ class Answer(NamedTuple):
         bytes, ...
     ] = ()  # that leave something behind, and settings (a.b) of theirs, if it was asked
     has_statements: bool = False  # prepared by code that ran behind our back, if all settings were asked for
+    has_limit: bool = True  # statement_timeout is another than at the log-in, or that was not asked for
 
 
 def build_question(
@@ -134,6 +139,7 @@ def read_answer(data: bytes) -> Answer:
     channels = []
     functions = []
     has_statements = False
+    limit_before: bytes | None = None
     pins = Pin(0)
     at = 0
     while at < len(data):
@@ -146,6 +152,8 @@ def read_answer(data: bytes) -> Answer:
             channels.append(value or b"")
         elif name == b"+":
             functions.append(value or b"")
+        elif name == b"~":
+            limit_before = value
         elif name == b"!":
             has_statements = True
         elif name is not None and name.isdigit():
@@ -153,7 +161,14 @@ def read_answer(data: bytes) -> Answer:
         elif name is not None:
             settings[_text(name)] = None if value is None else _text(value)
         at += 1 + size
-    return Answer(settings, tuple(channels), pins, tuple(functions), has_statements)
+    has_limit = limit_before is None or _milliseconds(settings.get(_LIMIT)) != int(limit_before)
+    return Answer(settings, tuple(channels), pins, tuple(functions), has_statements, has_limit)
+
+
+def _milliseconds(limit: str | None) -> int | None:
+    """A limit as PostgreSQL shows it: 0, or a number and its unit."""
+    found = re.fullmatch(r"(\d+)(\w*)", limit or "")
+    return int(found[1]) * _MILLISECONDS.get(found[2], 1) if found else None
 
 
 def settle_settings(
@@ -182,6 +197,14 @@ def settle_settings(
 def drop_empty(told: Mapping[str, str | None], names: Collection[str]) -> dict[str, str | None]:
     """What was told, without those of `names` that are empty: so a setting of one's own is once it was reset."""
     return {name: None if value == "" and name in names else value for name, value in told.items()}
+
+
+def drop_limit(
+    told: Mapping[str, str | None], answer: Answer, names: Collection[str]
+) -> dict[str, str | None]:
+    """What was told, without the limit where that is the log-in's own, and not of `names`."""
+    is_dropped = not answer.has_limit and _LIMIT not in names
+    return {name: value for name, value in told.items() if not is_dropped or name != _LIMIT}
 
 
 def drop_self(told: dict[str, str | None], login_user: str) -> dict[str, str | None]:

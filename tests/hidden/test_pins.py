@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.fix_pgmux import MakePgmux
+from tests.integration.inside import Inside
 from tests.integration.routes import by_socket
 from tests.servers import Pgmux, Postgres, wait_until
 
@@ -177,6 +178,25 @@ def test_what_functions_leave_behind_is_kept_before_the_catalog_was_read(
             assert client.execute("SHOW work_mem").fetchone() == ("7MB",)
             assert other.execute("SHOW work_mem").fetchone() == ("4MB",)
         assert observer.execute(lock).fetchone() == (False,)
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1", "DO $$BEGIN END$$", "DO $$BEGIN SET statement_timeout TO DEFAULT; END$$"]
+)
+def test_who_was_asked_about_everything_and_has_set_nothing_has_no_settings(
+    make_pgmux: MakePgmux, text: str
+) -> None:
+    pgmux = make_pgmux(workers=1, default_pool_size=2, min_pool_size=2, roam=True)
+    with connect(pgmux) as client, connect(pgmux) as other:
+        client.execute(text)
+        for _ in range(4):
+            client.execute("SELECT 1")
+            other.execute("SELECT 1")
+        assert sum(Inside(pgmux).counts("catch_ups")) == 0
+        client.execute("DO $$BEGIN SET statement_timeout TO '90s'; END$$")
+        for _ in range(3):
+            assert client.execute("SHOW statement_timeout").fetchone() == ("90s",)
+            assert other.execute("SHOW statement_timeout").fetchone() == ("0",)
 
 
 def test_an_empty_setting_of_ones_own_is_kept_before_the_catalog_was_read(make_pgmux: MakePgmux) -> None:

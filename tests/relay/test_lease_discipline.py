@@ -331,6 +331,23 @@ def test_an_audit_that_is_not_answered_harms_nobody(make_rig: MakeRig, answer: b
     assert not application.has_ended()
 
 
+def test_a_question_that_a_late_cancel_hits_is_asked_again_but_not_for_ever(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    backend, slot = rig.open()
+    application, _ = rig.connect()
+    application.send(frontend.query("SET work_mem = '5MB'"))
+    rig.run()
+    backend.send(message(b"C", b"SET\0"), READY)
+    rig.run()
+    for _ in range(4):
+        assert b"current_setting('work_mem'" in backend.received()
+        assert not application.has_ended()
+        backend.send(ERROR, READY)
+        rig.run()
+    assert rig.world.phase(slot) is Phase.CLOSING
+    assert application.has_ended()
+
+
 def test_where_the_catalog_is_closed_no_transaction_is_suspected_any_more(make_rig: MakeRig) -> None:
     """As long as nobody knows what functions do, each transaction is asked about; then, audits alone."""
     rig = make_rig()

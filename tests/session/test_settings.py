@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmux.session.inquiry import Pin, build_question, drop_self, read_answer, settle_settings
+from pgmux.session.inquiry import Pin, build_question, drop_limit, drop_self, read_answer, settle_settings
 from pgmux.session.settings import (
     BASE,
     catch_up,
@@ -99,8 +100,29 @@ def test_an_answer_is_read_whatever_it_tells() -> None:
         Pin.ADVISORY_LOCK,
         (b"f",),
         True,
+        True,
     )
-    assert read_answer(b"") == ({}, (), Pin(0), (), False)
+    assert read_answer(b"") == ({}, (), Pin(0), (), False, True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "at_the_log_in", "is_another"),
+    [
+        ("0", "0", False),
+        ("5s", "5000", False),
+        ("90min", "5400000", False),
+        ("5s", "0", True),
+        ("1", "0", True),
+    ],
+)
+def test_a_limit_that_is_the_log_ins_own_is_no_setting_of_the_client(
+    limit: str, at_the_log_in: str, *, is_another: bool
+) -> None:
+    answer = read_answer(rows((b"statement_timeout", limit.encode()), (b"~", at_the_log_in.encode())))
+    assert answer.has_limit is is_another
+    told = {"statement_timeout": limit, "work_mem": "1MB"}
+    assert ("statement_timeout" in drop_limit(told, answer, ())) is is_another
+    assert drop_limit(told, answer, {"statement_timeout"}) == told
 
 
 def test_a_question_asks_for_what_was_touched_alone() -> None:
