@@ -1,18 +1,18 @@
 from libc.stdint cimport uint8_t, uint32_t
 
+from pgmux.relay.catching_up cimport CatchingUp
 from pgmux.relay.endpoint cimport Backend, Client
 from pgmux.relay.naming cimport STOP, Step
-from pgmux.relay.resetting cimport Resetting
 from pgmux.relay.streams cimport Chunk
 
 
 cdef bytes UNSETTING             # takes away all settings, by whatever name, and nothing else
 
-cdef class Carrying(Resetting):
+cdef class Carrying(CatchingUp):
     cdef public bytes reset_query        # server_reset_query; empty = none
     cdef public bint defers_begin
 
-    cdef bint open_lease(self, Client client, Backend backend) except -1
+    cdef Step open_lease(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
     cdef Step study_query(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP
     cdef Step spare_backend(self, Client client, Chunk *chunk, uint32_t total) except? STOP
     cdef Step answer_alone(self, Client client, bytes text, object lone) except? STOP

@@ -1,9 +1,8 @@
 # cython: boundscheck=False, wraparound=False
 """A session's state, carried from backend to backend: how a lease begins, and how it ends.
 
-A lease begins by bringing the backend's settings to the client's, in front of the client's first
-request and in the same segment of bytes; settings that PostgreSQL has not accepted before are
-waited for, since what came after them would otherwise be executed without them.
+A lease begins by bringing the backend's settings to the client's, in front of the client's first request
+(catching_up.pyx).
 
 When a client leaves something that nobody asked about, or that cannot be carried, the backend is
 cleaned by DISCARD ALL before the next; where it can be nothing but settings, by RESET ALL, and keeps its statements.
@@ -33,7 +32,6 @@ from pgmux.shm.baggage cimport SEVERAL
 from pgmux.shm.layout cimport UNKNOWN_SETTINGS
 
 from pgmux.session.inquiry import Pin, suspects
-from pgmux.session.settings import catch_up
 from pgmux.session.studies import Lone, study as study_text
 
 cdef uint32_t LIBRARY = Pin.LOADED_LIBRARY
@@ -52,34 +50,23 @@ cdef enum:
     LASTING = SETTINGS | LISTENING | TEMPORARY | HOLDING | LOCKING | LOADING | UNSEEN
 
 
-cdef class Carrying(Resetting):
+cdef class Carrying(CatchingUp):
     """What a session must find again on whatever backend its next transaction has."""
 
     # --- a lease begins
 
-    cdef bint open_lease(self, Client client, Backend backend) except -1:
-        """Put in front of the client's first request what its session needs. Whether it must be waited for."""
-        cdef bint is_behind
+    cdef Step open_lease(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
+        """Put in front of the client's first request what its session needs. WAIT when it must be waited for, TAKEN
+        when the request has gone with it."""
         backend.fresh = False
         self.pools.baggage.refresh(backend.slot)
         self.follow(client, backend)
         if self.is_unlearnt(client):
             self.touch_unlearnt(client, backend)
-        is_behind = (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
-                     or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS)
-        if is_behind:
-            texts = catch_up(self.pools.baggage.settings(backend.slot), client.settings.raw)
-            left = len(texts)
-            for text in texts:
-                left -= 1
-                self.put_query(backend, text)
-                backend.notes.append((CAUGHT_UP, client, None, None if left else client.settings))
-            self.pools.baggage.set_settings(backend.slot, client.settings.raw, client.digest)
-            self.counters[backend.pool].catch_ups += 1
-            if texts and not client.settings.is_proven:
-                backend.errand = CATCHING_UP
-                return True
-        return False
+        if (self.pools.baggage.slots[backend.slot].settings_digest != client.digest
+                or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS):
+            return self.begin_catch_up(client, backend, chunk, total)
+        return PASS
 
     # --- a Query
 
@@ -290,7 +277,7 @@ cdef class Carrying(Resetting):
         follows from them is done when the whole chunk has been dealt with (`finish`)."""
         note, client, _name, what = backend.notes[0]
         if note < CAUGHT_UP:
-            return Resetting.keep_note(self, backend)
+            return CatchingUp.keep_note(self, backend)
         backend.notes.popleft()
         if note == RESTORED or note == CAUGHT_UP and what is None:
             return 0
@@ -359,7 +346,10 @@ cdef class Carrying(Resetting):
             return self.undo(client, backend)
         backend.errand = NO_ERRAND
         if finished == STALE and client is not None:
-            self.retry(client, backend)
+            if backend.riding is not None:
+                self.ask_again(client, backend)
+            else:
+                self.retry(client, backend)
             return self.proceed(client)
         if (finished == CAUGHT_UP or finished == EXAMINED_COLUMNS) and client is not None:
             return self.resume(client)

@@ -172,6 +172,8 @@ cdef class Backend(Endpoint):
     cdef size_t unrecorded               # bytes in front of the first request, in the same piece
     cdef Client audited                  # who had it before the audit; None = there is none
     cdef uint64_t lore_asked             # as of when the audit asks for functions; NO_LORE = it does not
+    cdef object riding                   # Ride: settings are set in the transaction of the Query under way; None
+    cdef bytes tag                       # its CommandComplete, until that transaction is over; None
     cdef tuple untold                    # what was bound last, if its client knows no columns: (portal, name, Statement)
     cdef uint32_t described              # digest of the columns that it told last
     cdef object examined                 # whose columns those are, by our own question: Statement, or Client; None

@@ -207,8 +207,9 @@ cdef class Exchange(Replying):
         backend.is_spared = False
         if backend.fresh:
             backend.began_at_us = backend.request_at_us = self.now
-            if self.open_lease(client, backend):
-                return WAIT
+            verdict = self.open_lease(client, backend, chunk, total)
+            if verdict != PASS:
+                return verdict
         if client.deferred is not None:
             self.put_query(backend, client.deferred)
             backend.notes.append((DEFERRED, client, None, None))

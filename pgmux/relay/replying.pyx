@@ -215,7 +215,7 @@ cdef class Replying(Parting):
         if reply == c"C":
             if available < DONE_BYTES:
                 return False
-            if is_made(chunk.data + chunk.at) and available < <size_t>big_endian(
+            if (is_made(chunk.data + chunk.at) or backend.riding is not None) and available < <size_t>big_endian(
                     <const uint8_t *>chunk.data + chunk.at + 1) + 1:
                 append(&backend.stash, chunk.data + chunk.at, available)
                 return False
@@ -255,6 +255,8 @@ cdef class Replying(Parting):
             if is_made(message):
                 self.notes_code(backend, message + HEADER_BYTES)
         elif reply == c"E":
+            if backend.riding is not None and not self.end_ride(backend, message, min(total, chunk.size - chunk.at)):
+                verdict = SWALLOW
             if verdict == FORWARD and is_carried(backend) and self.mend_error(backend.client, backend, chunk, total):
                 verdict = SWALLOW
             if not self.heed_error(backend, chunk, total, verdict):
@@ -267,7 +269,10 @@ cdef class Replying(Parting):
         elif reply == c"G" and (backend.orphaned or backend.client is not None and backend.client.terminated):
             self.send_copy_fail(backend)
         elif reply == c"Z":
+            self.put_tag(backend, chunk)
             verdict = self.heed_ready(backend, message[HEADER_BYTES], verdict)
+        if backend.riding is not None and verdict == FORWARD and self.is_untold(backend, message, total):
+            verdict = SWALLOW
         if reply != c"Z" and backend.replies.kept:
             if reply == c"T" or reply == c"n":
                 self.hear_columns(backend, message, total)
@@ -292,6 +297,8 @@ cdef class Replying(Parting):
             self.keep_note(backend)
         backend.query_failed = backend.mishap = False
         backend.done = 0
+        if backend.errand != RETRYING:
+            backend.riding = None
         if not is_settled(&backend.replies):
             if verdict == FORWARD:               # what we put in front of a query is of its time
                 backend.request_at_us = self.now
@@ -366,6 +373,8 @@ cdef class Replying(Parting):
         if chunk.data[chunk.at] == c"S" and total > HEADER_BYTES + 15 \
                 and memcmp(chunk.data + chunk.at + HEADER_BYTES, b"in_hot_standby", 15) == 0:
             self.news.append(("read only", backend.pool))        # or it is none any more
+        if backend.riding is not None and self.is_untold(backend, chunk.data + chunk.at, total):
+            return SWALLOW
         if not is_ours(&backend.replies):
             return FORWARD
         if chunk.data[chunk.at] == c"S" and backend.client.unsure is not None:

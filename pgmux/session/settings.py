@@ -15,7 +15,7 @@ Manual: chapter "Server Configuration", section "Setting Parameters"; "SET", "RE
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 # Who one is decides what one may set: these are given back before all others and taken last.
@@ -42,6 +42,9 @@ _PLAIN: Final = frozenset(
     }
 )
 
+# May be set in the transaction of the query that follows: none of them is decided when a transaction begins.
+_RIDING: Final = _PLAIN - {"default_transaction_isolation", "default_transaction_read_only"} | {"search_path"}
+
 
 class SessionSettings:
     """Settings, unchanging: equal ones are the same object within a process. Made by `settings_of`."""
@@ -51,7 +54,7 @@ class SessionSettings:
     def __init__(self, values: Mapping[str, str], raw: bytes) -> None:
         self.values = values
         self.raw = raw  # name\0value\0…, by name: how they stand in shared memory
-        self.digest = int.from_bytes(blake2b(raw, digest_size=8).digest(), "big") if values else 0
+        self.digest = digest_of(raw)
         self.meaning = pack({name: value for name, value in values.items() if name in MEANING})
         # Whether PostgreSQL has taken them before, so that it need not be waited for again. Who a session
         # is may be taken away from it at any time.
@@ -99,6 +102,11 @@ def unpack(raw: bytes) -> dict[str, str]:
     return dict(zip(words[0::2], words[1::2], strict=False))
 
 
+def digest_of(raw: bytes) -> int:
+    """What packed settings are compared by; 0 = those of the log-in."""
+    return int.from_bytes(blake2b(raw, digest_size=8).digest(), "big") if raw else 0
+
+
 BASE: Final = settings_of({})  # those of the log-in
 
 
@@ -110,6 +118,44 @@ def catch_up(have: bytes | None, want: bytes) -> tuple[bytes, ...]:
     """
     groups = _catch_up(have, unpack(want))
     return tuple("; ".join(group).encode("utf-8", "surrogateescape") for group in groups)
+
+
+class Ride(NamedTuple):
+    """A catch-up that travels in the transaction of the query behind it, by a prepared statement; see `ride`."""
+
+    size: int  # settings: which statement it is, see `carriage`
+    values: bytes  # of a Bind, from the formats of its parameters on
+    names: tuple[bytes, ...]  # of the settings
+    have: bytes  # settings there were, packed: there are again when that transaction is undone
+    have_digest: int
+
+
+@lru_cache(maxsize=1024)
+def ride(have: bytes, want: bytes) -> Ride | None:
+    """The same as `catch_up` in one execution of a `carriage`. None = there are settings that cannot ride."""
+    had, wanted = unpack(have), unpack(want)
+    changes = {name: wanted.get(name) for name in had | wanted if had.get(name) != wanted.get(name)}
+    if not changes or not changes.keys() <= _RIDING:
+        return None
+    words = [word for change in changes.items() for word in change]
+    values = [b"\0\0", len(words).to_bytes(2, "big"), *map(_value, words), b"\0\0"]
+    names = tuple(name.encode() for name in changes)
+    return Ride(len(changes), b"".join(values), names, have, digest_of(have))
+
+
+def _value(word: str | None) -> bytes:
+    """A parameter's value in a Bind; NULL takes a setting back to that of the log-in."""
+    if word is None:
+        return b"\xff\xff\xff\xff"
+    raw = word.encode("utf-8", "surrogateescape")
+    return len(raw).to_bytes(4, "big") + raw
+
+
+def carriage(size: int) -> bytes:
+    """The statement that sets so many settings, by their names and values as parameters: a Parse's body from the
+    text on."""
+    calls = [f"pg_catalog.set_config(${2 * at + 1}, ${2 * at + 2}, false)" for at in range(size)]
+    return b"SELECT " + ", ".join(calls).encode() + b"\0\0\0"
 
 
 def _catch_up(have: bytes | None, want: dict[str, str]) -> Iterator[list[str]]:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from pgmux.session.inquiry import Pin, build_question, drop_limit, drop_self, read_answer, settle_settings
 from pgmux.session.settings import (
     BASE,
+    carriage,
     catch_up,
     pack,
     quote_literal,
     quote_name,
+    ride,
     settings_of,
     to_restore,
     unpack,
@@ -52,6 +54,26 @@ def text(have: dict[str, str] | None, want: dict[str, str]) -> list[str]:
 
 def test_a_backend_that_has_them_needs_nothing() -> None:
     assert text({"a.b": "1"}, {"a.b": "1"}) == []
+
+
+def test_a_ride_binds_what_changes_and_nulls_what_is_too_much() -> None:
+    have = pack({"application_name": "a", "timezone": "UTC", "work_mem": "4MB"})
+    found = ride(have, pack({"application_name": "b", "work_mem": "4MB"}))
+    assert found is not None
+    assert (found.names, found.size) == ((b"application_name", b"timezone"), 2)
+    assert found.values == frontend.bind(("application_name", "b", "timezone", None))[7:]
+    assert (found.have, found.have_digest) == (have, settings_of(unpack(have)).digest)
+    assert carriage(2).startswith(
+        b"SELECT pg_catalog.set_config($1, $2, false), pg_catalog.set_config($3, $4, false)"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["role", "client_encoding", "default_transaction_read_only", "a.b", "transaction_timeout"]
+)
+def test_what_a_transaction_decides_at_its_beginning_and_who_one_is_do_not_ride(name: str) -> None:
+    assert ride(b"", pack({name: "x", "work_mem": "4MB"})) is None
+    assert ride(pack({name: "x"}), b"") is None
 
 
 def test_what_is_too_much_is_reset_and_what_is_missing_is_set() -> None:
