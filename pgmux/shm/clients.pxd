@@ -7,7 +7,7 @@ from pgmux.shm.segment cimport Segment
 cdef enum:
     NO_RECORD = -1
     BURYING = 0xFFFF             # owner of a dead worker's record while the supervisor clears it
-    AWAY = 0xFFFE                # owner of a record whose client is still to come from the other segment: see crossing.pyx
+    AWAY = 0xFFFE                # owner of a record whose client is to come from the other segment: see crossing.pyx
     OVER = 0xFFFD                # owner of a record whose client has gone over into the other segment
 
 # The owner word, from the lowest bit: worker + 1, 16 bits; giver + 1 while the client is on its way, 16 bits.
