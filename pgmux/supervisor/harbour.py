@@ -76,6 +76,9 @@ class Harbour:
         self._is_open = False  # our workers serve, and clients may come
         self._landings = landings
         self._is_swept = False
+        self._deeds: dict[
+            int, tuple[Cargo, int]
+        ] = {}  # of slots that are still to come: who is there, its socket
         self._wanted: set[PoolName] = set()  # for which clients of before wait, and there was no slot yet
         self._said = sayings.Sayings()  # by the operator, as far as the regent was told
         self._turn = self._heeded_turn = 0  # of SAID
@@ -105,6 +108,13 @@ class Harbour:
         if self._regent:
             self._log.error("nothing is heard of the workers of before: they are killed")
             self._abandon()
+        for slot, (deed, _) in self._deeds.items():  # until their workers are dead, and they have been ended
+            self._crossing.set_aside(slot, self._place(deed.database, deed.user), 0, deed.expires_s)
+
+    def let_go(self) -> None:
+        """In a worker that has just been forked: of what it is not to hold open."""
+        for _, fd in self._deeds.values():
+            os.close(fd)
 
     def tick(self, *, is_nobody_left: bool) -> None:
         """Let the clients come, once somebody can serve them; in the end, free what never came.
@@ -205,7 +215,12 @@ class Harbour:
         return self._pools.register(database, user, size, limit)
 
     def _take_in(self, message: Message) -> None:
-        if message.kind is Kind.CARGO:
+        if message.kind is Kind.DEED:
+            self._drop_deed(message.target)
+            if message.fd >= 0:  # else no descriptor was free
+                self._deeds[message.target] = open_cargo(message.body), message.fd
+        elif message.kind is Kind.CARGO:
+            self._drop_deed(message.target)
             try:
                 self._unload(message.target, open_cargo(message.body), message.fd)
             except (msgspec.DecodeError, PoolsExhausted) as error:
@@ -224,6 +239,10 @@ class Harbour:
             self._heeded_turn, self._is_defied = message.number, bool(message.note)
         elif message.kind in ORDERS:
             self.orders.append(message)
+
+    def _drop_deed(self, slot: int) -> None:
+        if slot in self._deeds:
+            os.close(self._deeds.pop(slot)[1])
 
     def _unload(self, slot: int, cargo: Cargo, fd: int) -> None:
         """A slot is ours, with a backend or without."""
@@ -301,6 +320,9 @@ class Harbour:
 
     def _sweep(self, *, is_nobody_left: bool) -> None:
         """Once no client lies in a landing any more, who has not come never will."""
+        while self._deeds:
+            slot, (deed, fd) = self._deeds.popitem()
+            self._unload(slot, deed, fd)
         for slot in range(self._pools.leases.count):
             self._vacate(slot)
         poll = select.poll()

@@ -16,8 +16,8 @@ shipping.py. How those clients fare is told from time to time (ROLL), so that it
 What the operator says is said in the successor's segment, and repeated in ours: SAID, then HEEDED (sayings.py).
 
 A worker that dies here is buried here: what it had leased goes over to be cancelled and ended there. When the regent
-itself dies, the successor kills our workers and takes all their slots. When the successor dies, the regent leaves,
-and our workers see their lifeline end.
+itself dies, the successor kills our workers, and ends what their backends do: it has a DEED of each. When the successor
+dies, the regent leaves, and our workers see their lifeline end.
 """
 
 import logging
@@ -126,6 +126,7 @@ class Regent:
             "regent (pid %d) of %d workers, until their clients have gone over",
             os.getpid(), len(self._crew.running()),
         )  # fmt: skip
+        self._shipping.send_deeds()
         for number in self._crew.running():
             self._watch(number)
         while self._crew.running() or (self._is_counted and not self._shipping.is_done):
@@ -197,6 +198,7 @@ class Regent:
         self._crew.tick(time.monotonic())
         if not self._is_counted and self._shut_by < math.inf and self._are_doors_shut():
             self._count()
+        self._shipping.send_deeds()
         if self._is_counted:
             if self._shipping.ship():
                 self._hasten()
