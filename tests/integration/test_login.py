@@ -166,8 +166,9 @@ def test_a_database_that_only_postgresql_does_not_know(make_pgmux: MakePgmux, po
     pgmux = make_pgmux()
     with pgmux.wire() as wire, pytest.raises(LoginRefusedError) as refused:
         wire.startup(database="nowhere")
-    assert refused.value.sqlstate == "57P03"
-    assert refused.value.fields["D"] == '3D000: database "nowhere" does not exist'
+    assert refused.value.sqlstate == "3D000"
+    assert refused.value.fields["M"] == 'database "nowhere" does not exist'
+    assert "PostgreSQL's answer" in refused.value.fields["H"]
 
 
 def test_encryption_is_declined_and_the_log_in_goes_on(make_pgmux: MakePgmux, postgres: Postgres) -> None:

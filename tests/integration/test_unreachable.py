@@ -262,7 +262,7 @@ def test_a_role_or_database_that_postgresql_does_not_know_is_told_in_its_words(
     fields = refusal(pgmux, user="nobody")
     assert (fields["C"], fields["D"]) == ("57P03", '28000: role "nobody" does not exist')
     fields = refusal(pgmux, database="nothing")
-    assert (fields["C"], fields["D"]) == ("57P03", '3D000: database "nothing" does not exist')
+    assert (fields["C"], fields["M"]) == ("3D000", 'database "nothing" does not exist')
     assert can_log_in(pgmux)
 
 
