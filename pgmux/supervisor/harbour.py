@@ -40,6 +40,7 @@ from pgmux.worker.mailbox import Kind, Mailbox, Message
 
 _CENSUS_WITHIN_SECONDS = 15.0
 PATIENCE_SECONDS = 0.05  # between two looks at what has come
+_WEDGED_AFTER_SECONDS = 10.0  # without a roll, which comes twice a second, a regent is killed
 _NOTHING_YET_US, _FOR_EVER_US = 1, (1 << 64) - 1  # as of when what the operator says is heeded
 
 
@@ -83,6 +84,7 @@ class Harbour:
         self._said = sayings.Sayings()  # by the operator, as far as the regent was told
         self._turn = self._heeded_turn = 0  # of SAID
         self._is_defied = False
+        self._heard_at = 0.0  # time.monotonic(), of the regent
         self._log = logging.getLogger("supervisor")
 
     @property
@@ -125,6 +127,10 @@ class Harbour:
             if not self._workers:  # while one is being killed, its backends may still be PostgreSQL's
                 self._sweep(is_nobody_left=is_nobody_left)
             return
+        self.collect()
+        if time.monotonic() > self._heard_at + _WEDGED_AFTER_SECONDS:
+            self._log.error("the regent has not been heard for %gs: killing it", _WEDGED_AFTER_SECONDS)
+            self._abandon()
         self._tell_what_was_said()
         for wanted in list(self._wanted):
             self._cede(wanted)
@@ -185,6 +191,9 @@ class Harbour:
             places.append(pool)
         for slot in census.slots:
             self._crossing.set_aside(slot.slot, places[slot.pool], slot.private, slot.expires_s)
+        self._heard_at = time.monotonic()
+        for closed in self._deeds.keys() - {row.slot for row in census.slots}:
+            self._drop_deed(closed)
         for client in census.clients:
             self._clients.set_aside(client.record)
         self._note(census.clients)
@@ -234,6 +243,7 @@ class Harbour:
         elif message.kind is Kind.GONE:
             self._clients.free_away(message.target)
         elif message.kind is Kind.ROLL:
+            self._heard_at = time.monotonic()
             self._note(open_roll(message.body))
         elif message.kind is Kind.HEEDED:
             self._heeded_turn, self._is_defied = message.number, bool(message.note)
@@ -308,6 +318,7 @@ class Harbour:
     def _abandon(self) -> None:
         self.signal(signal.SIGKILL)
         os.kill(self._regent, signal.SIGKILL)
+        self._heard_at = time.monotonic()  # it is said once
 
     def _close(self) -> None:
         """The regent is gone, and with it whatever has not come. In order nothing is left; else its workers must go,

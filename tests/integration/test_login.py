@@ -376,7 +376,7 @@ def test_a_strange_name_hurts_nobody_else(
     clients = inside.a_client_on_each_worker()
     with pgmux.wire() as strange:
         strange.socket.sendall(frontend.untyped(b"\0\3\0\0user\0app\0database\0" + name + b"\0\0"))
-        assert strange.read_to_the_end().sqlstate == "57P03"
+        assert strange.read_to_the_end().sqlstate == "3D000"
     victim = pgmux.kill_worker(inside.pid_of(0))
     wait_until(lambda: inside.pid_of(0) not in (0, victim), what="the successor of a worker that was killed")
     for n in range(100):

@@ -215,6 +215,29 @@ def test_a_deed_is_good_until_its_slot_has_come(rig: Rig) -> None:
     assert rig.world.phase(3) == Phase.EMPTY
 
 
+def test_a_regent_that_is_not_heard_any_more_is_killed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.take_census()
+    rig.harbour.tick(is_nobody_left=False)
+    assert os.waitid(os.P_PID, rig.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+    monkeypatch.setattr(harbour_module, "_WEDGED_AFTER_SECONDS", -1.0)
+    rig.harbour.tick(is_nobody_left=False)
+    os.waitid(os.P_PID, rig.pid, os.WEXITED | os.WNOWAIT)
+    rig.harbour.reap()
+    rig.harbour.tick(is_nobody_left=False)
+    assert rig.harbour.is_closed
+
+
+def test_a_deed_of_what_was_closed_before_the_census_is_dropped(rig: Rig) -> None:
+    ours, theirs = socket.socketpair()
+    deed = Cargo(State.LOST, b"app", b"app", 7, b"key!", address=b"127.0.0.1", local_address=b"127.0.0.1")
+    with theirs:
+        with ours:
+            rig.inbox.send(Message(Kind.DEED, 3, fd=ours.fileno(), body=pack(deed)))
+        rig.take_census(slots=[SlotRow(4, 0)])
+        assert theirs.recv(1) == b""
+    assert rig.world.phase(3) == Phase.EMPTY
+
+
 def test_who_lies_in_a_landing_is_waited_for_unless_nobody_is_left_to_take_it_up(rig: Rig) -> None:
     rig.take_census()
     rig.landings[0].send(Message(Kind.CLIENT, 3))

@@ -172,6 +172,23 @@ def test_without_its_regent_the_side_of_before_is_given_up(upgradable: Upgradabl
     serves_with_all_its_backends(pgmux, 2)
 
 
+@pytest.mark.parametrize("moment", [r"regent \(pid", "are to come", "is ready", "draining"])
+def test_at_whatever_moment_the_regent_dies_newcomers_are_served_within_the_limits(
+    upgradable: Upgradable, postgres: Postgres, moment: str
+) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with connect(pgmux) as busy, connect(pgmux), Census(postgres) as census:
+        busy.send(frontend.query(LONG))
+        wait_for_running(postgres, LONG)
+        upgradable.begin_to_upgrade(pgmux)
+        pgmux.wait_for_log(moment, 60)
+        pgmux.kill_worker(regent_of(pgmux))
+        pgmux.wait_for_log(ALL_HAS_COME, 60)
+        wait_until(lambda: not postgres.sql(running(LONG)), what="the end of a query that nobody waits for")
+        serves_with_all_its_backends(pgmux, 2)
+    assert census.most == 2
+
+
 def test_what_a_backend_does_for_nobody_is_cancelled_when_the_regent_has_died(
     upgradable: Upgradable, postgres: Postgres
 ) -> None:
