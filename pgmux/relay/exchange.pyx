@@ -13,7 +13,7 @@ from pgmux.protocol.replies cimport expect, expect_query, has_turns, is_extended
 from pgmux.relay.asking cimport DEFERRED
 from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, HEADER_BYTES, IDLE, LEASED, LEAVING, LONGEST_MESSAGE, READS_A_TURN,
+    Backend, Client, HEADER_BYTES, IDLE, LEASED, LEAVING, LONGEST_MESSAGE, READS_A_TURN,
 )
 from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
 from pgmux.relay.sockets cimport big_endian

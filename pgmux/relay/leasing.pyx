@@ -15,14 +15,14 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport begin
 from pgmux.relay.buffer cimport clear, length
-from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, NO_ERRAND, PARKED
+from pgmux.relay.endpoint cimport Backend, Client, IDLE, LEASED, Lobby, NO_ERRAND, PARKED
 from pgmux.relay.poller cimport BACKEND, EDGES
 from pgmux.relay.sockets cimport (
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, close, recv, send, shutdown,
 )
 from pgmux.shm.atomics cimport exchange, load, lowest_bit
 from pgmux.shm.counters cimport observe
-from pgmux.shm.leases cimport GRANTED, generation_of, is_held, pool_of
+from pgmux.shm.leases cimport GRANTED, is_held, pool_of
 from pgmux.shm.pools cimport NO_SLOT
 from pgmux.shm.waiters cimport NO_TICKET
 from pgmux.shm.workers cimport LOOK_FOR_GRANTS, LOOK_INTO_INBOX

@@ -15,7 +15,7 @@ from pgmux.relay.asking cimport OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.carrying cimport UNSETTING
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, HEADER_BYTES, IDLE, LONGEST_MESSAGE, READS_A_TURN, RETRYING,
+    Backend, Client, HEADER_BYTES, IDLE, LONGEST_MESSAGE, READS_A_TURN, RETRYING,
 )
 from pgmux.relay.parting cimport NEVER
 from pgmux.relay.sockets cimport big_endian
