@@ -24,7 +24,17 @@ from pgmux.shm.pools import ALL_FULL, POOL_FULL, POOL_PAUSED, Pools
 from pgmux.shm.tenancies import PoolsExhausted
 from pgmux.shm.workers import Errand, WorkerState
 from pgmux.supervisor import sayings
-from pgmux.supervisor.cargo import Cargo, PoolName, State, open_cargo, open_census, open_name, pack
+from pgmux.supervisor.cargo import (
+    Cargo,
+    ClientRow,
+    PoolName,
+    State,
+    open_cargo,
+    open_census,
+    open_name,
+    open_roll,
+    pack,
+)
 from pgmux.supervisor.vault import ORDERS, Vault
 from pgmux.worker.mailbox import Kind, Mailbox, Message
 
@@ -165,14 +175,26 @@ class Harbour:
             places.append(pool)
         for slot in census.slots:
             self._crossing.set_aside(slot.slot, places[slot.pool], slot.private, slot.expires_s)
-        for record, serial in zip(census.clients, census.serials, strict=True):
-            self._clients.set_aside(record, serial)
+        for client in census.clients:
+            self._clients.set_aside(client.record)
+        self._note(census.clients)
         sayings.repeat(census.said, sayings.Sayings(), self._pools)
         self._said = sayings.collect(self._pools)  # they go by that already
         self._log.info(
             "%d clients and %d backends are to come from the workers of before",
             len(census.clients), len(census.slots),
         )  # fmt: skip
+
+    def _note(self, roll: list[ClientRow]) -> None:
+        """How clients fare that are still to come, for whoever wants it shown."""
+        places: dict[PoolName, int] = {}
+        for row in roll:
+            if not isinstance(row.pool, int) and row.pool not in places:
+                with contextlib.suppress(PoolsExhausted):
+                    places[row.pool] = self._place(row.pool.database, row.pool.user)
+            pool = row.pool if isinstance(row.pool, int) else places.get(row.pool)
+            if pool is not None:
+                self._clients.note_away(pool, row)
 
     def _place(self, database: bytes, user: bytes) -> int:
         size = limit = 0
@@ -196,6 +218,8 @@ class Harbour:
             self._cede(open_name(message.body))
         elif message.kind is Kind.GONE:
             self._clients.free_away(message.target)
+        elif message.kind is Kind.ROLL:
+            self._note(open_roll(message.body))
         elif message.kind is Kind.HEEDED:
             self._heeded_turn, self._is_defied = message.number, bool(message.note)
         elif message.kind in ORDERS:

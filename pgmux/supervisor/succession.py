@@ -35,7 +35,7 @@ from pgmux.worker.inheritance import Inheritance
 from pgmux.worker.mailbox import Mailbox
 
 VARIABLE = "PGMUX_BEQUEST"  # in the environment: the descriptor of the file in which the bequest lies
-FORMAT = 3  # of the bequest, and of what a regent says; another one cannot be taken over
+FORMAT = 4  # of the bequest, and of what a regent says; another one cannot be taken over
 ASKING_TIMEOUT_SECONDS = 20.0  # less than WatchdogSec= of the unit: nothing else is done meanwhile
 _ABOUT_ITSELF = "from pgmux.supervisor.succession import about_itself; print(about_itself())"
 

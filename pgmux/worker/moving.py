@@ -152,8 +152,8 @@ class Moving:
         return True
 
     def _ship(self, client: Client, body: bytes) -> bool:
-        """The record says that the client is away before its socket is sent: whoever has that has the client."""
-        if not self._records.send_away(client.record, self._worker):
+        """The record says that the client has gone over before its socket is sent: whoever has that has the client."""
+        if not self._records.send_over(client.record, self._worker):
             return True
         self._next_landing = (self._next_landing + 1) % len(self._landings)
         message = Message(Kind.CLIENT, client.record, 0, self._worker, client.fd, body)

@@ -53,7 +53,7 @@ class Rig:
     def take_census(self, said: Sayings = Sayings(), slots: list[SlotRow] | None = None) -> None:  # noqa: B008
         """The regent sends its census, and the harbour opens."""
         pools = [PoolRow(b"app", b"app", b"")]
-        self.inbox.send(Message(Kind.CENSUS, 0, body=pack(Census(pools, slots or [], [], [], 0, 0, said))))
+        self.inbox.send(Message(Kind.CENSUS, 0, body=pack(Census(pools, slots or [], [], 0, 0, said))))
         self.harbour.open()
 
     def heard(self) -> list[Message]:
@@ -167,7 +167,7 @@ def test_a_regent_that_is_dead_is_not_waited_for(rig: Rig, monkeypatch: pytest.M
 def test_a_census_that_comes_too_late_is_no_order(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harbour_module, "_CENSUS_WITHIN_SECONDS", 0.0)
     rig.harbour.open()  # which kills the regent
-    census = Census([], [], [], [], 0, 0, Sayings())
+    census = Census([], [], [], 0, 0, Sayings())
     rig.inbox.send(Message(Kind.CENSUS, 0, body=pack(census)))
     os.waitid(os.P_PID, rig.pid, os.WEXITED | os.WNOWAIT)
     rig.harbour.reap()
