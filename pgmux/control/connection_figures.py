@@ -29,7 +29,7 @@ class ClientFigures(ConnectionFigures):
     """One client that has logged in."""
 
     number: int
-    worker: int
+    worker: int | None  # None: it is still to come from another segment
     standing: Standing
     application_name: str
     connected_us: int

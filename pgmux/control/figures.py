@@ -101,7 +101,8 @@ class Figures:
         return row is not None and row["number"] == number and row["phase"] in _LOGGED_IN
 
     def clients(self) -> Iterator[ClientFigures]:
-        """Clients that have logged in, one by one: there may be very many."""
+        """Clients that have logged in, those included that are still to come from another segment, one by one: there
+        may be very many."""
         clock, names = Clock(), self._pool_names()
         record = self.client_table.next_used(0)
         while record is not None:
@@ -119,13 +120,14 @@ class Figures:
                 continue
             database, user = names.get(row["pool"], ("", ""))
             client = None
-            if row["phase"] == Phase.LEASED:
+            is_away = row["phase"] == Phase.OPENING and row["owner"] == self.segment.worker_count
+            if row["phase"] == Phase.LEASED or is_away:  # or used where its client has still to come from
                 client = self._client(row["client"], names, clock)
             is_known = row["phase"] != Phase.OPENING  # what stands there is its predecessor's
             yield BackendFigures(
                 slot=slot,
                 phase=row["phase"],
-                worker=row["owner"],
+                worker=None if is_away else row["owner"],
                 generation=row["generation"],
                 database=database,
                 user=user,

@@ -70,7 +70,7 @@ CLIENTS: Final = Show(
         item("application_name", TEXT),
         Column("prepared_statements", INT, lambda client: client.statements),
         Column("id", BIG, lambda client: client.number),
-        item("worker", INT, "The worker that serves it."),
+        item("worker", INT, "The worker that serves it; null = one of the version before, see UPGRADE."),
         item("transactions", BIG, "Transactions that it was served so far."),
     ),
     lambda figures: figures.clients(),
@@ -79,7 +79,7 @@ CLIENTS: Final = Show(
 
 def _backend_state(backend: BackendFigures) -> str:
     if backend.phase is Phase.OPENING:
-        return "new"
+        return "active" if backend.client is not None else "new"
     if backend.phase is Phase.FREE:
         return "idle"
     if backend.phase is Phase.CLOSING:

@@ -8,7 +8,7 @@ from pgmux.shm.segment import Segment
 class _ClientRow(TypedDict):
     client: int
     number: int
-    worker: int
+    worker: int | None  # None: it is still to come from another segment
     pool: int
     phase: int
     listener: int
@@ -71,26 +71,30 @@ class Clients:
     def disown(self, record: int, giver: int, heir: int) -> None:
         """What has come from another worker cannot be served: the record is free for another, if it still is that."""
 
-    def used(self) -> list[int]:
-        """The records in use, those whose client is in the other segment left out."""
-
     def unused_of(self, records: Iterable[int]) -> list[int]:
         """Those of the records that nobody has any more."""
 
-    def serial_of(self, record: int) -> int:
-        """How many clients have had a record, the one that has it included."""
+    def roll(self, told: dict[int, tuple[int, int, int]]) -> list[dict[str, Any]]:
+        """What the records of clients that have not gone over tell, for `note_away`, as dicts: those of whom another
+        (serial, since_us, phase) than this has been `told`, by record."""
 
-    def set_aside(self, record: int, serial: int) -> bool:
-        """A record's client is in the other segment, where it has that serial. Whether the record was nobody's."""
+    def set_aside(self, record: int) -> bool:
+        """A record's client is in the other segment, and may come. Whether the record was nobody's."""
+
+    def note_away(self, pool: int, row: Any) -> None:
+        """Write down what `roll` has told of a client that is still to come. Not if it has come, or will not."""
 
     def is_away(self, record: int) -> bool:
-        """Whether a record's client is in the other segment."""
+        """Whether a record's client is still to come from the other segment."""
 
     def find_away(self, number: int) -> int | None:
-        """The record of the client with that number, if it is in the other segment; else None."""
+        """The record of the client with that number, if it is still to come from the other segment; else None."""
 
-    def send_away(self, record: int, worker: int) -> bool:
+    def send_over(self, record: int, worker: int) -> bool:
         """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""
+
+    def has_gone_over(self, record: int, worker: int) -> None:
+        """It was sent."""
 
     def call_back(self, record: int, worker: int) -> None:
         """It could not be sent: it is the worker's as before."""
@@ -111,7 +115,7 @@ class Clients:
         """Free every record of a dead worker, and of those on their way from or to it. Gives how many there were."""
 
     def read(self, record: int) -> _ClientRow | None:
-        """A record as a dict, or None when it is unused."""
+        """A record as a dict, or None when it is unused. A client that is still to come has no worker."""
 
     def next_used(self, record: int) -> int | None:
         """The first record in use from this one on, or None."""

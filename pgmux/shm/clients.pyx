@@ -14,7 +14,8 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strlen
 
 from pgmux.shm.atomics cimport load, now_us, store, swap
-from pgmux.shm.layout cimport ClientRecord, NAME_BYTES, SECRET_BYTES
+from pgmux.shm.layout cimport ClientRecord, NAME_BYTES, SECRET_BYTES, Slot
+from pgmux.shm.leases cimport OPENING, is_held
 from pgmux.shm.segment cimport Segment
 from pgmux.shm.survey cimport SERVED, WAITING
 
@@ -114,7 +115,7 @@ cdef class Clients:
         if number == 0:
             return None
         owner = load(&self.records[record].owner)
-        if owner == 0 or owner == AWAY or self.number_of(record) != number:
+        if has_left(owner) or owner == AWAY or self.number_of(record) != number:
             return None
         return record, holder_of(owner) - 1
 
@@ -131,7 +132,7 @@ cdef class Clients:
         if record >= self.count:
             return None
         cdef uint64_t owner = load(&client.owner)
-        if owner == 0 or owner == AWAY or size == 0 or size != client.secret_bytes:
+        if has_left(owner) or owner == AWAY or size == 0 or size != client.secret_bytes:
             return None
         for at in range(size):
             differing |= told[at] ^ client.secret[at]
@@ -164,57 +165,88 @@ cdef class Clients:
 
     # Between two segments (crossing.pyx) a client keeps its record's number, which its cancel key names.
 
-    def used(self):
-        """The records in use, those whose client is in the other segment left out."""
-        cdef uint32_t record
-        cdef uint64_t owner
-        found = []
-        for record in range(self.mark):
-            owner = load(&self.records[record].owner)
-            if owner and owner != AWAY:
-                found.append(record)
-        return found
-
     def unused_of(self, records):
         """Those of the records that nobody has any more."""
         cdef uint32_t record
         return [record for record in records if not load(&self.records[record].owner)]
 
-    def serial_of(self, uint32_t record):
-        """How many clients have had a record, the one that has it included."""
-        return self.records[record].serial
+    def roll(self, dict told):
+        """What the records of clients that have not gone over tell, for `note_away`, as dicts: those of whom another
+        (serial, since_us, phase) than this has been `told`, by record."""
+        cdef uint32_t record
+        cdef ClientRecord *client
+        found = []
+        for record in range(self.mark):
+            client = &self.records[record]
+            if (has_left(load(&client.owner))
+                    or told.get(record) == (client.serial, client.since_us, client.phase)):
+                continue
+            found.append({"record": record, "phase": client.phase, "slot": client.slot, "pool": client.pool,
+                          "tls": client.tls, "statements": client.statements,
+                          "connected_at_us": client.connected_at_us, **self.card(record)})
+        return found
 
-    def set_aside(self, uint32_t record, uint32_t serial):
-        """A record's client is in the other segment, where it has that serial. Whether the record was nobody's."""
+    def set_aside(self, uint32_t record):
+        """A record's client is in the other segment, and may come. Whether the record was nobody's."""
         self._raise_mark(record)
-        if not swap(&self.records[record].owner, 0, AWAY):
-            return False
-        self.records[record].serial = serial
-        return True
+        return bool(swap(&self.records[record].owner, 0, AWAY))
+
+    def note_away(self, uint32_t pool, row):
+        """Write down what `roll` has told of a client that is still to come. Not if it has come, or will not."""
+        cdef ClientRecord *client = &self.records[<uint32_t>row.record]
+        cdef Slot *backend
+        self.segment.lock()                  # as `_take`: who has the record meanwhile must not find it written to
+        try:
+            if load(&client.owner) != AWAY:
+                return
+            self._copy(row.record, b"", pool, row)
+            client.connected_at_us, client.phase, client.slot = row.connected_at_us, row.phase, row.slot
+            client.tls, client.statements = row.tls, row.statements
+            if 0 <= row.slot < <int>self.segment.header.slots:
+                backend = &self.segment.slots[<uint32_t>row.slot]
+                if is_held(load(&backend.word), OPENING, self.segment.header.workers):
+                    backend.client = row.record
+        finally:
+            self.segment.unlock()
 
     def is_away(self, uint32_t record):
-        """Whether a record's client is in the other segment."""
+        """Whether a record's client is still to come from the other segment."""
         return record < self.count and load(&self.records[record].owner) == AWAY
 
     def find_away(self, uint64_t number):
-        """The record of the client with that number, if it is in the other segment; else None."""
+        """The record of the client with that number, if it is still to come from the other segment; else None."""
         cdef uint32_t record = (number - 1) % self.count
         return record if number and self.is_away(record) and self.number_of(record) == number else None
 
-    def send_away(self, uint32_t record, uint32_t worker):
-        """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""
-        return bool(swap(&self.records[record].owner, worker + 1, AWAY))
+    def send_over(self, uint32_t record, uint32_t worker):
+        """A client is about to be sent to a worker of the other segment. Whether it was the worker's.
+
+        Until it `has_gone_over` its giver's death ends it, as with `hand_over`: nobody else would tell that it is lost.
+        """
+        return bool(swap(&self.records[record].owner, worker + 1, on_the_way(worker, OVER - 1)))
+
+    def has_gone_over(self, uint32_t record, uint32_t worker):
+        """It was sent."""
+        swap(&self.records[record].owner, on_the_way(worker, OVER - 1), OVER)
 
     def call_back(self, uint32_t record, uint32_t worker):
         """It could not be sent: it is the worker's as before."""
-        swap(&self.records[record].owner, AWAY, worker + 1)
+        swap(&self.records[record].owner, on_the_way(worker, OVER - 1), worker + 1)
 
     def free_away(self, uint32_t record):
         """A client will not come from the other segment. Whether its record was still set aside."""
-        if not swap(&self.records[record].owner, AWAY, BURYING):
+        if not self._take(record, BURYING):
             return False
         self.forget(record)
         return True
+
+    cdef bint _take(self, uint32_t record, uint64_t owner):
+        """Whether a record was set aside; it has that owner now."""
+        cdef bint was_away
+        self.segment.lock()
+        was_away = swap(&self.records[record].owner, AWAY, owner)
+        self.segment.unlock()
+        return was_away
 
     def card(self, uint32_t record):
         """What a client's record tells, to be written into another segment's by `settle`."""
@@ -227,16 +259,20 @@ cdef class Clients:
 
     def settle(self, uint32_t record, uint32_t worker, bytes secret, uint64_t connected_at_us, card):
         """A client has come from the other segment. Whether its record was set aside; it is the worker's now."""
-        cdef ClientRecord *client = &self.records[record]
-        if record >= self.count or not swap(&client.owner, AWAY, worker + 1):
+        if record >= self.count or not self._take(record, worker + 1):
             return False
+        self._copy(record, secret, 0, card)
+        self.records[record].connected_at_us = connected_at_us
+        return True
+
+    cdef int _copy(self, uint32_t record, bytes secret, uint32_t pool, card) except -1:
+        cdef ClientRecord *client = &self.records[record]
         self.introduce(record, card.address, card.port)
         self.name_user(record, card.user)
-        self.admit(record, secret, 0, card.application_name)
-        client.connected_at_us, client.since_us = connected_at_us, card.since_us
-        client.transactions, client.process, client.listener = card.transactions, card.process, card.listener
-        client.serial = card.serial
-        return True
+        self.admit(record, secret, pool, card.application_name)
+        client.since_us, client.transactions, client.process = card.since_us, card.transactions, card.process
+        client.listener, client.serial = card.listener, card.serial
+        return 0
 
     def secret(self, uint32_t record):
         """The cancel key of a client; empty for one that never cancels."""
@@ -261,14 +297,15 @@ cdef class Clients:
         return expelled
 
     def read(self, uint32_t record):
-        """A record as a dict, or None when it is unused."""
+        """A record as a dict, or None when it is unused. A client that is still to come has no worker."""
         cdef ClientRecord *client = &self.records[record]
         if record >= self.count:
             raise IndexError(f"client record {record}")
         cdef uint64_t owner = load(&client.owner)
-        if owner == 0 or owner == AWAY:
+        if has_left(owner):
             return None
-        return {"client": record, "number": self.number_of(record), "worker": holder_of(owner) - 1, "pool": client.pool,
+        return {"client": record, "number": self.number_of(record),
+                "worker": None if owner == AWAY else holder_of(owner) - 1, "pool": client.pool,
                 "phase": client.phase, "listener": client.listener, "tls": client.tls,
                 "slot": None if client.slot < 0 else client.slot, "since_us": client.since_us,
                 "connected_at_us": client.connected_at_us, "transactions": client.transactions,

@@ -151,7 +151,7 @@ cdef struct PoolRecord:
     uint8_t _pad3[56]
 
 cdef struct ClientRecord:        # five cache lines, single writer: the worker that holds the client
-    uint64_t owner               # 0 = unused, AWAY, else worker + 1, and << 16 the giver + 1 while it is handed over
+    uint64_t owner               # 0 = unused, AWAY, OVER, else worker + 1, and << 16 giver + 1 while it is handed over
     uint64_t since_us            # when the present phase began
     uint64_t connected_at_us
     uint64_t transactions        # served so far

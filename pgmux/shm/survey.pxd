@@ -33,4 +33,5 @@ cdef class Survey:
 
     cdef int count_clients(self, Headcount *pools, uint32_t count, uint32_t *others) noexcept nogil
     cdef int count_backends(self, Headcount *pools, uint32_t count, uint64_t now) noexcept nogil
+    cdef bint serves_away(self, uint32_t slot) noexcept nogil
     cdef dict _describe(self, uint32_t pool, Headcount *head, uint64_t now)

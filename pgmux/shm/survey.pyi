@@ -42,7 +42,8 @@ class Survey:
     @property
     def segment(self) -> Segment: ...
     def count_clients_before(self, database_record: int, moment_us: int) -> int:
-        """How many clients of a database there are who were admitted by that moment."""
+        """How many clients of a database there are who were admitted by that moment; those that have gone over, or are
+        still to come from another segment, are not counted."""
 
     def take(self) -> tuple[list[_PoolSurvey], int, int, int]:
         """(one dict a pool, by number; clients that log in; records in use; console clients)."""

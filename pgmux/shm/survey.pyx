@@ -9,6 +9,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport strlen
 
 from pgmux.shm.atomics cimport load, now_us
+from pgmux.shm.clients cimport AWAY, has_left
 from pgmux.shm.layout cimport ClientRecord, PoolRecord, Slot
 from pgmux.shm.leases cimport CLOSING, EMPTY, FREE, GRANTED, OPENING, owner_of, phase_of, pool_of
 from pgmux.shm.segment cimport Segment
@@ -29,7 +30,7 @@ cdef class Survey:
         cdef Headcount *pool
         for record in range(mark):
             client = &self.segment.clients[record]
-            if not load(&client.owner):
+            if has_left(load(&client.owner)):
                 continue
             others[1] += 1
             others[0] += client.phase == LOGGING_IN
@@ -60,9 +61,12 @@ cdef class Survey:
                 continue
             pool = &pools[pool_of(word)]
             if phase == OPENING:
-                pool.opening += 1
-                if owner_of(word) == self.segment.header.workers:    # set aside, and used in another segment
+                if owner_of(word) == self.segment.header.workers:    # set aside, and in use in another segment
                     pool.outdated += 0 < backend.expires_s < now // 1_000_000
+                    if self.serves_away(slot):
+                        pool.serving += 1
+                        continue
+                pool.opening += 1
                 continue
             pool.cancels += backend.cancels
             pool.outdated += 0 < backend.expires_s < now // 1_000_000
@@ -77,6 +81,10 @@ cdef class Survey:
             else:
                 pool.cleaning += 1
         return 0
+
+    cdef bint serves_away(self, uint32_t slot) noexcept nogil:
+        cdef ClientRecord *client = &self.segment.clients[self.segment.slots[slot].client]
+        return load(&client.owner) == AWAY and client.phase == SERVED and client.slot == <int32_t>slot
 
     def take(self):
         """(one dict a pool, by number; clients that log in; records in use; console clients)."""
@@ -102,13 +110,15 @@ cdef class Survey:
             free(heads)
 
     def count_clients_before(self, uint32_t database_record, uint64_t moment_us):
-        """How many clients of a database there are who were admitted by that moment."""
+        """How many clients of a database there are who were admitted by that moment; those that have gone over, or are
+        still to come from another segment, are not counted."""
         cdef ClientRecord *client
-        cdef uint64_t record
+        cdef uint64_t record, owner
         cdef uint32_t found = 0
         for record in range(load(&self.segment.board.client_mark)):
             client = &self.segment.clients[record]
-            if (load(&client.owner) and client.phase in (IDLE, WAITING, SERVED)
+            owner = load(&client.owner)
+            if (not has_left(owner) and owner != AWAY and client.phase in (IDLE, WAITING, SERVED)
                     and client.connected_at_us <= moment_us and client.pool < self.segment.header.pools
                     and self.segment.pools[client.pool].database_record == database_record):
                 found += 1

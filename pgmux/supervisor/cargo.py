@@ -28,23 +28,48 @@ class SlotRow(msgspec.Struct, array_like=True):
     expires_s: int = 0
 
 
-class Census(msgspec.Struct, array_like=True):
-    """All that is in use. What it does not name is the successor's at once."""
-
-    pools: list[PoolRow]
-    slots: list[SlotRow]
-    clients: list[int]  # their records' numbers
-    serials: list[int]  # of each
-    plans: int  # as Crossing.history
-    definitions: int
-    said: Sayings
-
-
 class PoolName(msgspec.Struct, array_like=True, frozen=True):
     """Whose backend is wanted."""
 
     database: bytes
     user: bytes
+
+
+class ClientRow(msgspec.Struct, array_like=True):
+    """A client, as Clients.roll has it: what can be shown of it until it comes."""
+
+    record: int
+    serial: int
+    pool: PoolName | int  # int: the console's, or none yet
+    phase: int
+    slot: int
+    since_us: int
+    connected_at_us: int
+    transactions: int
+    statements: int
+    tls: int
+    process: int
+    port: int
+    listener: int
+    address: bytes
+    application_name: bytes
+    user: bytes
+
+    @property
+    def moment(self) -> tuple[int, int, int]:
+        """As long as this is the same, so is the rest."""
+        return self.serial, self.since_us, self.phase
+
+
+class Census(msgspec.Struct, array_like=True):
+    """All that is in use. What it does not name is the successor's at once."""
+
+    pools: list[PoolRow]
+    slots: list[SlotRow]
+    clients: list[ClientRow]
+    plans: int  # as Crossing.history
+    definitions: int
+    said: Sayings
 
 
 class State(IntEnum):
@@ -79,7 +104,7 @@ class Cargo(msgspec.Struct, array_like=True):
     definitions: int = 0
 
 
-def pack(words: Census | Cargo | PoolName) -> bytes:
+def pack(words: Census | Cargo | PoolName | list[ClientRow]) -> bytes:
     """As bytes."""
     return msgspec.msgpack.encode(words)
 
@@ -92,6 +117,11 @@ def open_census(data: bytes) -> Census:
 def open_name(data: bytes) -> PoolName:
     """The inverse. Raises msgspec.DecodeError."""
     return msgspec.msgpack.decode(data, type=PoolName)
+
+
+def open_roll(data: bytes) -> list[ClientRow]:
+    """The inverse. Raises msgspec.DecodeError."""
+    return msgspec.msgpack.decode(data, type=list[ClientRow])
 
 
 def open_cargo(data: bytes) -> Cargo:

@@ -50,7 +50,7 @@ class ClientLine:
     pool: str
     backend_pid: int | None
     pins: str  # why it keeps its backend beyond the transaction; "" = it does not
-    worker: int
+    worker: int | None  # None: one of the version before
     transactions: int  # so far
     connected: float
     number: int | None  # by which it can be killed; None = this pgmux does not number its clients

@@ -138,7 +138,8 @@ class Observer:
     def _client_line(self, client: "_ClientRow", pools: dict[int, "_PoolSurvey"]) -> ClientLine:
         """A client that has a backend or waits for one; idle ones are too many to be listed."""
         state = "active" if client["phase"] == Standing.SERVED else "waiting"
-        slot = client["slot"] if state == "active" else None
+        is_here = client["worker"] is not None  # else another segment has its slot
+        slot = client["slot"] if state == "active" and is_here else None
         return ClientLine(
             key=client["client"],
             state=state,

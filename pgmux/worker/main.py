@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import gevent
+from gevent.event import Event
 from gevent.hub import get_hub
 
 from pgmux.config import Config, reload
@@ -33,7 +34,7 @@ BREAK_OFF = signal.SIGUSR2
 DRAIN = signal.SIGRTMIN  # as the errand of that name
 
 TICK_SECONDS = 0.25
-_TICK_WHILE_DRAINING_SECONDS = 0.02
+_TICK_WHILE_LEAVING_SECONDS = 0.02
 _ACCEPT_AGAIN_TICKS = 4
 _PATIENCE_AT_WORK_US = 1_000
 _SLICE_AT_WORK_US = 5_000
@@ -78,6 +79,7 @@ class Worker:
         )
         self._configuration, self._reloads = estate.configuration, estate.reloads
         self._stopping = False
+        self._told_to_stop = Event()  # cuts short the rest before the next tick
         self._has_shut_doors = False  # a successor with another layout takes newcomers in
         self._waits_for_clients = False  # stopping, but clients may stay for as long as they want
         self._ticks_without_accepting = 0
@@ -120,7 +122,7 @@ class Worker:
         self._pools.workers.enter(self.number, WorkerState.SERVING)
         self._pools.workers.send_all_on_errand(Errand.STAND_IN)  # nobody need stand in for us any more
         while not self._is_done():
-            gevent.sleep(_TICK_WHILE_DRAINING_SECONDS if self._moving.is_draining else TICK_SECONDS)
+            self._rest()
             self._tick()
         self._office.close()
         gevent.sleep(0)
@@ -135,6 +137,7 @@ class Worker:
         """Take no more connections, let transactions finish, then leave."""
         self._stopping = True
         self._waits_for_clients = False
+        self._told_to_stop.set()
         self._moving.stay()
         self._relay.stop_accepting()
         self._send_off_idle()
@@ -250,6 +253,13 @@ class Worker:
                 self._staff.canceller.cancel_backend(slot)
 
     # --- once per tick
+
+    def _rest(self) -> None:
+        """Until the next tick is due, which is soon where everything waits for us to be gone."""
+        if self._moving.is_draining or self._told_to_stop.is_set():
+            gevent.sleep(_TICK_WHILE_LEAVING_SECONDS)
+        else:
+            self._told_to_stop.wait(TICK_SECONDS)
 
     def _tick(self) -> None:
         self._beat()

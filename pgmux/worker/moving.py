@@ -152,14 +152,15 @@ class Moving:
         return True
 
     def _ship(self, client: Client, body: bytes) -> bool:
-        """The record says that the client is away before its socket is sent: whoever has that has the client."""
-        if not self._records.send_away(client.record, self._worker):
+        """The record says that the client has gone over before its socket is sent: whoever has that has the client."""
+        if not self._records.send_over(client.record, self._worker):
             return True
         self._next_landing = (self._next_landing + 1) % len(self._landings)
         message = Message(Kind.CLIENT, client.record, 0, self._worker, client.fd, body)
         if not self._landings[self._next_landing].send(message):
             self._records.call_back(client.record, self._worker)
             return False
+        self._records.has_gone_over(client.record, self._worker)
         self.relay.let_go(client)
         return True
 

@@ -38,7 +38,8 @@ class Inside:
         pid = client.pid if isinstance(client, Wire) else client.info.backend_pid
         record = self._clients.read(pid - 1)
         assert record is not None, f"pgmux knows no client {pid}"
-        return int(record["worker"])
+        assert record["worker"] is not None, f"client {pid} is still to come"
+        return record["worker"]
 
     def pid_of(self, worker: int) -> int:
         """The process id of a worker; 0 while its place is vacant."""

@@ -127,6 +127,7 @@ class Switchboard(Inside):
         """Has a client listen to exactly these channels; the request says when it does."""
         record = self._clients.read(client.pid - 1)
         assert record is not None
+        assert record["worker"] is not None
         names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
         hexadecimal = ",".join(name.hex() for name in names)
         return self._request(record["worker"], f"subscribe {record['client']} {record['pool']} {hexadecimal}")

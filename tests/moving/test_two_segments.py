@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,21 @@ def is_paused(pgmux: Pgmux) -> bool:
     return ("paused", "yes") in [(row["key"], row["value"]) for row in show(pgmux, "state")]
 
 
-def number_of(pgmux: Pgmux, name: str) -> int:
-    """The number of the client of that application_name, as SHOW CLIENTS has it."""
+def row_of(pgmux: Pgmux, name: str) -> dict[str, Any]:
+    """The client of that application_name, as SHOW CLIENTS has it."""
     (row,) = [row for row in show(pgmux, "clients") if row["application_name"] == name]
-    return int(row["id"])
+    return row
+
+
+def number_of(pgmux: Pgmux, name: str) -> int:
+    """Its number."""
+    return int(row_of(pgmux, name)["id"])
+
+
+def worker_of(pgmux: Pgmux, name: str) -> int | None:
+    """Its worker; None = it is still to come."""
+    worker: int | None = row_of(pgmux, name)["worker"]
+    return worker
 
 
 def notice_of(pgmux: Pgmux, command: str) -> str:
@@ -38,6 +50,12 @@ def notice_of(pgmux: Pgmux, command: str) -> str:
     (notice, done) = told
     assert (notice["type"], done["type"]) == ("notice", "done")
     return str(notice["message"])
+
+
+def is_done(pgmux: Pgmux, *command: str) -> bool:
+    """Gives a command. Whether it tells nothing but that it is done."""
+    with Line(pgmux) as line:
+        return [each["type"] for each in line.ask(*command) if each["type"] != "progress"] == ["done"]
 
 
 def goes(client: Wire) -> str | None:
@@ -90,11 +108,16 @@ def test_a_pause_of_one_database_holds_from_before_an_upgrade_until_it_is_resume
 @pytest.mark.parametrize("what", [("kill",), ("kill", "app")], ids=" ".join)
 def test_a_kill_ends_who_has_come_and_who_has_not(upgradable: Upgradable, what: tuple[str, ...]) -> None:
     pgmux = upgradable.make(default_pool_size=2)
-    with connect(pgmux) as idle, connect(pgmux) as busy, connect(pgmux) as listener:
+    with (
+        connect(pgmux, application_name="idle") as idle,
+        connect(pgmux) as busy,
+        connect(pgmux) as listener,
+    ):
         listener.query("LISTEN news")
         busy.query("BEGIN")
         upgradable.upgrade(pgmux)
-        assert pgmux.ctl(*what) == "KILL\n"
+        wait_until(lambda: worker_of(pgmux, "idle") is not None, what="the idle client to have come")
+        assert is_done(pgmux, *what)
         assert [goes(client) for client in (idle, busy, listener)] == ["57P01"] * 3
         pgmux.wait_for_log(ALL_HAS_COME, 30)
         assert pgmux.ctl("resume", *what[1:]) == "RESUME\n"
@@ -110,8 +133,8 @@ def test_kill_client_ends_one_that_has_not_come(upgradable: Upgradable) -> None:
     ):
         other.query("BEGIN")
         busy.query("BEGIN")
-        number, others = number_of(pgmux, "busy"), number_of(pgmux, "other")
         upgradable.upgrade(pgmux)
+        number, others = number_of(pgmux, "busy"), number_of(pgmux, "other")
         assert pgmux.ctl("kill-client", str(number)) == "KILL_CLIENT\n"
         assert goes(busy) == "57P01"
         with pytest.raises(AssertionError, match="no such client"):
@@ -120,6 +143,38 @@ def test_kill_client_ends_one_that_has_not_come(upgradable: Upgradable) -> None:
         pgmux.wait_for_log(ALL_HAS_COME, 30)
         assert number_of(pgmux, "other") == others
         assert pgmux.ctl("kill-client", str(others)) == "KILL_CLIENT\n"
+
+
+def test_who_has_not_come_is_shown_as_it_fares(upgradable: Upgradable) -> None:
+    pgmux = upgradable.make(default_pool_size=2, admin_users=["app"])
+    with (
+        connect(pgmux, application_name="busy") as busy,
+        connect(pgmux, application_name="listener") as listener,
+        connect(pgmux, application_name="idle"),
+        connect(pgmux, application_name="console", database="pgmux") as console,
+    ):
+        listener.query("LISTEN news")
+        busy.query("BEGIN")
+        before = row_of(pgmux, "busy")
+        upgradable.upgrade(pgmux)
+        wait_until(lambda: worker_of(pgmux, "idle") is not None, what="the idle client to have come")
+        staying = ("busy", "listener", "console")
+        assert [worker_of(pgmux, name) for name in staying] == [None] * 3
+        assert [row_of(pgmux, name)["state"] for name in staying] == ["active", "idle", "active"]
+        assert row_of(pgmux, "busy") == {**before, "worker": None}
+        (pool,) = [row for row in show(pgmux, "pools") if row["database"] == "app"]
+        assert (pool["cl_active"], pool["sv_active"]) == (3, 1)
+        (backend,) = [row for row in show(pgmux, "servers") if row["state"] == "active"]
+        assert (backend["link"], backend["worker"]) == (before["ptr"], None)
+        listener.query("BEGIN")
+        wait_until(lambda: row_of(pgmux, "listener")["state"] == "active", what="what it does to be seen")
+        for client in (busy, listener):
+            client.query("COMMIT")
+        listener.query("UNLISTEN *")
+        console.close()
+        pgmux.wait_for_log(ALL_HAS_COME, 30)
+        assert worker_of(pgmux, "busy") is not None
+        assert {row["application_name"] for row in show(pgmux, "clients")} == {"busy", "listener", "idle"}
 
 
 def test_a_reload_holds_for_who_has_not_come(upgradable: Upgradable) -> None:

@@ -61,7 +61,7 @@ def test_a_ride_binds_what_changes_and_nulls_what_is_too_much() -> None:
     found = ride(have, pack({"application_name": "b", "work_mem": "4MB"}))
     assert found is not None
     assert (found.names, found.size) == ((b"application_name", b"timezone"), 2)
-    assert found.values == frontend.bind(("application_name", "b", "timezone", None))[7:]
+    assert found.values == frontend.bind((b"application_name", b"b", b"timezone", None))[7:]
     assert (found.have, found.have_digest) == (have, settings_of(unpack(have)).digest)
     assert carriage(2).startswith(
         b"SELECT pg_catalog.set_config($1, $2, false), pg_catalog.set_config($3, $4, false)"
