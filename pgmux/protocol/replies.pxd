@@ -53,12 +53,26 @@ cdef inline void answer_query(Replies *replies, bint completes) noexcept nogil:
     if completes:
         _pop(replies)
 
+cdef inline int expect_query(Replies *replies) except -1 nogil:
+    """Such a Query is being sent: `expect`."""
+    if replies.failed or replies.count == replies.capacity:
+        return expect(replies, c"Q")
+    _ring(replies)[(replies.head + replies.count) & (replies.capacity - 1)] = c"Q"
+    replies.count += 1
+    return 1
+
+cdef inline bint is_settled(Replies *replies) noexcept nogil:
+    """Whether nothing is owed. A transaction's end is this *and* a ReadyForQuery with status I."""
+    if replies.count:
+        drop_markers(replies)
+    return replies.count == 0
+
 cdef void begin(Replies *replies) noexcept nogil
 cdef void end(Replies *replies) noexcept nogil
 cdef int expect(Replies *replies, uint16_t request) except -1 nogil
 cdef Verdict match(Replies *replies, uint8_t reply) noexcept nogil
 cdef uint16_t take_faked(Replies *replies) noexcept nogil
-cdef bint is_settled(Replies *replies) noexcept nogil
+cdef void drop_markers(Replies *replies) noexcept nogil
 cdef bint is_ours(Replies *replies) noexcept nogil
 cdef bint has_turns(Replies *replies) noexcept nogil
 cdef bint needs_sync(Replies *replies) noexcept nogil

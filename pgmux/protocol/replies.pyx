@@ -118,7 +118,7 @@ cdef Verdict match(Replies *replies, uint8_t reply) noexcept nogil:
     replies.kept = replies.lapsed = 0
     if IS_ASYNCHRONOUS[reply]:
         return FORWARD
-    _drop_markers(replies)
+    drop_markers(replies)
     if replies.count == 0:
         # An error nobody asked for announces the end of the session (idle timeouts, shutdown).
         return FORWARD if reply == c"E" else MISMATCH
@@ -143,7 +143,7 @@ cdef Verdict match(Replies *replies, uint8_t reply) noexcept nogil:
 cdef uint16_t take_faked(Replies *replies) noexcept nogil:
     """The request at the head, when it is FAKED, taken off: its reply is to be made now. 0 = there is none."""
     cdef uint16_t request
-    _drop_markers(replies)
+    drop_markers(replies)
     if replies.count == 0:
         return 0
     request = _ring(replies)[replies.head]
@@ -152,12 +152,6 @@ cdef uint16_t take_faked(Replies *replies) noexcept nogil:
     replies.noted -= request & NOTED != 0
     _pop(replies)
     return request
-
-
-cdef bint is_settled(Replies *replies) noexcept nogil:
-    """Whether nothing is owed. A transaction's end is this *and* a ReadyForQuery with status I."""
-    _drop_markers(replies)
-    return replies.count == 0
 
 
 cdef bint is_ours(Replies *replies) noexcept nogil:
@@ -193,7 +187,8 @@ cdef bint needs_sync(Replies *replies) noexcept nogil:
     return needed
 
 
-cdef inline void _drop_markers(Replies *replies) noexcept nogil:
+cdef void drop_markers(Replies *replies) noexcept nogil:
+    """Take markers from the head of the queue: nothing answers them."""
     while replies.count and not BIT_OF[_ring(replies)[replies.head] & 0xFF]:
         _pop(replies)
 

@@ -24,7 +24,6 @@ cdef enum:
     RENEWED_AFTER_US = 60_000_000    # a database is asked for its functions again
     STUDIED_FOR_US = 10_000_000      # but no oftener, when an audit has found what they might have left
     BUSY_FOR = 200                   # and a catalog that takes long to read, seldom: a 200th of the time
-    ANSWERED_WITHIN_US = 10_000_000  # or else, if the backend was lost over it, asked another
     ASKED_IN_VAIN = 3                # then it is let alone
 
 
@@ -49,19 +48,6 @@ cdef class Auditing(Asking):
         """Whether a text of the client may name a function that we do not know of."""
         return (client.lobby.lore != self.pools.baggage.lore() and self.asks_functions
                 and self.audit_interval_us != 0 and client.mode != SESSION)
-
-    cdef bint is_study_due(self, Lobby lobby) noexcept:
-        """Whether its database is to be asked for its functions now."""
-        if not self.asks_functions:
-            return False
-        if lobby.lore_asked != self.pools.baggage.lore():
-            return True
-        return lobby.lore != lobby.lore_asked and self.now >= lobby.studied_at_us + ANSWERED_WITHIN_US
-
-    cdef bint is_audit_due(self, Client client) noexcept:
-        """Whether a backend that its client leaves now is looked at: one of this worker's, once in a while."""
-        return (self.audit_interval_us != 0 and client.mode != SESSION
-                and (self.now >= self.next_audit_us or self.is_study_due(client.lobby)))
 
     cdef bint notes_code(self, Backend backend, const char *tag) except -1:
         """Note that a command has made code which texts may name: FUNCTION, PROCEDURE, TRIGGER, VIEW, RULE, POLICY,

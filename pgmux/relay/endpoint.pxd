@@ -6,7 +6,7 @@ from pgmux.relay.tls cimport Tls
 from pgmux.session.client_login cimport ClientLogin
 from pgmux.session.modes cimport PoolMode
 from pgmux.session.statements cimport Statement
-from pgmux.shm.layout cimport ClientRecord
+from pgmux.shm.layout cimport ClientRecord, Slot
 
 
 cpdef enum ClientPhase:
@@ -109,6 +109,7 @@ cdef class Client(Endpoint):
 
 cdef class Backend(Endpoint):
     cdef readonly uint32_t slot
+    cdef Slot *row                       # the slot's, in shared memory: whose it is says its word
     cdef readonly uint64_t generation    # of the slot, for which fd is its socket
     cdef readonly int32_t pool           # -1 = not leased by us since the socket came
     cdef bint watched                    # is in our epoll

@@ -8,17 +8,16 @@ chunk) is kept, and nothing more is read from the first until it has gone: a res
 gigabyte costs 64 kB.
 """
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memcpy
 
-from pgmux.protocol.replies cimport expect, has_turns, is_extended
+from pgmux.protocol.replies cimport expect, expect_query, has_turns, is_extended
 from pgmux.relay.asking cimport DEFERRED
 from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, HEADER_BYTES, IDLE, LEASED, LEAVING, LONGEST_MESSAGE, READS_A_TURN,
+    Backend, Client, HEADER_BYTES, IDLE, LEASED, LEAVING, LONGEST_MESSAGE, READS_A_TURN,
 )
 from pgmux.relay.naming cimport DROP, MORE, PASS, STOP, Step, TAKEN, WAIT
 from pgmux.relay.sockets cimport big_endian
-from pgmux.relay.streams cimport Chunk
+from pgmux.relay.streams cimport Chunk, carry
 from pgmux.session.modes cimport SESSION, STATEMENT
 from pgmux.session.traces cimport DISCARDING, NAMES, RECALLING, SETTINGS, UNSEEN, find_traces
 
@@ -69,15 +68,11 @@ cdef class Exchange(Replying):
             if client.backend is not None and (length(&client.backend.out) or client.backend.awaited
                                                or client.backend.broken or client.backend.errand):
                 return 0
-            data = self.buffer + CARRY_BYTES - client.carried
-            memcpy(data, client.carry, client.carried)
-            size = self.read(client)
+            size = self.read_chunk(client, &data)
             if size == 0:
                 return self.vanish(client, False)
             if size < 0:
                 return 0
-            size += client.carried
-            client.carried = 0
             if client.wanted:
                 append(&client.held, data, size)
                 if length(&client.held) >= client.wanted:
@@ -120,8 +115,7 @@ cdef class Exchange(Replying):
                 self.post_requests(client.backend, &chunk)
                 return self.stop_at(client, &chunk, verdict)
         self.post_requests(client.backend, &chunk)
-        client.carried = size - chunk.at
-        memcpy(client.carry, data + chunk.at, client.carried)
+        carry(client, &chunk)
         if client.backend is not None and client.backend.at_rest:
             self.settle_if_due(client.backend)
         return 0
@@ -246,7 +240,12 @@ cdef class Exchange(Replying):
         elif request == c"Q":
             backend.segment += 1
             backend.unsynced = False
-            verdict = self.study_query(client, backend, chunk, total)
+            if chunk.traces or client.pins:
+                verdict = self.study_query(client, backend, chunk, total)
+            else:                                # most of them: what it says leaves nothing behind
+                self.forget_unnamed(client, backend)
+                expect_query(&backend.replies)
+                verdict = PASS
             backend.segment += 1
             return verdict
         elif request == c"F":

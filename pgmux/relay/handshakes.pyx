@@ -39,11 +39,13 @@ cdef class Handshakes(Exchange):
         if not client.queued:
             client.queued = True
             self.shaking.append(client)
+            self.is_shaking = True
         return 0
 
     cdef int shake_next(self) except -1:
         """One step of the handshake that has waited longest."""
         cdef Client client = self.shaking.popleft()
+        self.is_shaking = bool(self.shaking)
         client.queued = False
         if client.phase != LOGIN:
             return 0

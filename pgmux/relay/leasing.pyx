@@ -15,17 +15,20 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from pgmux.protocol.replies cimport begin
 from pgmux.relay.buffer cimport clear, length
-from pgmux.relay.endpoint cimport Backend, Client, ClientPhase, IDLE, LEASED, Lobby, NO_ERRAND, PARKED
+from pgmux.relay.endpoint cimport Backend, Client, IDLE, LEASED, Lobby, NO_ERRAND, PARKED
 from pgmux.relay.poller cimport BACKEND, EDGES
 from pgmux.relay.sockets cimport (
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, close, recv, send, shutdown,
 )
 from pgmux.shm.atomics cimport exchange, load, lowest_bit
 from pgmux.shm.counters cimport observe
-from pgmux.shm.leases cimport GRANTED, generation_of, is_held, pool_of
+from pgmux.shm.leases cimport GRANTED, is_held, pool_of
 from pgmux.shm.pools cimport NO_SLOT
 from pgmux.shm.waiters cimport NO_TICKET
 from pgmux.shm.workers cimport LOOK_FOR_GRANTS, LOOK_INTO_INBOX
+
+cdef extern from "Python.h":
+    Py_ssize_t PyDict_GET_SIZE(object dictionary)     # without the call that len() is
 
 cdef const char *TERMINATE = b"X\0\0\0\4"
 cdef enum:
@@ -34,13 +37,6 @@ cdef enum:
 
 cdef class Leasing(Poller):
     """This worker's hold on the shared backends. The bytes are Exchange's affair."""
-
-    cdef inline void enter(self, Client client, ClientPhase phase) noexcept:
-        """The one place where a client's phase changes; other workers read it from the record."""
-        client.phase = phase
-        client.since_us = self.now
-        self.records.records[client.record].phase = phase
-        self.records.records[client.record].since_us = client.since_us
 
     cdef bint may_move(self, Client client) noexcept:
         """Whether a client is between two transactions, with nothing of either in our memory: all that is left of
@@ -143,19 +139,6 @@ cdef class Leasing(Poller):
             self.serve_lobby(slot)
         return 0
 
-    cdef inline bint is_usable(self, Backend backend) except -1:
-        """Whether a slot that was just leased to us can be used; if not, it has been given up.
-
-        A socket that is not in our epoll is looked at first, so that nothing is sent to a
-        backend that has died while nobody watched it.
-        """
-        cdef uint64_t word = self.pools.leases.word(backend.slot)
-        backend.pool = pool_of(word)
-        self.pools.slots[backend.slot].last_owner = self.worker
-        if backend.fd < 0 or backend.generation != generation_of(word):
-            return self.fetch(backend, generation_of(word))
-        return backend.watched or self.watch_again(backend)
-
     cdef bint fetch(self, Backend backend, uint64_t generation) except -1:
         """Its socket has not come yet: it is awaited."""
         self.drop_socket(backend)
@@ -175,30 +158,6 @@ cdef class Leasing(Poller):
         backend.watched = True
         return True
 
-    cdef inline int attach(self, Client client, Backend backend) except -1:
-        client.waited_us = 0
-        if client.phase == PARKED:
-            self.count_wait(client)
-        self.enter(client, LEASED)
-        backend.follows = client.last_slot == <int32_t>backend.slot
-        backend.advanced = backend.recalled = client.recalls_now = False
-        client.last_slot = backend.slot
-        client.backend = backend
-        backend.client = client
-        backend.at_rest = False
-        backend.last_reply = 0
-        backend.status = c"I"
-        backend.fresh = True
-        backend.unsynced = backend.distrusted = backend.poised = False
-        backend.resetting = None
-        backend.segment = 0
-        self.counters[backend.pool].leases += 1
-        self.records.records[client.record].slot = backend.slot
-        self.pools.slots[backend.slot].client = client.record
-        self.pools.slots[backend.slot].leased_at_us = client.since_us
-        self.pools.slots[backend.slot].lease_count += 1
-        return 0
-
     cdef int count_wait(self, Client client) except -1:
         client.waited_us = self.now - client.since_us
         self.counters[client.lobby.pool].wait_us += client.waited_us
@@ -211,7 +170,7 @@ cdef class Leasing(Poller):
         client.backend.client = None
         client.backend = None
         client.reserved_until_us = 0
-        self.records.records[client.record].slot = -1
+        client.row.slot = -1
 
     cdef int part(self, Client client, Backend backend) except -1:
         """The client's transaction is over, and so is its lease."""
@@ -227,7 +186,7 @@ cdef class Leasing(Poller):
         self.counters[backend.pool].transaction_us += self.now - client.since_us
         observe(self.counters[backend.pool].transaction, self.now - client.since_us)
         client.row.transactions += 1
-        client.row.statements = 0 if client.names is None else len(<dict>client.names)
+        client.row.statements = 0 if client.names is None else PyDict_GET_SIZE(client.names)
 
     cdef int settle(self, Backend backend) except -1:
         """The lease has served its purpose and the backend is clean: on to the next."""
@@ -236,8 +195,7 @@ cdef class Leasing(Poller):
             backend.orphaned = True
             backend.deadline_us = self.now + CLOSE_WITHIN_US
             return 0
-        if self.pools.slots[backend.slot].expires_s and \
-                self.pools.slots[backend.slot].expires_s < self.now // 1_000_000:
+        if backend.row.expires_s and backend.row.expires_s < self.now // 1_000_000:
             return self.retire(backend, True)
         return self.hand_on(backend)
 
@@ -260,7 +218,7 @@ cdef class Leasing(Poller):
             return self.resume(client)
         lobby.favourite = backend.slot
         backend.awaited = False                 # by nobody here: whoever has the lease next sees to the socket
-        self.pools.slots[backend.slot].released_at_us = self.now
+        backend.row.released_at_us = self.now
         if not self.pools.waiters.is_empty(lobby.pool):
             self.counters[lobby.pool].handovers += 1
         self.pools.release(backend.slot, self.worker)
@@ -288,7 +246,7 @@ cdef class Leasing(Poller):
             if not length(&backend.out):
                 backend.tls.part(backend.fd, TERMINATE, TERMINATE_BYTES if politely else 0)
             backend.tls = None                  # what still comes is not looked at: the end is when PostgreSQL closes
-        elif politely and not self.pools.slots[backend.slot].home:
+        elif politely and not backend.row.home:
             send(backend.fd, TERMINATE, TERMINATE_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL)
         shutdown(backend.fd, SHUT_WR)
         if not backend.watched:
@@ -373,9 +331,6 @@ cdef class Leasing(Poller):
     cdef int deliver(self, Client client) except -1:
         """Hand over the notifications that were kept for the client. Relay's."""
         raise NotImplementedError
-
-    cdef inline Lobby lobby_of(self, uint32_t pool):
-        return <Lobby>self.lobbies[pool] if self.lobbies[pool] is not None else self.furnish(pool)
 
     cdef Lobby furnish(self, uint32_t pool):
         """The lobby of a pool that has had none here."""

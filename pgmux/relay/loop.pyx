@@ -60,6 +60,8 @@ cdef class Loop(Handshakes):
         self.counters = counters.rows(worker)
         self.desk = desk
         self.backends = [Backend(slot) for slot in range(pools.leases.count)]
+        for backend in self.backends:
+            (<Backend>backend).row = &pools.slots[(<Backend>backend).slot]
         self.lobbies = [None] * pools.segment.pool_count
         self.clients = [None] * pools.segment.client_count
         self.news = []
@@ -107,7 +109,7 @@ cdef class Loop(Handshakes):
         It is the hub's turn when something has come for it, when there is news, when `slice_us` have
         passed, or when nothing has come for `patience_us`.
         """
-        cdef uint64_t stop_at
+        cdef uint64_t stop_at, tag
         cdef int count, at
         cdef bint has_served = False
         self.now = now_us()
@@ -117,7 +119,7 @@ cdef class Loop(Handshakes):
             self.is_collecting = self.volley.is_possible
             self.check_inbox()
             self.serve_ready()
-            if self.shaking:
+            if self.is_shaking:
                 self.shake_next()
             if len(self.reserving) and self.now >= self.next_release_us:
                 self.end_reservations()
@@ -131,25 +133,25 @@ cdef class Loop(Handshakes):
                 return has_served
             if not self.pools.workers.sleep(self.worker):
                 continue
-            count = self.wait(0 if self.ready or self.shaking else self.until_release(patience_us))
+            count = self.wait(0 if self.ready or self.is_shaking else self.until_release(patience_us))
             self.pools.workers.rise(self.worker)
-            if count == 0 and not self.ready and not self.shaking:
+            if count == 0 and not self.ready and not self.is_shaking:
                 return has_served
             has_served = True
             self.is_collecting = self.volley.is_possible
             self.now = now_us()
             # Backends first: a request must not be sent to one whose end lies in the same batch.
             for at in range(count):
-                if kind_of(self.events[at].data.u64) == BACKEND:
-                    self.on_backend(self.events[at].data.u64, self.events[at].events)
+                tag = self.events[at].data.u64
+                if kind_of(tag) == BACKEND:
+                    self.on_backend(tag, self.events[at].events)
             for at in range(count):
-                if kind_of(self.events[at].data.u64) == CLIENT:
-                    self.on_client(self.events[at].data.u64, self.events[at].events)
-                elif kind_of(self.events[at].data.u64) == BACKEND:
-                    continue
-                elif kind_of(self.events[at].data.u64) == LISTENER:
-                    self.accept(index_of(self.events[at].data.u64))
-                elif index_of(self.events[at].data.u64) == HUBS_TURN:
+                tag = self.events[at].data.u64
+                if kind_of(tag) == CLIENT:
+                    self.on_client(tag, self.events[at].events)
+                elif kind_of(tag) == LISTENER:
+                    self.accept(index_of(tag))
+                elif kind_of(tag) == BELL and index_of(tag) == HUBS_TURN:
                     self.is_hubs_turn = True     # our own bell only ends the wait: the inbox is looked at anyway
 
     cdef inline int serve_ready(self) except -1:

@@ -5,7 +5,7 @@ Three things are never done: act on half a ReadyForQuery; let go of a backend th
 a reply or waits for the rest of a message; pass on a reply that nobody asked for.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp
 
 from pgmux.protocol.replies cimport (
     FORWARD, MISHAP, MISMATCH, NOTED, OURS, SWALLOW, Verdict, answer_query, has_turns, is_extended, is_ours, is_settled,
@@ -15,11 +15,11 @@ from pgmux.relay.asking cimport OVERSTEPPED, STALE, WITHHELD
 from pgmux.relay.buffer cimport Buffer, append, clear, length
 from pgmux.relay.carrying cimport UNSETTING
 from pgmux.relay.endpoint cimport (
-    Backend, CARRY_BYTES, Client, HEADER_BYTES, IDLE, LONGEST_MESSAGE, READS_A_TURN, RETRYING,
+    Backend, Client, HEADER_BYTES, IDLE, LONGEST_MESSAGE, READS_A_TURN, RETRYING,
 )
 from pgmux.relay.parting cimport NEVER
 from pgmux.relay.sockets cimport big_endian
-from pgmux.relay.streams cimport Chunk
+from pgmux.relay.streams cimport Chunk, carry
 from pgmux.session.modes cimport KEEP, REFUSE, SESSION, rest_of
 from pgmux.session.traces cimport LISTENING
 from pgmux.shm.counters cimport observe
@@ -60,30 +60,34 @@ cdef inline bint is_one_more_row(Backend backend, Chunk *chunk) noexcept:
 cdef inline void pass_rows(Backend backend, Chunk *chunk) noexcept:
     """Go over the messages at hand that are a Query's rows, their description and its tag: with these nothing is to be
     done but to pass them on. What `heed` does for each of them, but for the tags of ROLLBACK, CREATE, ALTER and DROP."""
-    cdef const uint8_t *message
-    cdef size_t whole
+    cdef const uint8_t *message = <const uint8_t *>chunk.data + chunk.at
+    cdef size_t whole, left = chunk.size - chunk.at
+    cdef uint8_t reply = 0
     if not owes_query(&backend.replies):
         return
-    while chunk.size - chunk.at >= DONE_BYTES:
-        message = <const uint8_t *>chunk.data + chunk.at
+    while left >= DONE_BYTES:
         whole = <size_t>big_endian(message + 1) + 1
         if whole < HEADER_BYTES or whole > LONGEST_MESSAGE:
-            return
+            break
         if message[0] == c"C":
             if message[HEADER_BYTES] == c"R" or message[HEADER_BYTES] == c"D" or is_made(<const char *>message):
-                return
+                break
             backend.done += 1
             backend.undone = False
         elif message[0] != c"D" and message[0] != c"T":
-            return
+            break
+        reply = message[0]
+        if whole > left:
+            backend.remain = whole - left
+            left = 0
+            break
+        left -= whole
+        message += whole
+    if reply:
         answer_query(&backend.replies, False)
-        backend.last_reply = message[0]
+        backend.last_reply = reply
         backend.at_rest = backend.dropping = False
-        if whole > chunk.size - chunk.at:
-            backend.remain = whole - (chunk.size - chunk.at)
-            chunk.at = chunk.size
-            return
-        chunk.at += whole
+        chunk.at = chunk.size - left
 
 
 cdef inline bint ends_query(Backend backend, Chunk *chunk) noexcept:
@@ -94,13 +98,18 @@ cdef inline bint ends_query(Backend backend, Chunk *chunk) noexcept:
         return False
     answer_query(&backend.replies, True)
     backend.last_reply = c"Z"
-    backend.at_rest = False
+    backend.at_rest = backend.dropping = False
     return True
 
 
 cdef inline bint is_carried(Backend backend) noexcept:
     """Whether it serves a client whose session goes from backend to backend."""
     return backend.client is not None and backend.client.mode != SESSION
+
+
+cdef inline bint needs_cleaning(Backend backend) noexcept:
+    """Whether something is to be run before the next client has it."""
+    return backend.soiled or backend.unsettled or backend.cleaning is not None
 
 
 cdef class Replying(Parting):
@@ -118,15 +127,11 @@ cdef class Replying(Parting):
                 return 0
             if not backend.readable:
                 return self.settle_if_due(backend) if backend.at_rest else 0
-            data = self.buffer + CARRY_BYTES - backend.carried
-            memcpy(data, backend.carry, backend.carried)
-            size = self.read(backend)
+            size = self.read_chunk(backend, &data)
             if size == 0:
                 return self.bury(backend) if backend.closing else self.lose(backend, True)
             if size < 0 or backend.closing:
                 continue
-            size += backend.carried
-            backend.carried = 0
             if length(&backend.stash):
                 self.take_stashed(backend, data, size)
             else:
@@ -172,7 +177,10 @@ cdef class Replying(Parting):
             pass_rows(backend, &chunk)
             if ends_query(backend, &chunk):
                 message = READY_BYTES - 1
-                verdict = self.heed_ready(backend, data[chunk.at + HEADER_BYTES], FORWARD)
+                verdict = self.heed_ready(client, backend, data[chunk.at + HEADER_BYTES], FORWARD)
+                if verdict == FORWARD:
+                    chunk.at += READY_BYTES
+                    continue
             elif self.is_understood(backend, &chunk):
                 message = big_endian(<const uint8_t *>data + chunk.at + 1)
                 verdict = self.heed(backend, &chunk, message + 1) if 4 <= message <= LONGEST_MESSAGE else MISMATCH
@@ -193,8 +201,7 @@ cdef class Replying(Parting):
             self.news.append(("unasked", (backend.slot, chr(<uint8_t>data[chunk.at]))))
             return self.lose(backend, False)
         if not length(&backend.stash):
-            backend.carried = size - chunk.at
-            memcpy(backend.carry, data + chunk.at, backend.carried)
+            carry(backend, &chunk)
         if backend.finished and not backend.remain:
             self.finish(backend)
         elif backend.at_rest:
@@ -267,20 +274,20 @@ cdef class Replying(Parting):
         elif reply == c"G" and (backend.orphaned or backend.client is not None and backend.client.terminated):
             self.send_copy_fail(backend)
         elif reply == c"Z":
-            verdict = self.heed_ready(backend, message[HEADER_BYTES], verdict)
+            verdict = self.heed_ready(backend.client, backend, message[HEADER_BYTES], verdict)
         if reply != c"Z" and backend.replies.kept:
             if reply == c"T" or reply == c"n":
                 self.hear_columns(backend, message, total)
             self.keep_note(backend)
         return SWALLOW if verdict == MISHAP else verdict
 
-    cdef Verdict heed_ready(self, Backend backend, uint8_t status, Verdict verdict) except? MISMATCH:
+    cdef Verdict heed_ready(self, Client client, Backend backend, uint8_t status, Verdict verdict) except? MISMATCH:
         """A ReadyForQuery: a request is answered, and perhaps all are."""
         cdef uint64_t took = self.now - backend.request_at_us
-        cdef Client client = backend.client
         backend.status = status
         backend.rested_at_us = self.now
-        backend.overtime = None
+        if backend.overtime is not None:
+            backend.overtime = None
         backend.returning = False
         if verdict == FORWARD:
             self.counters[backend.pool].queries += 1
@@ -302,7 +309,7 @@ cdef class Replying(Parting):
             backend.inflight.clear()
         if PyDict_GET_SIZE(backend.wavering):
             backend.wavering.clear()
-        if backend.errand != RETRYING:
+        if backend.recorded is not None and backend.errand != RETRYING:
             backend.recorded = None              # a segment is asked again whole, or not at all
         if status == c"I":
             backend.at_rest = True
@@ -424,10 +431,12 @@ cdef class Replying(Parting):
             return self.close_borrowed(backend)
         if client is not None:
             self.part(client, backend)
-        if client is not None and not backend.cancels and not backend.soiled and backend.cleaning is None \
-                and self.is_audit_due(client):
+        if backend.cancels:
+            self.settle(backend)             # not before they have been carried out
+        elif client is not None and not backend.soiled and backend.cleaning is None and self.is_audit_due(client):
             self.audit(client, backend)
-        elif self.needs_cleaning(backend) and not backend.cancels:
+        elif needs_cleaning(backend):
+            self.choose_cleaning(backend)
             self.clean(backend)
         else:
             self.settle(backend)
@@ -438,13 +447,13 @@ cdef class Replying(Parting):
                 self.proceed(client)
         return 0
 
-    cdef bint needs_cleaning(self, Backend backend):
-        """Whether something is to be run before the next client has it, and if so, what."""
+    cdef int choose_cleaning(self, Backend backend) except -1:
+        """What is to be run before the next client has it."""
         if backend.soiled:
             backend.cleaning = b"DISCARD ALL"
         elif backend.unsettled and backend.cleaning is None:
             backend.cleaning = UNSETTING
-        return backend.cleaning is not None
+        return 0
 
     cdef int keep_backend(self, Client client, Backend backend) except -1:
         """A transaction is over, but its backend stays with the client: its mode says so, or it is pinned."""

@@ -1,10 +1,11 @@
 from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
 
-from pgmux.relay.buffer cimport Buffer
+from pgmux.relay.buffer cimport Buffer, length
 from pgmux.relay.endpoint cimport Backend, CARRY_BYTES, Client, Endpoint
 from pgmux.relay.leasing cimport Leasing
 from pgmux.relay.sockets cimport EAGAIN, EINTR, MSG_DONTWAIT, errno, recv
-from pgmux.relay.volley cimport Volley
+from pgmux.relay.volley cimport SHOT_BYTES, Volley
 
 
 cdef enum:
@@ -16,6 +17,13 @@ cdef struct Chunk:               # what was read, and how far it has been dealt 
     size_t at                    # of the message at hand
     size_t run                   # from here up to `at` it goes on as it is, and has not gone yet
     uint32_t traces              # of the text of the Query at hand
+
+cdef inline void carry(Endpoint endpoint, Chunk *chunk) noexcept:
+    """Keep what there is of the message at hand, which is less than its header, for the next chunk."""
+    endpoint.carried = chunk.size - chunk.at
+    if endpoint.carried:
+        memcpy(endpoint.carry, chunk.data + chunk.at, endpoint.carried)
+
 
 cdef class Streams(Leasing):
     cdef char *buffer            # what was read last: CARRY_BYTES of room, then CHUNK_BYTES
@@ -43,10 +51,29 @@ cdef class Streams(Leasing):
             endpoint.readable = False
         return size
 
+    cdef inline Py_ssize_t read_chunk(self, Endpoint endpoint, char **data) noexcept:
+        """The same, behind what the last chunk has left: bytes from `data` on."""
+        cdef Py_ssize_t size = self.read(endpoint)
+        data[0] = self.buffer + CARRY_BYTES
+        if size <= 0 or not endpoint.carried:
+            return size
+        data[0] -= endpoint.carried
+        size += endpoint.carried
+        memcpy(data[0], endpoint.carry, endpoint.carried)
+        endpoint.carried = 0
+        return size
+
     cdef int send_to_client(self, Client client, const char *data, size_t size) except -1
     cdef int send_to_backend(self, Backend backend, const char *data, size_t size) except -1
     cdef int record(self, Backend backend, const char *data, size_t size) except -1
-    cdef int post(self, Endpoint endpoint, const char *data, size_t size) except -1
+    cdef inline int post(self, Endpoint endpoint, const char *data, size_t size) except -1:
+        """Send at the end of the batch what is short, and all else at once; behind what is kept already."""
+        if (self.is_collecting and size <= SHOT_BYTES and not length(&endpoint.out)
+                and self.volley.take(endpoint, data, size)):
+            return 0
+        return self.post_apart(endpoint, data, size)
+
+    cdef int post_apart(self, Endpoint endpoint, const char *data, size_t size) except -1
     cdef int take_outcome(self, Endpoint endpoint, const char *data, size_t size, Py_ssize_t outcome) except -1
     cdef int keep(self, Endpoint endpoint, const char *data, size_t size) except -1
     cdef int flush(self, Endpoint endpoint) except -1

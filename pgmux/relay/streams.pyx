@@ -87,17 +87,14 @@ cdef class Streams(Leasing):
         """Keep what is sent, should it have to be sent again. Retrying's."""
         raise NotImplementedError
 
-    cdef inline int post(self, Endpoint endpoint, const char *data, size_t size) except -1:
-        """Send at the end of the batch what is short, and all else at once; behind what is kept already."""
+    cdef int post_apart(self, Endpoint endpoint, const char *data, size_t size) except -1:
+        """Send what the volley has not taken: it may be long, or the volley full, or something else in front of it."""
         cdef Py_ssize_t sent
-        if self.is_collecting and size <= SHOT_BYTES and not length(&endpoint.out):
-            if self.volley.take(endpoint, data, size):
-                return 0
+        cdef bint was_full = self.is_collecting and size <= SHOT_BYTES and not length(&endpoint.out)
+        if was_full or self.volley.holds(endpoint):
             self.fire()
-            if not length(&endpoint.out) and self.volley.take(endpoint, data, size):
-                return 0
-        elif self.volley.holds(endpoint):
-            self.fire()
+        if was_full and not length(&endpoint.out) and self.volley.take(endpoint, data, size):
+            return 0
         if length(&endpoint.out):
             return append(&endpoint.out, data, size)
         sent = send(endpoint.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -134,7 +131,7 @@ cdef class Streams(Leasing):
         """Make the sends of this batch. Afterwards `out` holds what was not taken, and a lease may be given up."""
         cdef uint32_t at, count = self.volley.fire() if self.volley.count else 0
         cdef Shot *shot
-        for at in range(count):
+        for at in range(count if self.volley.is_short else 0):
             shot = &self.volley.shots[at]
             if shot.outcome != <int32_t>shot.size:
                 self.take_outcome(<Endpoint>shot.endpoint, self.volley.data + shot.start, shot.size, shot.outcome)

@@ -24,6 +24,7 @@ cdef class Volley:
     cdef Shot shots[SHOTS]
     cdef char *data                      # VOLLEY_BYTES
     cdef uint32_t used                   # of data
+    cdef bint is_short                   # of the last volley fired: some shot was not taken whole
     cdef int ring                        # the io_uring's descriptor; -1 = none
     cdef io_uring_sqe *requests          # mapped, as all below
     cdef uint32_t *request_head          # by the kernel
@@ -43,33 +44,25 @@ cdef class Volley:
         """Whether the bytes are in the volley now; if not, it must be fired first."""
         cdef Shot *shot
         cdef io_uring_sqe *request
-        if self.used + size > VOLLEY_BYTES:
-            return False
-        if endpoint.volley == self.number:
-            shot = &self.shots[self.count - 1]
-            if shot.endpoint != <void *>endpoint:
-                return False                 # its shot is not the last: nothing can be put to it
-            shot.size += size
-            self.requests[(self.request_tail[0] + self.count - 1) & self.request_mask].len = shot.size
-        else:
-            if self.count == SHOTS:
-                return False
-            shot = &self.shots[self.count]
-            request = &self.requests[(self.request_tail[0] + self.count) & self.request_mask]
-            shot.endpoint = <void *>endpoint
-            shot.fd = endpoint.fd
-            shot.start = self.used
-            shot.size = size
-            request.fd = shot.fd
-            request.addr = <uint64_t>(self.data + shot.start)
-            request.len = size
-            request.user_data = self.count
-            endpoint.volley = self.number
-            self.count += 1
+        if self.used + size > VOLLEY_BYTES or self.count == SHOTS or endpoint.volley == self.number:
+            return self.extend(endpoint, data, size)
+        shot = &self.shots[self.count]
+        request = &self.requests[(self.request_tail[0] + self.count) & self.request_mask]
+        shot.endpoint = <void *>endpoint
+        shot.fd = endpoint.fd
+        shot.start = self.used
+        shot.size = size
+        request.fd = shot.fd
+        request.addr = <uint64_t>(self.data + shot.start)
+        request.len = size
+        request.user_data = self.count
+        endpoint.volley = self.number
+        self.count += 1
         memcpy(self.data + self.used, data, size)
         self.used += size
         return True
 
+    cdef bint extend(self, Endpoint endpoint, const char *data, size_t size) noexcept
     cdef uint32_t fire(self) noexcept
     cdef uint32_t submit(self) noexcept
     cdef void open(self) noexcept

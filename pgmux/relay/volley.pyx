@@ -14,9 +14,9 @@ seccomp filter, kernel.io_uring_disabled), `is_possible` is False, and every sen
 
 One endpoint has one shot in a volley: were a first shot not taken, a second one might be.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from pgmux.relay.sockets cimport MSG_DONTWAIT, MSG_NOSIGNAL, close, errno, send
 from pgmux.relay.uring cimport (
@@ -41,35 +41,54 @@ cdef class Volley:
         free(self.data)
         self.shut()
 
+    cdef bint extend(self, Endpoint endpoint, const char *data, size_t size) noexcept:
+        """Whether the bytes are in the endpoint's own shot now: it has one, which is the last, and there is room."""
+        cdef Shot *shot = &self.shots[self.count - 1]
+        if endpoint.volley != self.number or shot.endpoint != <void *>endpoint or self.used + size > VOLLEY_BYTES:
+            return False
+        shot.size += size
+        self.requests[(self.request_tail[0] + self.count - 1) & self.request_mask].len = shot.size
+        memcpy(self.data + self.used, data, size)
+        self.used += size
+        return True
+
     cdef uint32_t fire(self) noexcept:
         """Send all; gives how many shots there were, each with its `outcome`. The next volley is empty,
         and these shots and bytes stay until something is put into it."""
         cdef uint32_t at, count = self.count
         cdef Shot *shot
+        self.is_short = False
         for at in range(self.submit() if count > 1 else 0, count):
             shot = &self.shots[at]
             shot.outcome = send(shot.fd, self.data + shot.start, shot.size, MSG_DONTWAIT | MSG_NOSIGNAL)
             if shot.outcome < 0:
                 shot.outcome = -errno
+            self.is_short |= shot.outcome != <int32_t>shot.size
         self.count = self.used = 0
         self.number += 1
         return count
 
     cdef uint32_t submit(self) noexcept:
         """Have the kernel make all sends; gives how many it has made, the first ones."""
-        cdef uint32_t head = self.request_head[0], made, answered = 0
+        cdef uint32_t head = self.request_head[0], made, answered = 0, at = self.answer_head[0]
         cdef io_uring_cqe *answer
+        cdef Shot *shot
+        cdef bint is_short = False
         self.request_tail[0] += self.count
         syscall(SYS_io_uring_enter, self.ring, self.count, 0, 0, NULL, 0)
         made = self.request_head[0] - head
         self.request_tail[0] = head + made       # what it would not take (out of memory, say) is sent without it
         while True:
-            while self.answer_head[0] != self.answer_tail[0]:
-                answer = &self.answers[self.answer_head[0] & self.answer_mask]
-                self.shots[answer.user_data].outcome = answer.res
-                self.answer_head[0] += 1
+            while at != self.answer_tail[0]:
+                answer = &self.answers[at & self.answer_mask]
+                shot = &self.shots[answer.user_data]
+                shot.outcome = answer.res
+                is_short |= shot.outcome != <int32_t>shot.size
+                at += 1
                 answered += 1
+            self.answer_head[0] = at
             if answered == made:
+                self.is_short = is_short
                 return made
             syscall(SYS_io_uring_enter, self.ring, 0, made - answered, IORING_ENTER_GETEVENTS, NULL, 0)
 

@@ -11,4 +11,8 @@ cdef enum Rest:              # what becomes of a backend that has come to rest
     SETTLE = 1               # it goes to the next
     REFUSE = 2               # what its client began is undone, and the client is told
 
-cdef Rest rest_of(PoolMode mode, uint8_t status) noexcept nogil
+cdef Rest RESTS[3][256]      # by mode and the status of the last ReadyForQuery
+
+cdef inline Rest rest_of(PoolMode mode, uint8_t status) noexcept nogil:
+    """What becomes of a backend whose last ReadyForQuery had this status."""
+    return RESTS[<int>mode][status]

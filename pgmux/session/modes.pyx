@@ -2,8 +2,6 @@
 
 Manual: "Message Formats, ReadyForQuery" for the status.
 """
-from libc.stdint cimport uint8_t
-
 VERDICTS = {                 # (mode, status of the last ReadyForQuery): what becomes of the backend
     (SESSION, b"I"): KEEP,
     (SESSION, b"T"): KEEP,
@@ -17,12 +15,5 @@ VERDICTS = {                 # (mode, status of the last ReadyForQuery): what be
 }
 NAMES = {"session": SESSION, "transaction": TRANSACTION, "statement": STATEMENT}
 
-cdef Rest RESTS[3][256]
-
 for (_mode, _status), _rest in VERDICTS.items():
     RESTS[_mode][ord(_status)] = _rest
-
-
-cdef Rest rest_of(PoolMode mode, uint8_t status) noexcept nogil:
-    """What becomes of a backend whose last ReadyForQuery had this status."""
-    return RESTS[<int>mode][status]

@@ -142,6 +142,12 @@ class Refusal(Enum):
         "PostgreSQL at {server} cannot be used now",
         "Check that it runs and accepts the log-in of pgmux, then try again.",
     )
+    POSTGRESQL_HAS_NO_SUCH_DATABASE = (
+        "3D000",
+        _FATAL,
+        "{problem}",
+        "This is PostgreSQL's answer: check how the database is spelled, or create it there.",
+    )
     BACKEND_DIED = (
         "08006",
         _FATAL,
@@ -249,3 +255,15 @@ class Refusal(Enum):
             detail,
             self.hint.format(**values),
         )
+
+
+def explain_trouble(trouble: str, server: str) -> tuple[Refusal, str | None, dict[str, str]]:
+    """What a client is told whose pool's log-in at a server has failed: a refusal, its detail, its names' values.
+
+    `trouble` is the SQLSTATE and PostgreSQL's words. That a database is not there is told in these: nothing is wrong
+    with PostgreSQL, nor with how pgmux logs in.
+    """
+    sqlstate, _, problem = trouble.partition(": ")
+    if sqlstate == Refusal.POSTGRESQL_HAS_NO_SUCH_DATABASE.sqlstate:
+        return Refusal.POSTGRESQL_HAS_NO_SUCH_DATABASE, None, {"problem": problem}
+    return Refusal.NO_POSTGRESQL, trouble, {"server": server}

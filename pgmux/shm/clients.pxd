@@ -17,6 +17,10 @@ cdef inline uint64_t holder_of(uint64_t word) noexcept nogil:
 cdef inline uint64_t giver_of(uint64_t word) noexcept nogil:
     return word >> 16
 
+cdef inline bint has_left(uint64_t word) noexcept nogil:
+    """Whether a record is nobody's of this segment's, and nobody's who will come."""
+    return word == 0 or holder_of(word) == OVER
+
 cdef inline uint64_t on_the_way(uint32_t giver, uint32_t heir) noexcept nogil:
     return <uint64_t>(giver + 1) << 16 | heir + 1
 

@@ -93,6 +93,9 @@ class Clients:
     def send_over(self, record: int, worker: int) -> bool:
         """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""
 
+    def has_gone_over(self, record: int, worker: int) -> None:
+        """It was sent."""
+
     def call_back(self, record: int, worker: int) -> None:
         """It could not be sent: it is the worker's as before."""
 

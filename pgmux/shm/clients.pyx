@@ -115,7 +115,7 @@ cdef class Clients:
         if number == 0:
             return None
         owner = load(&self.records[record].owner)
-        if owner in (0, AWAY, OVER) or self.number_of(record) != number:
+        if has_left(owner) or owner == AWAY or self.number_of(record) != number:
             return None
         return record, holder_of(owner) - 1
 
@@ -132,7 +132,7 @@ cdef class Clients:
         if record >= self.count:
             return None
         cdef uint64_t owner = load(&client.owner)
-        if owner in (0, AWAY, OVER) or size == 0 or size != client.secret_bytes:
+        if has_left(owner) or owner == AWAY or size == 0 or size != client.secret_bytes:
             return None
         for at in range(size):
             differing |= told[at] ^ client.secret[at]
@@ -178,7 +178,7 @@ cdef class Clients:
         found = []
         for record in range(self.mark):
             client = &self.records[record]
-            if (load(&client.owner) in (0, OVER)
+            if (has_left(load(&client.owner))
                     or told.get(record) == (client.serial, client.since_us, client.phase)):
                 continue
             found.append({"record": record, "phase": client.phase, "slot": client.slot, "pool": client.pool,
@@ -219,12 +219,19 @@ cdef class Clients:
         return record if number and self.is_away(record) and self.number_of(record) == number else None
 
     def send_over(self, uint32_t record, uint32_t worker):
-        """A client is about to be sent to a worker of the other segment. Whether it was the worker's."""
-        return bool(swap(&self.records[record].owner, worker + 1, OVER))
+        """A client is about to be sent to a worker of the other segment. Whether it was the worker's.
+
+        Until it `has_gone_over` its giver's death ends it, as with `hand_over`: nobody else would tell that it is lost.
+        """
+        return bool(swap(&self.records[record].owner, worker + 1, on_the_way(worker, OVER - 1)))
+
+    def has_gone_over(self, uint32_t record, uint32_t worker):
+        """It was sent."""
+        swap(&self.records[record].owner, on_the_way(worker, OVER - 1), OVER)
 
     def call_back(self, uint32_t record, uint32_t worker):
         """It could not be sent: it is the worker's as before."""
-        swap(&self.records[record].owner, OVER, worker + 1)
+        swap(&self.records[record].owner, on_the_way(worker, OVER - 1), worker + 1)
 
     def free_away(self, uint32_t record):
         """A client will not come from the other segment. Whether its record was still set aside."""
@@ -295,7 +302,7 @@ cdef class Clients:
         if record >= self.count:
             raise IndexError(f"client record {record}")
         cdef uint64_t owner = load(&client.owner)
-        if owner in (0, OVER):
+        if has_left(owner):
             return None
         return {"client": record, "number": self.number_of(record),
                 "worker": None if owner == AWAY else holder_of(owner) - 1, "pool": client.pool,

@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport strlen
 
 from pgmux.shm.atomics cimport load, now_us
-from pgmux.shm.clients cimport AWAY, OVER
+from pgmux.shm.clients cimport AWAY, has_left
 from pgmux.shm.layout cimport ClientRecord, PoolRecord, Slot
 from pgmux.shm.leases cimport CLOSING, EMPTY, FREE, GRANTED, OPENING, owner_of, phase_of, pool_of
 from pgmux.shm.segment cimport Segment
@@ -30,7 +30,7 @@ cdef class Survey:
         cdef Headcount *pool
         for record in range(mark):
             client = &self.segment.clients[record]
-            if load(&client.owner) in (0, OVER):
+            if has_left(load(&client.owner)):
                 continue
             others[1] += 1
             others[0] += client.phase == LOGGING_IN
@@ -113,11 +113,12 @@ cdef class Survey:
         """How many clients of a database there are who were admitted by that moment; those that have gone over, or are
         still to come from another segment, are not counted."""
         cdef ClientRecord *client
-        cdef uint64_t record
+        cdef uint64_t record, owner
         cdef uint32_t found = 0
         for record in range(load(&self.segment.board.client_mark)):
             client = &self.segment.clients[record]
-            if (load(&client.owner) not in (0, AWAY, OVER) and client.phase in (IDLE, WAITING, SERVED)
+            owner = load(&client.owner)
+            if (not has_left(owner) and owner != AWAY and client.phase in (IDLE, WAITING, SERVED)
                     and client.connected_at_us <= moment_us and client.pool < self.segment.header.pools
                     and self.segment.pools[client.pool].database_record == database_record):
                 found += 1

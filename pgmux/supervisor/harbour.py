@@ -40,6 +40,7 @@ from pgmux.worker.mailbox import Kind, Mailbox, Message
 
 _CENSUS_WITHIN_SECONDS = 15.0
 PATIENCE_SECONDS = 0.05  # between two looks at what has come
+_WEDGED_AFTER_SECONDS = 10.0  # without a roll, which comes twice a second, a regent is killed
 _NOTHING_YET_US, _FOR_EVER_US = 1, (1 << 64) - 1  # as of when what the operator says is heeded
 
 
@@ -76,10 +77,14 @@ class Harbour:
         self._is_open = False  # our workers serve, and clients may come
         self._landings = landings
         self._is_swept = False
+        self._deeds: dict[
+            int, tuple[Cargo, int]
+        ] = {}  # of slots that are still to come: who is there, its socket
         self._wanted: set[PoolName] = set()  # for which clients of before wait, and there was no slot yet
         self._said = sayings.Sayings()  # by the operator, as far as the regent was told
         self._turn = self._heeded_turn = 0  # of SAID
         self._is_defied = False
+        self._heard_at = 0.0  # time.monotonic(), of the regent
         self._log = logging.getLogger("supervisor")
 
     @property
@@ -105,6 +110,13 @@ class Harbour:
         if self._regent:
             self._log.error("nothing is heard of the workers of before: they are killed")
             self._abandon()
+        for slot, (deed, _) in self._deeds.items():  # until their workers are dead, and they have been ended
+            self._crossing.set_aside(slot, self._place(deed.database, deed.user), 0, deed.expires_s)
+
+    def let_go(self) -> None:
+        """In a worker that has just been forked: of what it is not to hold open."""
+        for _, fd in self._deeds.values():
+            os.close(fd)
 
     def tick(self, *, is_nobody_left: bool) -> None:
         """Let the clients come, once somebody can serve them; in the end, free what never came.
@@ -115,6 +127,10 @@ class Harbour:
             if not self._workers:  # while one is being killed, its backends may still be PostgreSQL's
                 self._sweep(is_nobody_left=is_nobody_left)
             return
+        self.collect()
+        if time.monotonic() > self._heard_at + _WEDGED_AFTER_SECONDS:
+            self._log.error("the regent has not been heard for %gs: killing it", _WEDGED_AFTER_SECONDS)
+            self._abandon()
         self._tell_what_was_said()
         for wanted in list(self._wanted):
             self._cede(wanted)
@@ -175,6 +191,9 @@ class Harbour:
             places.append(pool)
         for slot in census.slots:
             self._crossing.set_aside(slot.slot, places[slot.pool], slot.private, slot.expires_s)
+        self._heard_at = time.monotonic()
+        for closed in self._deeds.keys() - {row.slot for row in census.slots}:
+            self._drop_deed(closed)
         for client in census.clients:
             self._clients.set_aside(client.record)
         self._note(census.clients)
@@ -205,7 +224,12 @@ class Harbour:
         return self._pools.register(database, user, size, limit)
 
     def _take_in(self, message: Message) -> None:
-        if message.kind is Kind.CARGO:
+        if message.kind is Kind.DEED:
+            self._drop_deed(message.target)
+            if message.fd >= 0:  # else no descriptor was free
+                self._deeds[message.target] = open_cargo(message.body), message.fd
+        elif message.kind is Kind.CARGO:
+            self._drop_deed(message.target)
             try:
                 self._unload(message.target, open_cargo(message.body), message.fd)
             except (msgspec.DecodeError, PoolsExhausted) as error:
@@ -219,11 +243,16 @@ class Harbour:
         elif message.kind is Kind.GONE:
             self._clients.free_away(message.target)
         elif message.kind is Kind.ROLL:
+            self._heard_at = time.monotonic()
             self._note(open_roll(message.body))
         elif message.kind is Kind.HEEDED:
             self._heeded_turn, self._is_defied = message.number, bool(message.note)
         elif message.kind in ORDERS:
             self.orders.append(message)
+
+    def _drop_deed(self, slot: int) -> None:
+        if slot in self._deeds:
+            os.close(self._deeds.pop(slot)[1])
 
     def _unload(self, slot: int, cargo: Cargo, fd: int) -> None:
         """A slot is ours, with a backend or without."""
@@ -289,6 +318,7 @@ class Harbour:
     def _abandon(self) -> None:
         self.signal(signal.SIGKILL)
         os.kill(self._regent, signal.SIGKILL)
+        self._heard_at = time.monotonic()  # it is said once
 
     def _close(self) -> None:
         """The regent is gone, and with it whatever has not come. In order nothing is left; else its workers must go,
@@ -301,6 +331,9 @@ class Harbour:
 
     def _sweep(self, *, is_nobody_left: bool) -> None:
         """Once no client lies in a landing any more, who has not come never will."""
+        while self._deeds:
+            slot, (deed, fd) = self._deeds.popitem()
+            self._unload(slot, deed, fd)
         for slot in range(self._pools.leases.count):
             self._vacate(slot)
         poll = select.poll()

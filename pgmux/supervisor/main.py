@@ -144,6 +144,8 @@ class Supervisor:
         """In a worker that has just been forked: of all that only the supervisor may have or heed."""
         self._let_go_of_signals()
         os.close(self._lifeline_end)
+        if self._harbour is not None:
+            self._harbour.let_go()
 
     def _let_go_of_rule(self) -> None:
         """In a regent that has just been forked: of all that is the successor's. It keeps our workers' lifeline."""

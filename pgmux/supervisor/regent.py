@@ -16,8 +16,8 @@ shipping.py. How those clients fare is told from time to time (ROLL), so that it
 What the operator says is said in the successor's segment, and repeated in ours: SAID, then HEEDED (sayings.py).
 
 A worker that dies here is buried here: what it had leased goes over to be cancelled and ended there. When the regent
-itself dies, the successor kills our workers and takes all their slots. When the successor dies, the regent leaves,
-and our workers see their lifeline end.
+itself dies, the successor kills our workers, and ends what their backends do: it has a DEED of each. When the successor
+dies, the regent leaves, and our workers see their lifeline end.
 """
 
 import logging
@@ -108,6 +108,7 @@ class Regent:
         self._abroad: set[int] = set()  # records of clients that have not gone over, as far as we have told
         self._told: dict[int, tuple[int, int, int]] = {}  # of each, its moment
         self._roll_due = 0.0  # time.monotonic()
+        self._rules = False  # there is a successor, and our workers are ours to look after
         self._shut_by = math.inf  # time.monotonic(), when doors are to be shut
         self._is_counted = False
         self._hastens_until = -math.inf  # time.monotonic()
@@ -126,15 +127,15 @@ class Regent:
             "regent (pid %d) of %d workers, until their clients have gone over",
             os.getpid(), len(self._crew.running()),
         )  # fmt: skip
-        for number in self._crew.running():
-            self._watch(number)
+        self._shipping.send_deeds()
         while self._crew.running() or (self._is_counted and not self._shipping.is_done):
             for key, _ in self._selector.select(_HASTE_SECONDS if self._is_in_haste() else _LEISURE_SECONDS):
                 key.data()
             if os.getppid() != self._parent:
                 self._log.error("our successor is gone: workers finish their transactions")
                 return
-            self._look()
+            if self._rules:
+                self._look()
         self._log.info("the last worker of before has left")
 
     def _watch(self, number: int) -> None:
@@ -163,7 +164,10 @@ class Regent:
         self._hasten()
         for message in self._inbox.collect():
             if message.kind is Kind.READY:
-                # Not before: where the successor cannot be executed, what comes is our parent's.
+                # Not before: where the successor cannot be executed, all that we would do is our parent's to do.
+                self._rules = True
+                for number in self._crew.running():
+                    self._watch(number)
                 self._selector.register(self._estate.mailboxes[-1], selectors.EVENT_READ, self._vault.collect)
                 self._shut_by = time.monotonic() + _DOORS_WITHIN_SECONDS
                 self._pools.workers.send_all_on_errand(Errand.SHUT_DOORS)
@@ -195,8 +199,9 @@ class Regent:
             self._outbox.send(order)  # the operator may have asked a worker of ours
         self._vault.orders.clear()
         self._crew.tick(time.monotonic())
-        if not self._is_counted and self._shut_by < math.inf and self._are_doors_shut():
+        if not self._is_counted and self._are_doors_shut():
             self._count()
+        self._shipping.send_deeds()
         if self._is_counted:
             if self._shipping.ship():
                 self._hasten()
@@ -282,11 +287,12 @@ class Regent:
             self._hasten()
 
     def _call_roll(self) -> None:
-        """Tell how the clients fare that are still here, so that it can be shown."""
+        """Tell how the clients fare that are still here, so that it can be shown; and that we live, if that is all."""
         if time.monotonic() < self._roll_due:
             return
         self._roll_due = time.monotonic() + _ROLL_SECONDS
-        if (roll := self._roll()) and self._outbox.send(Message(Kind.ROLL, 0, body=pack(roll))):
+        roll = self._roll()
+        if self._outbox.send(Message(Kind.ROLL, 0, body=pack(roll))):
             self._told.update((row.record, row.moment) for row in roll)
 
     def _roll(self) -> list[ClientRow]:

@@ -6,6 +6,9 @@ used it for a moment. Where a pool's queue is long nothing would ever be FREE, s
 
 A pool whose clients wait here while all that it has is held by transactions WANTs a slot; one that is CEDEd is ours
 again, OPENING, and goes over once more when it is not wanted.
+
+Should all of us die, the successor must end what our backends are doing: so it has a *deed* of each from the beginning,
+which is its socket and who it is.
 """
 
 import math
@@ -38,6 +41,7 @@ class Shipping:
         self._empty: set[int] = set()  # slots of ours in which there is no backend
         self._wanted: set[PoolName] = set()  # pools for which we have asked for a slot
         self._tickets: dict[int, int] = {}  # ours, in the queue of a pool
+        self._deeds: dict[int, int] = {}  # generations of the slots' backends of which the successor has one
 
     @property
     def is_done(self) -> bool:
@@ -57,6 +61,20 @@ class Shipping:
             backends = sum(row.pool == place for row in rows)
             self._shares[pool] = backends, self._pools.tenancies.guests(pool)
         return rows
+
+    def send_deeds(self) -> None:
+        """Of the backends of which the successor has none yet, as far as there is room in its mailbox."""
+        for slot in self._unshipped:
+            generation, fd = self._vault.sockets.get(slot, (0, -1))
+            is_new = fd >= 0 and self._deeds.get(slot) != generation == self._crossing.introduced(slot)
+            place = self._place_of(slot) if is_new else None
+            if place is None:
+                continue
+            who = {**self._crossing.describe(slot), "settings": None, "statements": []}
+            deed = Cargo(State.LOST, place.database, place.user, **who)
+            if not self._outbox.send(Message(Kind.DEED, slot, fd=fd, body=pack(deed))):
+                return
+            self._deeds[slot] = generation
 
     def ship(self) -> bool:
         """Let go what can go now. Whether something has."""
@@ -168,18 +186,21 @@ class Shipping:
         """The slot is the successor's from now on. Stays ours while there is no room in its mailbox."""
         cargo, fd = Cargo(state), -1
         if state is not State.EMPTY:
-            fd = self._socket_of(slot)
-            pool = self._pools.describe_slot(slot)["pool"]
-            name = None if pool is None else self._pools.tenancies.names(pool)
-            assert name is not None  # a pool with a backend is somebody's
+            fd, place = self._socket_of(slot), self._place_of(slot)
+            assert place is not None  # a pool with a backend is somebody's
             plans, definitions = self._crossing.history()
-            cargo = Cargo(
-                state, name[1], name[2], plans=plans, definitions=definitions, **self._crossing.describe(slot)
-            )
+            who = self._crossing.describe(slot)
+            cargo = Cargo(state, place.database, place.user, plans=plans, definitions=definitions, **who)
         if self._outbox.send(Message(Kind.CARGO, slot, fd=fd, body=pack(cargo))):
             self._unshipped.discard(slot)
             self._crossing.shelve(slot)
             self._vault.drop(slot)
+
+    def _place_of(self, slot: int) -> PoolName | None:
+        """Whose a slot's backend is; None = it has none."""
+        pool = self._pools.describe_slot(slot)["pool"]
+        name = None if pool is None else self._pools.tenancies.names(pool)
+        return None if name is None else PoolName(*name[1:])
 
     def _slots(self) -> list[tuple[int, tuple[Phase, int, int, int]]]:
         """The words of the slots that have not gone over."""

@@ -15,10 +15,8 @@ listens for them. See execve(2), memfd_create(2), sigprocmask(2).
 import contextlib
 import dataclasses
 import os
-import pickle
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any, Self
@@ -73,6 +71,8 @@ class Bequest:
         fd = environ.pop(VARIABLE, None)
         if fd is None:
             return None
+        import pickle  # like the other imports within functions here: for an upgrade alone
+
         with open(int(fd), "rb") as file:
             file.seek(0)
             bequest = pickle.load(file)  # our own words, through a descriptor that only we ever had
@@ -120,6 +120,8 @@ def bequeath_to_stranger(bequest: Bequest, regency: Regency) -> Bequest:
 
 def become_successor(bequest: Bequest) -> None:
     """Execute the installed code in our place; does not return. Raises CannotBequeath, and nothing is changed."""
+    import pickle
+
     fd = os.memfd_create("pgmux bequest", 0)
     with open(fd, "wb", closefd=False) as file:
         pickle.dump(bequest, file)
@@ -172,6 +174,8 @@ def installed_version() -> str:
 
 def _ask_installed_code(*arguments: str) -> str:
     """What a Python of ours prints. Raises CannotBequeath with what it complains of."""
+    import subprocess
+
     try:
         answer = subprocess.run(
             [sys.executable, *arguments],

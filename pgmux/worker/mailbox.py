@@ -34,6 +34,7 @@ Between a supervisor and the regent of its predecessor; supervisor/regent.py say
     CENSUS  -       -            -        from it: all that is in use there, see supervisor/cargo.py
     GO      -       -            -        to it: our workers serve, let the clients of the others come
     CARGO   slot    -            -        from it: a slot is ours, with its socket if it has one
+    DEED    slot    -            -        from it, with the socket: by which its backend is ended if all of before die
     GONE    record  -            -        from it: a client has left, its record is ours
     ROLL    -       -            -        from it: how clients fare that are still to come, see supervisor/cargo.py
     WANT    -       -            -        from it: (database, user) wants a backend, there is no slot for it
@@ -99,6 +100,7 @@ class Kind(IntEnum):
     SAID = 25
     HEEDED = 26
     ROLL = 27
+    DEED = 28
 
 
 class Message(NamedTuple):

@@ -160,6 +160,7 @@ class Moving:
         if not self._landings[self._next_landing].send(message):
             self._records.call_back(client.record, self._worker)
             return False
+        self._records.has_gone_over(client.record, self._worker)
         self.relay.let_go(client)
         return True
 

@@ -22,7 +22,7 @@ from pgmux.config.configuration import Config, PoolSettings
 from pgmux.control.clock import Clock
 from pgmux.relay.relay import Relay
 from pgmux.session.backend_login import BackendLogin
-from pgmux.session.refusals import Refusal
+from pgmux.session.refusals import Refusal, explain_trouble
 from pgmux.shm.counters import CounterTable
 from pgmux.shm.homes import Homes
 from pgmux.shm.pools import ALL_FULL, DATABASE_FULL, POOL_FULL, Pools
@@ -169,9 +169,10 @@ class Opener:
 
     def refuse_waiters(self, pool: int, trouble: str) -> None:
         """PostgreSQL cannot be used: tell this worker's waiting clients of the pool, and why."""
-        if not self._config.pgmux.fail_fast:
+        refusal, detail, values = explain_trouble(trouble, self.tenants.server(pool))
+        if refusal is Refusal.NO_POSTGRESQL and not self._config.pgmux.fail_fast:
             return  # they wait, up to query_wait_timeout or client_login_timeout
-        error = Refusal.NO_POSTGRESQL.build(trouble, severity="ERROR", server=self.tenants.server(pool))
+        error = refusal.build(detail, severity="ERROR", **values)
         for client in self.relay.waiting_clients(pool):
             self.relay.turn_down(client, error)
         self.reception.turn_away_waiting(pool, trouble)
@@ -235,7 +236,7 @@ class Opener:
             else:
                 self._give_up(pool, slot, str(error))
         except KeyError:
-            self._give_up(pool, slot, "3D000: a reload has taken the database away")
+            self._give_up(pool, slot, "57P03: a reload has taken the database away")
         except OSError as error:
             self._give_up(pool, slot, f"08001: {error.strerror or error}")
         except BaseException:

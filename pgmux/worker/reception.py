@@ -24,7 +24,7 @@ from pgmux.session.keyring import Keyring
 from pgmux.session.modes import NAMES as MODES
 from pgmux.session.modes import PoolMode
 from pgmux.session.notices import Notice
-from pgmux.session.refusals import Refusal
+from pgmux.session.refusals import Refusal, explain_trouble
 from pgmux.session.settings import settings_of
 from pgmux.session.welcome import Welcome
 from pgmux.shm.pools import Pools
@@ -218,11 +218,12 @@ class Reception:
         if client.login is not None:
             self._refuse(client, refusal, detail, **values)
 
-    def turn_away_waiting(self, pool: int, detail: str) -> None:
+    def turn_away_waiting(self, pool: int, trouble: str) -> None:
         """No backend can be opened: tell those who wait for the first one why."""
+        refusal, detail, values = explain_trouble(trouble, self._tenants.server(pool))
         for client in self._expecting.pop(pool, ()):
             if client.login is not None:
-                self._refuse(client, Refusal.NO_POSTGRESQL, detail, server=self._tenants.server(pool))
+                self._refuse(client, refusal, detail, **values)
 
     def turn_away(self, client: "Client", refusal: Refusal) -> None:
         """A log-in that waits cannot go on. Nothing, where the client has gone meanwhile."""
@@ -245,7 +246,8 @@ class Reception:
         if pool is None or not trouble or self._pools.count(pool)[3]:
             return None
         told = trouble.decode("utf-8", "replace")
-        return Refusal.NO_POSTGRESQL.build(told, severity="ERROR", server=self._tenants.server(pool))
+        refusal, detail, values = explain_trouble(told, self._tenants.server(pool))
+        return refusal.build(detail, severity="ERROR", **values)
 
     # --- steps of a log-in
 

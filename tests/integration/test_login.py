@@ -166,8 +166,9 @@ def test_a_database_that_only_postgresql_does_not_know(make_pgmux: MakePgmux, po
     pgmux = make_pgmux()
     with pgmux.wire() as wire, pytest.raises(LoginRefusedError) as refused:
         wire.startup(database="nowhere")
-    assert refused.value.sqlstate == "57P03"
-    assert refused.value.fields["D"] == '3D000: database "nowhere" does not exist'
+    assert refused.value.sqlstate == "3D000"
+    assert refused.value.fields["M"] == 'database "nowhere" does not exist'
+    assert "PostgreSQL's answer" in refused.value.fields["H"]
 
 
 def test_encryption_is_declined_and_the_log_in_goes_on(make_pgmux: MakePgmux, postgres: Postgres) -> None:
@@ -375,7 +376,7 @@ def test_a_strange_name_hurts_nobody_else(
     clients = inside.a_client_on_each_worker()
     with pgmux.wire() as strange:
         strange.socket.sendall(frontend.untyped(b"\0\3\0\0user\0app\0database\0" + name + b"\0\0"))
-        assert strange.read_to_the_end().sqlstate == "57P03"
+        assert strange.read_to_the_end().sqlstate == "3D000"
     victim = pgmux.kill_worker(inside.pid_of(0))
     wait_until(lambda: inside.pid_of(0) not in (0, victim), what="the successor of a worker that was killed")
     for n in range(100):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -62,6 +63,27 @@ def test_while_postgresql_is_down_clients_hear_why_and_get_in_when_it_is_up(
     wait_until(lambda: can_log_in(pgmux), what="a log-in")
     with connect(pgmux) as client:
         assert client.query("SELECT 1").value == b"1"
+
+
+@pytest.mark.parametrize("fail_fast", [True, False], ids=["failing fast", "waiting"])
+def test_of_a_database_that_is_not_there_clients_hear_at_once_and_get_in_when_it_is(
+    make_pgmux: MakePgmux, postgres: Postgres, fail_fast: bool
+) -> None:
+    databases = {"other": {**by_unix_socket(postgres)["*"], "dbname": "missing"}, **by_unix_socket(postgres)}
+    pgmux = make_pgmux(workers=2, databases=databases, fail_fast=fail_fast, server_login_retry="100ms")
+    for name in ("missing", "other"):
+        fields = refusal(pgmux, database=name)
+        assert (fields["S"], fields["C"]) == ("FATAL", "3D000")
+        assert fields["M"] == 'database "missing" does not exist'
+        assert "PostgreSQL" in fields["H"]
+        assert "accepts the log-in" not in fields["H"]
+    postgres.sql("CREATE DATABASE missing")
+    try:
+        for name in ("missing", "other"):
+            wait_until(partial(can_log_in, pgmux, name), what="pgmux to see that it is there")
+    finally:
+        pgmux.stop(signal.SIGTERM)
+        postgres.sql("DROP DATABASE missing WITH (FORCE)")
 
 
 @MODES
@@ -240,7 +262,7 @@ def test_a_role_or_database_that_postgresql_does_not_know_is_told_in_its_words(
     fields = refusal(pgmux, user="nobody")
     assert (fields["C"], fields["D"]) == ("57P03", '28000: role "nobody" does not exist')
     fields = refusal(pgmux, database="nothing")
-    assert (fields["C"], fields["D"]) == ("57P03", '3D000: database "nothing" does not exist')
+    assert (fields["C"], fields["M"]) == ("3D000", 'database "nothing" does not exist')
     assert can_log_in(pgmux)
 
 
@@ -272,13 +294,13 @@ def refusal(pgmux: Pgmux, user: str = "app", database: str = "app") -> dict[str,
     return refused.value.fields
 
 
-def can_log_in(pgmux: Pgmux) -> bool:
-    """Whether a client is let in, or else told 57P03."""
+def can_log_in(pgmux: Pgmux, database: str = "app") -> bool:
+    """Whether a client is let in, or else told 57P03 or 3D000."""
     with pgmux.wire() as client:
         try:
-            client.startup()
+            client.startup(database=database)
         except LoginRefusedError as refused:
-            if refused.sqlstate != "57P03":
+            if refused.sqlstate not in ("57P03", "3D000"):
                 raise
             return False
     return True

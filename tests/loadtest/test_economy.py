@@ -73,7 +73,7 @@ def test_a_transaction_takes_few_system_calls(
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
-@pytest.mark.parametrize(("clients", "limit"), [(1, 3800), (8, 2900)])  # an audit a second with it
+@pytest.mark.parametrize(("clients", "limit"), [(1, 3150), (8, 2600)])  # an audit a second with it
 def test_a_transaction_takes_few_instructions_of_the_relay(
     nullpg: NullBackend, tmp_path: Path, clients: int, limit: int
 ) -> None:

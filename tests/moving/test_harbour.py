@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pgmux.config import read_config
+from pgmux.shm.leases import Phase
 from pgmux.supervisor import harbour as harbour_module
 from pgmux.supervisor import sayings
-from pgmux.supervisor.cargo import Census, PoolName, PoolRow, SlotRow, pack
+from pgmux.supervisor.cargo import Cargo, Census, PoolName, PoolRow, SlotRow, State, pack
 from pgmux.supervisor.harbour import Harbour, Regency
 from pgmux.supervisor.sayings import Saying, Sayings
 from pgmux.supervisor.vault import Vault
@@ -40,14 +42,16 @@ class Rig:
         self._mailboxes = [Mailbox() for _ in range(7)]
         self.inbox, self.outbox, *self.landings = self._mailboxes[:4]
         mailboxes = self._mailboxes[4:]
-        vault = Vault(self.pools, mailboxes, {})
+        self.vault = Vault(self.pools, mailboxes, {})
         regency = Regency(self.pid, [], inbox=self.inbox, outbox=self.outbox)
         config = read_config(CONFIG, {})
-        self.harbour = Harbour(regency, config, self.pools, vault, mailboxes, self.landings)
+        self.harbour = Harbour(regency, config, self.pools, self.vault, mailboxes, self.landings)
 
-    def tell(self, kind: Kind, target: int = 0, number: int = 0, note: int = 0, body: bytes = b"") -> None:
+    def tell(
+        self, kind: Kind, target: int = 0, number: int = 0, note: int = 0, body: bytes = b"", fd: int = -1
+    ) -> None:
         """The regent says something, and the harbour hears it."""
-        self.inbox.send(Message(kind, target, number, note, body=body))
+        self.inbox.send(Message(kind, target, number, note, fd, body))
         self.harbour.collect()
 
     def take_census(self, said: Sayings = Sayings(), slots: list[SlotRow] | None = None) -> None:  # noqa: B008
@@ -174,6 +178,64 @@ def test_a_census_that_comes_too_late_is_no_order(rig: Rig, monkeypatch: pytest.
     assert rig.harbour.orders == []
     rig.harbour.tick(is_nobody_left=False)
     assert rig.harbour.is_closed
+
+
+@pytest.mark.parametrize("is_counted", [True, False], ids=["after the census", "before it"])
+def test_what_backends_do_is_ended_when_all_of_before_are_dead(rig: Rig, is_counted: bool) -> None:
+    ours, theirs = socket.socketpair()
+    deed = Cargo(State.LOST, b"app", b"app", 7, b"key!", address=b"127.0.0.1", local_address=b"127.0.0.1")
+    with ours, theirs:
+        rig.inbox.send(Message(Kind.DEED, 3, fd=ours.fileno(), body=pack(deed)))
+        if is_counted:
+            rig.take_census(slots=[SlotRow(3, 0), SlotRow(4, 0)])
+        rig.kill_regent()
+        if not is_counted:
+            rig.harbour.open()
+        rig.harbour.reap()
+        assert rig.world.phase(3) == Phase.OPENING
+        rig.harbour.tick(is_nobody_left=False)
+    assert (rig.world.phase(3), rig.world.phase(4)) == (Phase.CLOSING, Phase.EMPTY)
+    assert rig.pools.identity(3) == (7, b"key!")
+    assert [*rig.vault.sockets] == [3]
+    rig.vault.close()
+
+
+def test_a_deed_is_good_until_its_slot_has_come(rig: Rig) -> None:
+    ours, theirs = socket.socketpair()
+    deed = Cargo(State.LOST, b"app", b"app", 7, b"key!", address=b"127.0.0.1", local_address=b"127.0.0.1")
+    with theirs:
+        with ours:
+            rig.take_census(slots=[SlotRow(3, 0)])
+            rig.tell(Kind.DEED, 3, body=pack(deed), fd=ours.fileno())
+        rig.tell(Kind.CARGO, 3, body=pack(Cargo(State.EMPTY)))
+        assert theirs.recv(1) == b""  # no copy of it is held
+    rig.kill_regent()
+    rig.harbour.reap()
+    rig.harbour.tick(is_nobody_left=False)
+    assert rig.world.phase(3) == Phase.EMPTY
+
+
+def test_a_regent_that_is_not_heard_any_more_is_killed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.take_census()
+    rig.harbour.tick(is_nobody_left=False)
+    assert os.waitid(os.P_PID, rig.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+    monkeypatch.setattr(harbour_module, "_WEDGED_AFTER_SECONDS", -1.0)
+    rig.harbour.tick(is_nobody_left=False)
+    os.waitid(os.P_PID, rig.pid, os.WEXITED | os.WNOWAIT)
+    rig.harbour.reap()
+    rig.harbour.tick(is_nobody_left=False)
+    assert rig.harbour.is_closed
+
+
+def test_a_deed_of_what_was_closed_before_the_census_is_dropped(rig: Rig) -> None:
+    ours, theirs = socket.socketpair()
+    deed = Cargo(State.LOST, b"app", b"app", 7, b"key!", address=b"127.0.0.1", local_address=b"127.0.0.1")
+    with theirs:
+        with ours:
+            rig.inbox.send(Message(Kind.DEED, 3, fd=ours.fileno(), body=pack(deed)))
+        rig.take_census(slots=[SlotRow(4, 0)])
+        assert theirs.recv(1) == b""
+    assert rig.world.phase(3) == Phase.EMPTY
 
 
 def test_who_lies_in_a_landing_is_waited_for_unless_nobody_is_left_to_take_it_up(rig: Rig) -> None:

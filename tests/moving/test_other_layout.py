@@ -13,6 +13,7 @@ from tests.integration.crowd import Crowd, connect, in_transactions
 from tests.integration.inside import Inside
 from tests.integration.test_cancel import LONG, running, wait_for_running
 from tests.integration.test_death import serves_with_all_its_backends
+from tests.moving.test_two_segments import worker_of
 from tests.moving.test_upgrade import under_tls
 from tests.moving.upgradable import ALL_HAS_COME, Upgradable, regent_of
 from tests.servers import Postgres, wait_until
@@ -158,10 +159,10 @@ def test_a_worker_of_before_that_dies_takes_only_its_own_clients(
 def test_without_its_regent_the_side_of_before_is_given_up(upgradable: Upgradable) -> None:
     pgmux = upgradable.make(default_pool_size=2)
     before = set(pgmux.worker_pids())
-    with connect(pgmux) as busy, connect(pgmux) as idle:
+    with connect(pgmux) as busy, connect(pgmux, application_name="idle") as idle:
         busy.query("BEGIN")
         upgradable.upgrade(pgmux)
-        wait_until(lambda: "app" in pgmux.ctl("show", "clients"), what="the idle client to have gone over")
+        wait_until(lambda: worker_of(pgmux, "idle") is not None, what="the idle client to have gone over")
         pgmux.kill_worker(regent_of(pgmux))
         pgmux.wait_for_log(ALL_HAS_COME, 30)
         assert not before & set(pgmux.worker_pids())
@@ -169,6 +170,45 @@ def test_without_its_regent_the_side_of_before_is_given_up(upgradable: Upgradabl
             busy.read_message()
         assert idle.query("SELECT 1").value == b"1"
     serves_with_all_its_backends(pgmux, 2)
+
+
+@pytest.mark.parametrize("moment", [r"regent \(pid", "are to come", "is ready", "draining"])
+def test_at_whatever_moment_the_regent_dies_newcomers_are_served_within_the_limits(
+    upgradable: Upgradable, postgres: Postgres, moment: str
+) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with connect(pgmux) as busy, connect(pgmux), Census(postgres) as census:
+        busy.send(frontend.query(LONG))
+        wait_for_running(postgres, LONG)
+        upgradable.begin_to_upgrade(pgmux)
+        pgmux.wait_for_log(moment, 60)
+        pgmux.kill_worker(regent_of(pgmux))
+        pgmux.wait_for_log(ALL_HAS_COME, 60)
+        wait_until(lambda: not postgres.sql(running(LONG)), what="the end of a query that nobody waits for")
+        serves_with_all_its_backends(pgmux, 2)
+    assert census.most == 2
+
+
+def test_what_a_backend_does_for_nobody_is_cancelled_when_the_regent_has_died(
+    upgradable: Upgradable, postgres: Postgres
+) -> None:
+    pgmux = upgradable.make(default_pool_size=2)
+    with (
+        connect(pgmux) as busy,
+        connect(pgmux, application_name="idle") as idle,
+        Census(postgres) as census,
+    ):
+        busy.send(frontend.query(LONG))
+        wait_for_running(postgres, LONG)
+        upgradable.upgrade(pgmux)
+        wait_until(lambda: worker_of(pgmux, "idle") is not None, what="the idle client to have gone over")
+        pgmux.kill_worker(regent_of(pgmux))
+        with pytest.raises(WireClosedError):
+            busy.read_message()
+        wait_until(lambda: not postgres.sql(running(LONG)), what="the end of a query that nobody waits for")
+        assert idle.query("SELECT 1").value == b"1"
+        serves_with_all_its_backends(pgmux, 2)
+    assert census.most == 2
 
 
 def test_both_sides_finish_their_transactions_when_pgmux_is_stopped(upgradable: Upgradable) -> None:

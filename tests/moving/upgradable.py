@@ -34,11 +34,15 @@ class Upgradable:
 
     def upgrade(self, pgmux: Pgmux) -> None:
         """Has that version take over, and waits until its workers serve; clients may be on their way still."""
+        self.begin_to_upgrade(pgmux)
+        pgmux.wait_for_log("is ready: 2 workers", 60)
+
+    def begin_to_upgrade(self, pgmux: Pgmux) -> None:
+        """Has that version take over, and does not wait."""
         self._have_python_run(_OTHER_LAYOUT)
         install(self._folder, "88.1")
         pgmux.log_file.mark()
         pgmux.signal(UPGRADE)
-        pgmux.wait_for_log("is ready: 2 workers", 60)
 
     def _have_python_run(self, code: str) -> None:
         (self._folder / "sitecustomize.py").write_text(code)

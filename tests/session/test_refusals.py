@@ -5,7 +5,7 @@ import string
 import pytest
 
 from pgmux.protocol.messages import parse_error_fields
-from pgmux.session.refusals import Refusal
+from pgmux.session.refusals import Refusal, explain_trouble
 
 CONTRACT = {
     Refusal.NO_SUCH_DATABASE: "3D000",
@@ -15,6 +15,7 @@ CONTRACT = {
     Refusal.WAITED_TOO_LONG: "53300",
     Refusal.CANCELLED: "57014",
     Refusal.NO_POSTGRESQL: "57P03",
+    Refusal.POSTGRESQL_HAS_NO_SUCH_DATABASE: "3D000",
     Refusal.BACKEND_DIED: "08006",
     Refusal.NO_TRANSACTIONS: "0A000",
     Refusal.IDLE_IN_TRANSACTION: "25P03",
@@ -70,3 +71,19 @@ def test_no_two_cases_are_one() -> None:
 def test_name_without_a_value_is_a_defect_and_not_a_message() -> None:
     with pytest.raises(KeyError):
         Refusal.NO_SUCH_DATABASE.build()
+
+
+def test_that_a_database_is_not_there_is_told_in_postgresqls_words() -> None:
+    refusal, detail, values = explain_trouble('3D000: database "oops: {x}" does not exist', "localhost:5432")
+    fields = parse_error_fields(refusal.build(detail, **values)[5:])
+    assert (fields["sqlstate"], fields["message"]) == ("3D000", 'database "oops: {x}" does not exist')
+    assert "detail" not in fields
+
+
+def test_any_other_trouble_is_told_as_the_reason_why_postgresql_cannot_be_used() -> None:
+    trouble = "57P03: the database system is starting up"
+    assert explain_trouble(trouble, "localhost:5432") == (
+        Refusal.NO_POSTGRESQL,
+        trouble,
+        {"server": "localhost:5432"},
+    )

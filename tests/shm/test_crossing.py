@@ -144,11 +144,32 @@ def test_a_roll_tells_what_is_new_and_nothing_of_who_has_gone_over(world: World)
     world.clients.admit(2, b"key!", 0, b"late")
     assert [each["application_name"] for each in world.clients.roll(told)] == [b"late"]
     assert world.clients.send_over(1, 0)
+    world.clients.has_gone_over(1, 0)
     assert [each["record"] for each in world.clients.roll({})] == [0, 2]
     assert world.clients.read(1) is None
     assert world.clients.find(1, b"key!") is None
     *_, records_in_use, _ = Survey(world.segment).take()
     assert records_in_use == 2
+
+
+def test_a_client_whose_worker_dies_before_it_has_sent_it_over_is_told_to_be_gone(world: World) -> None:
+    assert [world.clients.try_claim(worker) for worker in (0, 0, 1)] == [0, 1, 2]
+    assert world.clients.send_over(0, 0)
+    assert world.clients.send_over(1, 0)
+    world.clients.has_gone_over(1, 0)
+    assert world.clients.read(0) is None
+    assert world.clients.expel(0) == 1
+    assert world.clients.unused_of([0, 1, 2]) == [0]
+
+
+def test_a_client_that_could_not_be_sent_over_is_its_workers_as_before(world: World) -> None:
+    record = world.clients.try_claim(3)
+    assert record is not None
+    assert world.clients.send_over(record, 3)
+    world.clients.call_back(record, 3)
+    seen = world.clients.read(record)
+    assert seen is not None
+    assert seen["worker"] == 3
 
 
 def row(record: int, **fields: Any) -> ClientRow:
