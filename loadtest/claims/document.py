@@ -52,7 +52,6 @@ _REASONS = {
     "CPU, tpcb, 2 workers / PgBouncer": "hand_over",
     "CPU, prepared, 1 worker / PgBouncer": "old",
     "CPU, 10,000 clients / 10 clients": "cold",
-    "instructions of the relay, simple, 8 clients": "instructions",
     "throughput of a 1 GB result / direct (PostgreSQL)": "copies",
     "throughput of COPY out / direct (PostgreSQL)": "copies",
     "idle clients, above PgBouncer + 15 MB a worker": "interpreter",
@@ -79,11 +78,6 @@ _WORDS = {
     "cold": (
         "With 10,000 clients each socket is cold when its turn comes: what grows is the kernel's part, and PgBouncer's "
         "grows more (the row `simple@10000` against `simple@10`)."
-    ),
-    "instructions": (
-        "No single function is large: some forty small ones are left, of which the framing of replies is a tenth, and "
-        "posting a batch, judging a request and taking a backend a twentieth each. The kernel's part of a "
-        "transaction is ten times as long. Next: a request that is alone in its client's chunk, framed once."
     ),
     "interpreter": (
         "A Python interpreter with gevent and pgmux's own modules is some 30 MB before the first client, "
