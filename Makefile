@@ -23,8 +23,10 @@ build: .venv/built ## make .venv with pgmux built and installed (seconds when no
 demo: build ## a throw-away PostgreSQL with pgmux in front, compared with direct connections (KEEP=1: stays up)
 	$(BIN)/pgmux demo $(if $(KEEP),--keep)
 
+# Two at once, as most of the time is spent waiting. What loads the machine by itself, or counts, has it alone.
 test: .venv/tested ## every test, on every PostgreSQL found
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -m slow
 
 test-fast: .venv/tested ## the tests that need no PostgreSQL: under a minute
 	$(BIN)/python -m pytest -m 'not pg and not slow'
