@@ -123,11 +123,11 @@ class Regent:
         self._crew.is_stopping = True  # nobody is born any more
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ, self._hear)
+        self._shipping.send_deeds()  # before anything else: from here on our death is provided for
         self._log.info(
             "regent (pid %d) of %d workers, until their clients have gone over",
             os.getpid(), len(self._crew.running()),
         )  # fmt: skip
-        self._shipping.send_deeds()
         while self._crew.running() or (self._is_counted and not self._shipping.is_done):
             for key, _ in self._selector.select(_HASTE_SECONDS if self._is_in_haste() else _LEISURE_SECONDS):
                 key.data()
