@@ -15,15 +15,19 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
+import gevent
 from gevent import socket
+from gevent.queue import SimpleQueue
 from gevent.server import StreamServer
 
 from pgmux.cli.main import main
 from pgmux.supervisor import crew
 from pgmux.worker import ear
 from pgmux.worker.main import Worker
+
+Answers: TypeAlias = "SimpleQueue[str]"
 
 
 class ListeningWorker(Worker):
@@ -40,9 +44,11 @@ class ListeningWorker(Worker):
         super().run()
 
     def _serve(self, connection: Any, address: object) -> None:
+        answers: Answers = SimpleQueue()
+        gevent.spawn(_send, answers, connection)
         for line in connection.makefile("r"):
             number, verb, record, *words = line.rstrip("\n").split(" ")
-            done = Answer(connection, number)
+            done = Answer(answers, number)
             client = self._staff.relay.client(int(record))
             if client is None:
                 continue  # it has gone meanwhile
@@ -56,15 +62,20 @@ class ListeningWorker(Worker):
 
 
 class Answer:
-    """Says that a request is done."""
+    """Says that a request is done, and does not wait until the test reads it: who calls it is the mailbox's reader."""
 
-    def __init__(self, connection: Any, number: str) -> None:
-        self._connection = connection
+    def __init__(self, answers: Answers, number: str) -> None:
+        self._answers = answers
         self._number = number
 
     def __call__(self) -> None:
-        with contextlib.suppress(OSError):
-            self._connection.sendall(f"{self._number}\n".encode())
+        self._answers.put(self._number)
+
+
+def _send(answers: Answers, connection: Any) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(f"{answers.get()}\n".encode())
 
 
 if __name__ == "__main__":
