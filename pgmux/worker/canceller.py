@@ -134,8 +134,8 @@ class Canceller:
         self._pools.count_cancel(slot, +1)
         try:
             backend = self._pools.describe_slot(slot)
-            if backend["pool"] is None:
-                return  # EMPTY: nothing is left to be cancelled
+            if backend["pool"] is None or not key:
+                return  # EMPTY, or of a worker that died as it logged in there: nothing is left to be cancelled
             with self._turns, gevent.Timeout(_WITHIN_SECONDS, TimeoutError("no answer")):
                 place = self._place_of(slot, backend["pool"])
                 self._deliver(place, build_cancel_request(pid, key), backend["home"] is not None)

@@ -119,15 +119,22 @@ def objects(postgres: Postgres) -> Iterator[None]:
     )
 
 
-MakePair = Callable[[Postgres], Pair]
+MakePair = Callable[..., Pair]
 
 
 @pytest.fixture
 def make_pair(make_pgmux: MakePgmux) -> Iterator[MakePair]:
     with ExitStack() as stack:
 
-        def make(postgres: Postgres) -> Pair:
-            return Pair(make_pgmux(postgres=postgres, workers=1, default_pool_size=1, max_backends=2), stack)
+        def make(postgres: Postgres, kept: int = 200) -> Pair:
+            pgmux = make_pgmux(
+                postgres=postgres,
+                workers=1,
+                default_pool_size=1,
+                max_backends=2,
+                max_prepared_statements=kept,
+            )
+            return Pair(pgmux, stack)
 
         yield make
 
@@ -165,6 +172,16 @@ def test_settings_ride_on_every_version(make_pair: MakePair, any_postgres: Postg
     before = pair.rides()
     assert pair.keep_their_settings()
     assert pair.rides() > before
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_settings_ride_where_hardly_a_statement_is_kept(
+    make_pair: MakePair, postgres: Postgres, kept: int
+) -> None:
+    pair = make_pair(postgres, kept)
+    assert pair.keep_their_settings()
+    assert pair.ask(0, "SELECT 1 / 0").sqlstate == "22012"
+    assert pair.keep_their_settings()
 
 
 def test_a_timeout_that_rides_holds_for_its_query_and_no_other(

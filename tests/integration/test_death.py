@@ -119,6 +119,25 @@ def test_who_waits_for_the_backend_of_a_dead_worker_gets_another(make_pgmux: Mak
     assert client.read_until(b"Z").value != gone
 
 
+def test_a_worker_may_die_while_it_logs_in_to_postgresql(make_pgmux: MakePgmux, postgres: Postgres) -> None:
+    pgmux = make_pgmux(workers=2, default_pool_size=2)
+    lobbies = Lobbies(pgmux)
+    client, doomed = lobbies.a_client_on_each_worker().values()
+    client.query("BEGIN")
+    client.query("SELECT 1")
+    os.kill(postgres.pid, signal.SIGSTOP)  # backends go on, connections are not answered
+    try:
+        doomed.send(frontend.query("SELECT 1"))
+        wait_until(lambda: Phase.OPENING in lobbies.phases(), what="a backend that is being opened")
+        pgmux.kill_worker(lobbies.pid_of(1))
+        wait_until(lambda: len(pgmux.worker_pids()) == 2, what="a successor")
+        wait_until(lambda: Phase.CLOSING not in lobbies.phases(), what="the slot's burial")
+    finally:
+        os.kill(postgres.pid, signal.SIGCONT)
+    client.query("COMMIT")
+    serves_with_all_its_backends(pgmux, 2)
+
+
 @pytest.mark.timeout(180)
 def test_twenty_deaths_at_any_instant_lose_no_backend_and_exceed_no_limit(
     make_pgmux: MakePgmux, postgres: Postgres
