@@ -177,7 +177,7 @@ Ratios within one run, pgmux with one worker, PgBouncer 1.18, two virtual cores,
 | CPU per transaction, prepared statements against the simple protocol, in turns | 1.10 | 1.06 (0.81 to 1.23) |
 | the same against the simple protocol through PgBouncer | 0.90 | 0.79 |
 | a `SELECT 1` whose text is looked at, against the look compiled out: instructions of the relay | 1.03 | 1.014 |
-| two clients by turns on one backend, other application_name and TimeZone against equal: latency | 1.25 | 1.16 (1.12 to 1.33) |
+| latency of two clients by turns with other application_name and TimeZone, against equal | 1.25 | 1.16 (1.12 to 1.33) |
 | the same through PgBouncer (1.18 and 1.24.1), in the same eight runs | | 1.69 (1.54 to 1.75) |
 | shared memory for 100 backends with 200 statements each | 4 MB | 1.9 MB |
 
