@@ -13,7 +13,7 @@ Describe and Execute in the same transaction, up to one Sync. The client hears o
 - Does what is ours fail, PostgreSQL skips the SELECT. The client hears why, as of a cancel that came early; but that
   somebody has deallocated our statement is none of its business: then it is asked again, behind Queries of our own.
 - The CommandComplete is kept until the ReadyForQuery has come: a Query whose COMMIT fails has none.
-- (A Query behind an Execute without a Sync would leave the transaction open, in PostgreSQL 13.18 and since.)
+- A Query behind an Execute without a Sync, which would be simpler, leaves the transaction open (as of PostgreSQL 18.4).
 """
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr
@@ -31,6 +31,7 @@ from pgmux.shm.layout cimport UNKNOWN_SETTINGS
 from pgmux.session.settings import carriage, catch_up, ride
 
 cdef extern from "string.h" nogil:
+    char *strcasestr(const char *haystack, const char *needle)
     void *memmem(const void *haystack, size_t size, const void *needle, size_t needle_size)
 
 cdef extern from "strings.h" nogil:
@@ -49,10 +50,13 @@ cdef bytes RUN = b"B\0\0\0\x0c\0\0\0\0\0\0\0\0D\0\0\0\6P\0" + EXECUTE + b"S\0\0\
 
 
 cdef inline bint is_lone_select(const char *text, size_t size) noexcept nogil:
-    """Whether a text is one SELECT, without parameters: then the extended protocol gives the same of it."""
+    """Whether a text is one SELECT, without parameters: then the extended protocol gives the same of it. `size`: of
+    the text, without the zero behind it. (Of a Query no portal is told in pg_cursors, of a Bind one is.)"""
     if size <= VERB or strncasecmp(text, "select", VERB):
         return False
-    return memchr(text, c";", size - 1) == NULL and memchr(text, c"$", size) == NULL and memchr(text, 0, size) == NULL
+    if memchr(text, c";", size - 1) != NULL or memchr(text, c"$", size) != NULL:
+        return False
+    return memchr(text, 0, size + 1) == text + size and strcasestr(text, "pg_cursor") == NULL
 
 
 cdef class CatchingUp(Resetting):

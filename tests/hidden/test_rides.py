@@ -55,6 +55,7 @@ TEXTS = [
     "SELECT ';', $$a$$",
     "SELECT $1",
     "SELECT current_query()",
+    "SELECT count(*) FROM PG_CURSORS",
     "SELECT current_setting('TimeZone') = current_setting('timezone')",
     "SELECT now() = transaction_timestamp(), txid_current_if_assigned() IS NULL",
     "SELECT a INTO riders_too FROM riders",
