@@ -101,7 +101,7 @@ cdef class CatchingUp(Resetting):
             return False
         if not client.settings.is_proven or self.pools.baggage.slots[backend.slot].settings_bytes == UNKNOWN_SETTINGS:
             return False
-        return is_lone_select(chunk.data + chunk.at + HEADER, total - HEADER - 1)
+        return total > HEADER and is_lone_select(chunk.data + chunk.at + HEADER, total - HEADER - 1)
 
     cdef Step put_ride(self, Client client, Backend backend, Chunk *chunk, uint32_t total) except? STOP:
         """Put the settings, and behind them the SELECT at hand, in one transaction."""
